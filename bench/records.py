@@ -1,0 +1,262 @@
+"""The records every stage leaves behind: one schema, checked when written, read by everything else.
+
+This module knows column names, types and units; it must not know how a number is computed or
+stored.  Units: ``radius`` is l2 in the image tensor in [0, 1]; ``score``, ``lower``, ``upper`` are
+on the defended model's own scale; seconds are wall-clock; ``confidence`` is per side.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "abstained", "failed", "skipped"]
+Claim = Literal["population", "deployed"]
+Rigor = Literal["proved", "first-order", "empirical"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Record(BaseModel):
+    """Base of all records: unknown columns are refused, values never change once written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    table: ClassVar[str]
+    key: ClassVar[tuple[str, ...]]
+    """Columns that identify a row; two rows with the same key and different values conflict."""
+
+    status: Status
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _reason_for_every_exception(self) -> Self:
+        if self.status != "ok" and not self.reason:
+            raise ValueError(f"a record with status {self.status!r} needs a reason")
+        return self
+
+
+class FitRecord(Record):
+    """One trained part (FTN + scorer, or a denoiser)."""
+
+    table: ClassVar[str] = "fit"
+    key: ClassVar[tuple[str, ...]] = ("artifact",)
+    artifact: str
+    """Content key of the trained part: SHA-256 of recipe, data, weights and code."""
+    part: str
+    dataset: str
+    model: str | None
+    sigma: Finite | None
+    """None where one part serves every noise level (noise-conditioned denoiser)."""
+    sha256: str | None = None
+    parameters: int | None = None
+    epochs: int | None = None
+    train_loss: list[Finite] = []
+    validation_loss: list[Finite] = []
+    seconds: Finite = 0.0
+
+
+class DrawRecord(Record):
+    """All scores drawn for one image by one smoother: the sufficient statistic of every bound."""
+
+    table: ClassVar[str] = "draws"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "smoother", "sigma", "image")
+    dataset: str
+    model: str
+    smoother: str
+    sigma: Finite
+    image: str
+    scores: list[Finite] = []
+    """Sorted ascending, as drawn (float32 values)."""
+    coefficient: Finite | None = None
+    """r = coefficient * radius: 1/sigma for input noise, ||J||_2/sigma_f for feature noise."""
+    tabulated_radius: list[Finite] = []
+    tabulated_r: list[Finite] = []
+    """For smoothers whose r is no multiple of the radius; empty otherwise."""
+    spectral_estimate: Finite | None = None
+    spectral_upper: Finite | None = None
+    spectral_method: str | None = None
+    spectral_products: int | None = None
+    spectral_delta: Finite | None = None
+    forward_passes: Finite = 0.0
+    seconds: Finite = 0.0
+
+
+class EvaluationRecord(Record):
+    """One defended image: estimate, bounds at its native radius, and the whole curve."""
+
+    table: ClassVar[str] = "evaluate"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "image")
+    dataset: str
+    model: str
+    edition: str
+    mode: Literal["NR", "FR"]
+    defense: str
+    smoother: str
+    statistic: str
+    sigma: Finite
+    image: str
+    group: str
+    """Photograph the image was made from: the unit of clustering in every bootstrap."""
+    height: int | None = None
+    width: int | None = None
+    """Pixels (None where the image could not be read)."""
+    mos: Finite
+    """Human score, higher is better."""
+    higher_is_better: bool
+    """Direction of the defended score (FS-IQA predicts quality, LPIPS a distance)."""
+    range_low: Finite
+    range_high: Finite
+    """The defended score always lies in this range."""
+    undefended: Finite | None = None
+    undefended_higher_is_better: bool
+    score: Finite | None = None
+    samples: int | None = None
+    confidence: Finite
+    claim: Claim
+    rigor: Rigor
+    delta: Finite = 0.0
+    """Failure probability of the radius itself (Lanczos bound); 0 where it is exact."""
+    radius: Finite | None = None
+    """Native radius, l2: r = 1 noise units (sigma, or sigma_f/||J||_2)."""
+    r: Finite | None = None
+    lower: Finite | None = None
+    upper: Finite | None = None
+    lower_rank: int | None = None
+    upper_rank: int | None = None
+    at_ceiling: bool | None = None
+    deployed_lower: Finite | None = None
+    deployed_upper: Finite | None = None
+    """Interval for a fresh estimate of the same n, failure 1 - confidence per side."""
+    native_radius: Finite | None = None
+    native_tolerance: Finite | None = None
+    native_reason: str | None = None
+    """RS-Reg's and Cert-Reg's own certificate: radius at which a fresh estimate stays within
+    ``native_tolerance`` of the clean score with probability P; the reason where it abstains."""
+    curve_radius: list[Finite] = []
+    curve_lower: list[Finite] = []
+    curve_upper: list[Finite] = []
+    curve_at_ceiling: list[bool] = []
+    """Population bounds on the profile's radius grid (l2)."""
+
+
+class TimeRecord(Record):
+    """Repeated end-to-end runs of one model x defence on one image, after warm-up."""
+
+    table: ClassVar[str] = "time"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "device")
+    dataset: str
+    model: str
+    defense: str
+    sigma: Finite
+    device: str
+    weights: Literal["trained", "random"]
+    precision: str = "float32"
+    height: int
+    width: int
+    samples: int
+    threads: int
+    seconds_certified: list[Finite] = []
+    seconds_uncertified: list[Finite] = []
+    seconds_forward: list[Finite] = []
+    """One plain forward pass of the undefended model, same image, same run."""
+    forward_passes_certified: Finite | None = None
+    forward_passes_uncertified: Finite | None = None
+    peak_memory_bytes: int | None = None
+    flops_forward: Finite | None = None
+    peak_flops: Finite | None = None
+    repeat_scores: list[Finite] = []
+    """Defended score of the same image under fresh noise, one per repeat (output stability)."""
+    range_low: Finite | None = None
+    range_high: Finite | None = None
+
+
+class AttackRecord(Record):
+    """One I-FGSM attack at one strength on one image."""
+
+    table: ClassVar[str] = "attack"
+    key: ClassVar[tuple[str, ...]] = (
+        "dataset", "model", "defense", "sigma", "norm", "epsilon", "direction", "image",
+    )  # fmt: skip
+    dataset: str
+    model: str
+    defense: str
+    """``undefended`` or a defence name."""
+    sigma: Finite
+    norm: Literal["linf", "l2"]
+    epsilon: Finite
+    direction: Literal["up", "down"]
+    image: str
+    group: str
+    steps: int
+    score_before: Finite | None = None
+    score_after: Finite | None = None
+    range_low: Finite
+    range_high: Finite
+
+
+class AuditRecord(Record):
+    """One attack inside one certified ball, decided with fresh samples."""
+
+    table: ClassVar[str] = "audit"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "image")
+    dataset: str
+    model: str
+    defense: str
+    sigma: Finite
+    image: str
+    group: str
+    rigor: Rigor
+    radius: Finite | None = None
+    lower: Finite | None = None
+    upper: Finite | None = None
+    worst_low: Finite | None = None
+    worst_high: Finite | None = None
+    """Fresh estimates at the strongest points found downwards and upwards."""
+    worst_low_limit: Finite | None = None
+    worst_high_limit: Finite | None = None
+    """Confidence limits of the population statistic there (upper limit of the low one, lower limit
+    of the high one): the claim is violated only if these lie outside [lower, upper]."""
+    violated: bool | None = None
+    interval_use: Finite | None = None
+    """Largest excursion as a share of the certified half-width on that side; > 1 is outside."""
+    displacement_ratio: Finite | None = None
+    """Feature-space defences: max ||B(x+u) - B(x)|| / sigma_f over the ball; > 1 breaks the
+    linearisation."""
+    verified_radius: Finite | None = None
+    """Largest radius of the tried grid at which the attack broke neither test (empirical)."""
+    fresh_samples: int | None = None
+
+
+class CalibrationRecord(Record):
+    """Line mos = intercept + slope * score of the undefended model on training images.
+
+    It puts widths of different scales into human-score units.
+    """
+
+    table: ClassVar[str] = "calibration"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model")
+    dataset: str
+    model: str
+    slope: Finite | None = None
+    intercept: Finite | None = None
+    mos_std: Finite | None = None
+    images: int = 0
+
+
+RECORD_TYPES: tuple[type[Record], ...] = (
+    FitRecord,
+    CalibrationRecord,
+    DrawRecord,
+    EvaluationRecord,
+    TimeRecord,
+    AttackRecord,
+    AuditRecord,
+)
+BY_TABLE: dict[str, type[Record]] = {kind.table: kind for kind in RECORD_TYPES}
+VOLATILE: frozenset[str] = frozenset(
+    {"seconds", "seconds_certified", "seconds_uncertified", "seconds_forward",
+     "peak_memory_bytes", "peak_flops"}
+)  # fmt: skip
+"""Columns that legitimately differ between two runs of the same plan."""

@@ -1,0 +1,142 @@
+"""The one contract of every IQA model: bound to a reference, a model is image -> features -> score.
+
+A model knows its networks and its published pre-processing; it must not know of noise, defences,
+data sets or records.  A full-reference (FR) model becomes a no-reference (NR) one as soon as its
+reference is bound, so everything above this floor sees a function of one image.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Mode = Literal["NR", "FR"]
+Edition = Literal["compact", "published"]
+
+
+class ModelInputError(ValueError):
+    """An image or reference tensor breaks the input contract; the message says what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a reader must know of a model before believing its scores.
+
+    Attributes:
+        name: Name used on the command line and in records, e.g. ``"lpips"``.
+        title: Name as printed in tables, e.g. ``"LPIPS"``.
+        mode: ``"NR"`` scores an image alone, ``"FR"`` scores it against a bound reference.
+        score_range: Closed interval the score is clamped to.  Part of the defended function, so
+            bounds may rely on it.
+        higher_is_better: Direction of the raw score.
+        min_size: Smallest accepted height and width in pixels.
+        citation: The paper.
+        licence: Licence of code and weights that this model brings in.
+    """
+
+    name: str
+    title: str
+    mode: Mode
+    score_range: tuple[float, float]
+    higher_is_better: bool
+    min_size: int
+    citation: str
+    licence: str
+
+
+class IQAModel(nn.Module, abc.ABC):
+    """An IQA network as a deterministic, differentiable function of the image tensor.
+
+    Subclasses implement :meth:`encode_reference`, :meth:`extract` and :meth:`head`.  Images are
+    ``(B, 3, H, W)`` float RGB *before* any resize or normalisation.  Values outside [0, 1] are
+    legal: noisy images have them.
+    """
+
+    card: ModelCard
+    edition: Edition
+
+    def bind(self, reference: Tensor | None = None) -> BoundModel:
+        """Fix the reference once; what is left is a function of the distorted image alone.
+
+        Args:
+            reference: ``(1, 3, H, W)`` shared by all images, or ``(B, 3, H, W)`` paired row by
+                row; ``None`` for NR models.
+
+        Raises:
+            ModelInputError: An FR model got no reference, or an NR model got one.
+        """
+        if (reference is None) != (self.card.mode == "NR"):
+            found = "none" if reference is None else f"one of shape {tuple(reference.shape)}"
+            expected = "no reference" if self.card.mode == "NR" else "a reference image"
+            raise ModelInputError(f"{self.card.title} expects {expected}, found {found}.")
+        if reference is None:
+            return BoundModel(self, None)
+        check_images(reference, card=self.card)
+        with torch.no_grad():
+            return BoundModel(self, self.encode_reference(reference))
+
+    @abc.abstractmethod
+    def encode_reference(self, reference: Tensor) -> tuple[Tensor, ...]:
+        """Compute the reference side, each tensor with leading dimension 1 or B (FR only)."""
+
+    @abc.abstractmethod
+    def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
+        """Features ``(B, D)`` of images ``(B, 3, H, W)`` given the encoded reference."""
+
+    @abc.abstractmethod
+    def head(self, features: Tensor) -> Tensor:
+        """Unclamped score ``(B,)`` of features ``(B, D)``; the published head, nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundModel:
+    """A model with its reference fixed: the only face that defences and attacks ever see."""
+
+    model: IQAModel
+    reference: tuple[Tensor, ...] | None
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the model underneath."""
+        return self.model.card
+
+    @property
+    def device(self) -> torch.device:
+        """Device the parameters live on."""
+        return next(self.model.parameters()).device
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features ``(B, D)`` of images ``(B, 3, H, W)``.
+
+        Raises:
+            ModelInputError: The tensor is not a float ``(B, 3, H, W)`` of sufficient size.
+        """
+        check_images(images, card=self.card)
+        return self.model.extract(images, self.reference)
+
+    def score_features(self, features: Tensor) -> Tensor:
+        """Score ``(B,)`` of features, clamped to the card's range (part of the function)."""
+        low, high = self.card.score_range
+        return self.model.head(features).clamp(low, high)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Score ``(B,)`` of images ``(B, 3, H, W)``, inside ``card.score_range``."""
+        return self.score_features(self.features(images))
+
+
+def check_images(images: Tensor, *, card: ModelCard) -> None:
+    """Refuse tensors that are not float ``(B, 3, H, W)`` of at least ``card.min_size``.
+
+    Raises:
+        ModelInputError: With the found shape and dtype in one sentence.
+    """
+    ok = images.ndim == 4 and images.shape[1] == 3 and images.is_floating_point()
+    if not ok or min(images.shape[-2:]) < card.min_size:
+        raise ModelInputError(
+            f"{card.title} expects a float tensor (B, 3, H, W) with H, W >= {card.min_size}, "
+            f"found shape {tuple(images.shape)} of {images.dtype}."
+        )
