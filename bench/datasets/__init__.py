@@ -1,0 +1,5 @@
+"""Data sets: scored images, with or without pristine references, behind one contract."""
+
+from bench.datasets.base import Dataset, DatasetCard, ImageError, Item, Pair, Split, select
+
+__all__ = ["Dataset", "DatasetCard", "ImageError", "Item", "Pair", "Split", "select"]

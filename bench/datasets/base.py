@@ -1,0 +1,179 @@
+"""What every data set gives the suite: items, pairs of images, one card and one exception.
+
+Human scores leave this package always oriented so that **higher is better**, whatever the
+source used; the card keeps the source's own range and direction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+
+Split = Literal["train", "validation", "test"]
+"""The three parts of a data set; no photograph is ever in two of them."""
+
+STRATA = 10
+"""Number of MOS quantile strata that `select` spreads its choice over."""
+
+
+class ImageError(BenchError):
+    """An image cannot be used; the message is one sentence for the person at the keyboard."""
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        """Keep the three facts and say them in one sentence.
+
+        Args:
+            path: the file or the image's name inside its data set.
+            expected: what a usable image would be.
+            found: what is there instead.
+        """
+        super().__init__(f"{path}: expected {expected}, found {found}.")
+        self.path, self.expected, self.found = path, expected, found
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One scored image, without its pixels.
+
+    Attributes:
+        image_id: unique inside the data set.
+        reference_id: the pristine image, or None in a data set without references.
+        group: photograph; splits and cluster bootstraps never divide a group.
+        mos: mean opinion, higher is better, in the card's `mos_range`.
+        split: part of the data set the item belongs to.
+        attributes: what is known about it (`distortion`, `level`, ...).
+    """
+
+    image_id: str
+    reference_id: str | None
+    group: str
+    mos: float
+    split: Split
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image and, in a full-reference data set, its pristine original.
+
+    Attributes:
+        image: (3, H, W) float32 RGB in [0, 1].
+        reference: the same shape and range, or None.
+    """
+
+    image: NDArray[np.float32]
+    reference: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCard:
+    """What a reader of a report must know about a data set.
+
+    Attributes:
+        title: name in print.
+        label_kind: what the scores are, e.g. "MOS" or "proxy: KADID-10k cell means".
+        mos_range: least and greatest possible score, as exposed (higher is better).
+        higher_is_better: direction of the *source's* scores; False means they were flipped.
+        citation: who is to be credited.
+        licence: terms of images and labels.
+        has_references: whether `Pair.reference` is present.
+        image_size: (height, width) in pixels, or None where sizes vary.
+    """
+
+    title: str
+    label_kind: str
+    mos_range: tuple[float, float]
+    higher_is_better: bool
+    citation: str
+    licence: str
+    has_references: bool
+    image_size: tuple[int, int] | None
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """The contract. `load` raises `ImageError` for an image that cannot be used."""
+
+    @property
+    def name(self) -> str:
+        """Short name used in plans, records and on the command line."""
+
+    @property
+    def card(self) -> DatasetCard:
+        """Provenance and meaning of the scores."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the pixels and labels."""
+
+    def items(self, split: Split) -> Sequence[Item]:
+        """Every item of one split, in a fixed order."""
+
+    def load(self, item: Item) -> Pair:
+        """Pixels of one item."""
+
+
+def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]:
+    """Choose a balanced, reproducible part of some items.
+
+    Items are taken one at a time, each time from the group, then the MOS stratum, then the
+    distortion that has been served least; ties are broken by a hash keyed by `seed`. The
+    choice for a smaller limit is therefore part of the choice for a larger one.
+
+    Args:
+        items: candidates of any data set; image ids are unique.
+        limit: how many to take; None, or a number not below `len(items)`, takes all.
+        seed: selects among equally balanced choices.
+
+    Returns:
+        The chosen items, in the order in which they stood in `items`.
+
+    Raises:
+        ValueError: `limit` is negative.
+    """
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must not be negative, got {limit}.")
+    if limit is None or limit >= len(items):
+        return list(items)
+    strata = _strata(items)
+    left = dict.fromkeys(sorted(range(len(items)), key=lambda i: _tie(items[i], seed)))
+    served: Counter[tuple[str, str]] = Counter()
+    chosen = []
+    for _ in range(limit):
+        best = min(left, key=lambda i: [served[axis] for axis in _axes(items[i], strata[i])])
+        del left[best]
+        served.update(_axes(items[best], strata[best]))
+        chosen.append(best)
+    return [items[i] for i in sorted(chosen)]
+
+
+def _axes(item: Item, stratum: int) -> list[tuple[str, str]]:
+    """Balance classes of an item, the most important first."""
+    return [
+        ("group", item.group),
+        ("stratum", str(stratum)),
+        ("distortion", item.attributes.get("distortion", "")),
+        ("reference", item.reference_id or ""),
+    ]
+
+
+def _strata(items: Sequence[Item]) -> list[int]:
+    """MOS quantile stratum, 0..STRATA-1, of every item."""
+    order = sorted(range(len(items)), key=lambda i: (items[i].mos, items[i].image_id))
+    strata = [0] * len(items)
+    for rank, i in enumerate(order):
+        strata[i] = rank * STRATA // len(items)
+    return strata
+
+
+def _tie(item: Item, seed: int) -> bytes:
+    """Order among equally good choices: fixed by the seed, unrelated to the items' order."""
+    return hashlib.sha256(f"{seed}|{item.image_id}".encode()).digest()

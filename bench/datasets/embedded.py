@@ -1,0 +1,230 @@
+"""The embedded data set: shipped photographs x KADID-10k's 25 distortions x 5 levels.
+
+Nothing is downloaded. Labels are KADID-10k's mean opinion per (type, level) cell: measured on
+all 10,125 images of KADID-10k, that cell mean has SRCC 0.942 with the single scores. They are
+a proxy for opinions on *these* images and are called so wherever they appear.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split, select
+from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
+from bench.datasets.photographs import CROPS, Crop, photograph_sha256, take
+from bench.datasets.store import Bytes, Stored, cache_folder, stored
+
+GENERATOR_VERSION = "1"
+"""Raised whenever the same recipe would give other pixels."""
+
+LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow")
+"""Packages whose version may change a pixel; part of the cache key."""
+
+Progress = Callable[[int, int], None]
+"""Called with (references done, references in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is made: which crops, of which size.
+
+    Attributes:
+        crops: references in storage order.
+        height: in pixels.
+        width: in pixels.
+    """
+
+    crops: tuple[Crop, ...] = CROPS
+    height: int = 96
+    width: int = 128
+
+    def key(self) -> str:
+        """Digest of everything that the pixels depend on."""
+        photographs = sorted({crop.photograph for crop in self.crops})
+        parts = {
+            "generator": GENERATOR_VERSION,
+            "libraries": {name: version(name) for name in LIBRARIES},
+            "photographs": {name: photograph_sha256(name) for name in photographs},
+            "recipe": asdict(self),
+            "strengths": {name: d.strengths for name, d in DISTORTIONS.items()},
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def label_cells() -> dict[tuple[str, int], float]:
+    """KADID-10k's mean opinion of each (type name, level): 125 values in 1..5, 5 is best."""
+    text = (resources.files("bench.datasets") / "kadid_cells.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return {(row["name"], int(row["level"])): float(row["mean_dmos"]) for row in rows}
+
+
+def stream(crop: Crop, distortion: str, level: int) -> np.random.Generator:
+    """Random numbers of one image, independent of the order in which images are made."""
+    text = f"{GENERATOR_VERSION}|{crop.photograph}|{crop.name}|{distortion}|{level}"
+    return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+
+
+def distort_all(crop: Crop, height: int, width: int) -> Bytes:
+    """One reference and its 125 distorted versions.
+
+    Returns:
+        (126, 3, height, width) 8-bit RGB: the reference, then types by number, levels 1..5.
+    """
+    reference = take(crop, height, width)
+    image = reference.astype(np.float64) / 255
+    made = [reference]
+    for name, distortion in DISTORTIONS.items():
+        made += [to_bytes(distortion(image, level, stream(crop, name, level))) for level in LEVELS]
+    return np.ascontiguousarray(np.stack(made).transpose(0, 3, 1, 2))
+
+
+def generate(recipe: Recipe, *, jobs: int = 1, progress: Progress | None = None) -> Bytes:
+    """All images of a recipe.
+
+    Returns:
+        (references, 126, 3, height, width) 8-bit RGB.
+    """
+    total = len(recipe.crops)
+    tasks = (joblib.delayed(distort_all)(c, recipe.height, recipe.width) for c in recipe.crops)
+    made = np.empty((total, 126, 3, recipe.height, recipe.width), dtype=np.uint8)
+    for done, images in enumerate(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)):
+        made[done] = images
+        if progress is not None:
+            progress(done + 1, total)
+    return made
+
+
+class EmbeddedDataset:
+    """The embedded data set, ready to use; made by `embedded()`. Fulfils `Dataset`."""
+
+    name = "embedded"
+
+    def __init__(self, recipe: Recipe, images: Stored) -> None:
+        """Join pixels and labels.
+
+        Args:
+            recipe: what was made.
+            images: (references, 126, 3, H, W) as made by `generate`.
+        """
+        self._recipe = recipe
+        self._images = images.array
+        self._items = {
+            split: tuple(_items_of(recipe, split)) for split in ("train", "validation", "test")
+        }
+        self._place = {crop.name: index for index, crop in enumerate(recipe.crops)}
+        self.sha256 = _content_sha256(images.sha256, self._items)
+        self.card = _card(recipe)
+
+    def items(self, split: Split) -> Sequence[Item]:
+        """Every item of a split; "validation" is empty (hold out training photographs)."""
+        return self._items[split]
+
+    def subset(self, split: Split, limit: int | None, seed: int = 0) -> list[Item]:
+        """A balanced, reproducible part of a split: see `select`."""
+        return select(self.items(split), limit=limit, seed=seed)
+
+    def references(self, split: Split) -> list[str]:
+        """Names of the pristine crops of a split."""
+        return [crop.name for crop in self._recipe.crops if crop.split == split]
+
+    def reference(self, reference_id: str) -> NDArray[np.float32]:
+        """(3, H, W) float32 in [0, 1] pixels of a pristine crop."""
+        return self._float(reference_id, 0)
+
+    def load(self, item: Item) -> Pair:
+        """Pixels of an item and of its reference.
+
+        Raises:
+            ImageError: the item is not of this data set.
+        """
+        try:
+            number = DISTORTIONS[item.attributes["distortion"]].number
+            slot = 1 + (number - 1) * len(LEVELS) + LEVELS.index(int(item.attributes["level"]))
+        except (KeyError, ValueError) as error:
+            raise ImageError(item.image_id, "an embedded image", "an unknown one") from error
+        reference = item.reference_id or ""
+        return Pair(self._float(reference, slot), self._float(reference, 0))
+
+    def _float(self, reference_id: str, slot: int) -> NDArray[np.float32]:
+        """One stored image as float."""
+        if reference_id not in self._place:
+            raise ImageError(reference_id, "a reference of the embedded data set", "none such")
+        return self._images[self._place[reference_id], slot].astype(np.float32) / np.float32(255)
+
+
+def embedded(
+    *,
+    folder: Path | None = None,
+    recipe: Recipe | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> EmbeddedDataset:
+    """Open the embedded data set, making and caching it on first use.
+
+    Args:
+        folder: cache folder; by default `BENCH_CACHE` or the user's cache folder.
+        recipe: crops and size; by default the full set at 96 x 128.
+        jobs: processes used while making it.
+        progress: called after each reference while making it.
+
+    Returns:
+        The data set; its pixels are memory-mapped.
+    """
+    chosen = recipe or Recipe()
+    images = stored(
+        folder or cache_folder(),
+        "embedded",
+        chosen.key(),
+        lambda: generate(chosen, jobs=jobs, progress=progress),
+    )
+    return EmbeddedDataset(chosen, images)
+
+
+def _items_of(recipe: Recipe, split: str) -> list[Item]:
+    """Items of one split, by reference, type and level."""
+    cells = label_cells()
+    return [
+        Item(
+            image_id=f"{crop.name}/{distortion.number:02d}_{name}/{level}",
+            reference_id=crop.name,
+            group=crop.photograph,
+            mos=cells[name, level],
+            split=crop.split,
+            attributes={"distortion": name, "level": str(level)},
+        )
+        for crop in recipe.crops
+        if crop.split == split
+        for name, distortion in DISTORTIONS.items()
+        for level in LEVELS
+    ]
+
+
+def _content_sha256(pixels: str, items: dict[str, tuple[Item, ...]]) -> str:
+    """Digest of pixels and labels."""
+    labels = [(i.image_id, i.split, i.mos) for split in sorted(items) for i in items[split]]
+    return hashlib.sha256(json.dumps([pixels, labels]).encode()).hexdigest()
+
+
+def _card(recipe: Recipe) -> DatasetCard:
+    """Provenance of the embedded data set."""
+    return DatasetCard(
+        title="Embedded photographs with KADID-10k's distortions",
+        label_kind="proxy: KADID-10k cell means",
+        mos_range=(1.0, 5.0),
+        higher_is_better=True,
+        citation="Lin, Hosu, Saupe: KADID-10k, QoMEX 2019 (distortions, mean opinions)",
+        licence="photographs: public domain, CC0 and CC BY 2.0, from the installed packages",
+        has_references=True,
+        image_size=(recipe.height, recipe.width),
+    )
