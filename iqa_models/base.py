@@ -51,7 +51,7 @@ class ModelCard:
 class IQAModel(nn.Module, abc.ABC):
     """An IQA network as a deterministic, differentiable function of the image tensor.
 
-    Subclasses implement :meth:`encode_reference`, :meth:`extract` and :meth:`head`.  Images are
+    Subclasses implement :meth:`extract` and :meth:`head`, FR ones :meth:`encode_reference` too.  Images are
     ``(B, 3, H, W)`` float RGB *before* any resize or normalisation.  Values outside [0, 1] are
     legal: noisy images have them.
     """
@@ -77,11 +77,12 @@ class IQAModel(nn.Module, abc.ABC):
             return BoundModel(self, None)
         check_images(reference, card=self.card)
         with torch.no_grad():
-            return BoundModel(self, self.encode_reference(reference))
+            encoded = self.encode_reference(reference)
+        return BoundModel(self, encoded, tuple(reference.shape))
 
-    @abc.abstractmethod
     def encode_reference(self, reference: Tensor) -> tuple[Tensor, ...]:
         """Compute the reference side, each tensor with leading dimension 1 or B (FR only)."""
+        raise NotImplementedError(f"{self.card.title} takes no reference")
 
     @abc.abstractmethod
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
@@ -98,6 +99,7 @@ class BoundModel:
 
     model: IQAModel
     reference: tuple[Tensor, ...] | None
+    reference_shape: tuple[int, ...] | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -113,9 +115,11 @@ class BoundModel:
         """Features ``(B, D)`` of images ``(B, 3, H, W)``.
 
         Raises:
-            ModelInputError: The tensor is not a float ``(B, 3, H, W)`` of sufficient size.
+            ModelInputError: The tensor is not a float ``(B, 3, H, W)`` of sufficient size, or does
+                not fit the bound reference.
         """
         check_images(images, card=self.card)
+        self._check_reference(images)
         return self.model.extract(images, self.reference)
 
     def score_features(self, features: Tensor) -> Tensor:
@@ -126,6 +130,16 @@ class BoundModel:
     def __call__(self, images: Tensor) -> Tensor:
         """Score ``(B,)`` of images ``(B, 3, H, W)``, inside ``card.score_range``."""
         return self.score_features(self.features(images))
+
+    def _check_reference(self, images: Tensor) -> None:
+        shape = self.reference_shape
+        if shape is None:
+            return
+        if shape[0] not in (1, images.shape[0]) or shape[1:] != tuple(images.shape[1:]):
+            raise ModelInputError(
+                f"{self.card.title} is bound to a reference of shape {shape}, "
+                f"found images of shape {tuple(images.shape)}."
+            )
 
 
 def check_images(images: Tensor, *, card: ModelCard) -> None:

@@ -1,0 +1,104 @@
+"""KonCept512: globally pooled convolutional features and a fully connected head.
+
+Hosu, Lin, Sziranyi, Saupe: "KonIQ-10k: An Ecologically Valid Database for Deep Learning of Blind
+Image Quality Assessment", IEEE TIP 29, 2020.  Parameter names follow the authors' PyTorch port
+(``base.<child>``, ``fc.<layer>``) in both editions.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from iqa_models.base import Edition, IQAModel, ModelCard
+from iqa_models.registry import ModelPlugin
+from iqa_models.trunks import FINE, Standardize, conv_stack, frozen, without_inplace
+
+CARD = ModelCard(
+    name="koncept",
+    title="KonCept512",
+    mode="NR",
+    score_range=(0.0, 100.0),
+    higher_is_better=True,
+    min_size=96,
+    citation="Hosu et al., IEEE TIP 29, 2020",
+    licence="method and weights MIT (subpic/koniq); compact weights: this project",
+)
+
+
+class KonCept(IQAModel):
+    """Pooled vector of the last map, then four fully connected layers.
+
+    Args:
+        base: Images ``(B, 3, H, W)`` to a pooled map ``(B, D, 1, 1)``.
+        features: D.
+        hidden: Widths and dropout rates of the three hidden layers.
+        edition: Which edition the base belongs to.
+    """
+
+    card = CARD
+
+    def __init__(
+        self,
+        *,
+        base: nn.Module,
+        features: int,
+        hidden: tuple[tuple[int, float], ...],
+        edition: Edition,
+    ) -> None:
+        """Assemble the base and the head."""
+        super().__init__()
+        self.edition = edition
+        self.standardize = Standardize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        self.base = base
+        self.fc = _head_layers(features, hidden)
+
+    def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
+        """Globally pooled features ``(B, D)``."""
+        pooled: Tensor = self.base(self.standardize(images))
+        return pooled.flatten(1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Mean opinion ``(B,)`` of pooled features ``(B, D)``, 0 (bad) to 100."""
+        scores: Tensor = self.fc(features)
+        return scores.squeeze(1)
+
+
+def compact() -> KonCept:
+    """A small trunk with global average pooling, untrained (about 180k parameters, D = 128)."""
+    return frozen(
+        KonCept(
+            base=nn.Sequential(*conv_stack(FINE), nn.AdaptiveAvgPool2d(1)),
+            features=FINE[-1][0],
+            hidden=((64, 0.0), (32, 0.0), (16, 0.0)),
+            edition="compact",
+        )
+    )
+
+
+def published() -> KonCept:
+    """Inception-ResNet-v2 without its classifier, untrained (D = 1536)."""
+    import timm
+
+    network = timm.create_model("inception_resnet_v2", pretrained=False)
+    convolutions = list(network.children())[:-3]  # then global_pool, head_drop, classif
+    base = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1))
+    without_inplace(base)
+    return frozen(
+        KonCept(
+            base=base,
+            features=1536,
+            hidden=((2048, 0.25), (1024, 0.25), (256, 0.5)),
+            edition="published",
+        )
+    )
+
+
+def _head_layers(inputs: int, hidden: tuple[tuple[int, float], ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, dropout in hidden:
+        layers += [nn.Linear(inputs, width), nn.ReLU(), nn.BatchNorm1d(width), nn.Dropout(dropout)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, 1))
+
+
+MODEL = ModelPlugin(card=CARD, compact=compact, published=published)

@@ -1,0 +1,114 @@
+"""Names to models, without importing a network before one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from iqa_models.base import Edition, IQAModel, ModelCard
+
+ENTRY_POINTS: Mapping[str, str] = {
+    "dbcnn": "iqa_models.dbcnn:MODEL",
+    "hyperiqa": "iqa_models.hyperiqa:MODEL",
+    "koncept": "iqa_models.koncept:MODEL",
+    "lpips": "iqa_models.lpips:MODEL",
+    "dists": "iqa_models.dists:MODEL",
+    "dreamsim": "iqa_models.dreamsim:MODEL",
+}
+"""The same table as the entry-point group ``certified_iqa_bench.iqa_models``."""
+
+
+class UnknownModelError(LookupError):
+    """No model has this name; the message lists those there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlugin:
+    """What a model's module offers under the name ``MODEL``.
+
+    Attributes:
+        card: What a reader must know of the model, in either edition.
+        compact: Builds the small network, untrained, frozen, in evaluation mode.
+        published: Builds the authors' network likewise, without touching the network.
+    """
+
+    card: ModelCard
+    compact: Callable[[], IQAModel]
+    published: Callable[[], IQAModel]
+
+    def architecture(self, edition: Edition) -> IQAModel:
+        """The edition's network with untrained weights (for tests and for training)."""
+        return self.compact() if edition == "compact" else self.published()
+
+    def build(
+        self, edition: Edition, *, weights: Path | None = None, sha256: str | None = None
+    ) -> IQAModel:
+        """The edition's network with trained weights.
+
+        Args:
+            edition: Which network.
+            weights: Local weights file; ``None`` takes the shipped ones (compact only).
+            sha256: Expected hash of ``weights``, where known.
+
+        Raises:
+            WeightsError: The weights are not there or do not fit.
+        """
+        from iqa_models.weights import WeightsError, load_into, load_state, shipped
+
+        if weights is None:
+            if edition != "compact":
+                raise WeightsError(
+                    f"{self.card.title}: the published edition needs a local weights file, "
+                    "found none; fetch it first or use the compact edition."
+                )
+            weights, sha256 = shipped(self.card.name)
+        model = self.architecture(edition)
+        load_into(model, load_state(weights, sha256=sha256), source=str(weights))
+        return model
+
+
+def names() -> tuple[str, ...]:
+    """Names of the project's own models: NR first, then FR."""
+    return tuple(ENTRY_POINTS)
+
+
+def plugin(name: str) -> ModelPlugin:
+    """Import the plugin of one of the project's own models.
+
+    Raises:
+        UnknownModelError: There is no such name.
+    """
+    if name not in ENTRY_POINTS:
+        raise UnknownModelError(
+            f"Unknown model {name!r}; expected one of {', '.join(names())}."
+        )
+    module, attribute = ENTRY_POINTS[name].split(":")
+    found: ModelPlugin = getattr(import_module(module), attribute)
+    return found
+
+
+def load(
+    name: str,
+    *,
+    edition: Edition = "compact",
+    device: torch.device | str | None = None,
+    weights: Path | None = None,
+    sha256: str | None = None,
+) -> IQAModel:
+    """Load a model with trained weights, frozen and in evaluation mode.
+
+    Args:
+        name: One of :func:`names`.
+        edition: ``"compact"`` (shipped weights) or ``"published"`` (needs ``weights``).
+        device: Where to put it; ``None`` leaves it where torch builds modules.
+        weights: Local weights file instead of the shipped one.
+        sha256: Expected hash of ``weights``, where known.
+    """
+    model = plugin(name).build(edition, weights=weights, sha256=sha256)
+    return model if device is None else model.to(device)
