@@ -1,0 +1,162 @@
+"""Profiles: everything a run depends on, as one validated, frozen value read from TOML.
+
+This module knows settings, their defaults and why; it must not know how any of them is used.
+Every choice that the paper leaves open is a setting here with one line of reason.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown settings are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(Section):
+    """Which data sets, and how many test images of each."""
+
+    nr: str = "embedded"
+    """Data set for no-reference models: a plugin name or a path to a dataset.toml."""
+    fr: str = "embedded"
+    """Data set for full-reference models."""
+    limit: Count | None = None
+    """Test images per data set (stratified, deterministic); None takes all."""
+    train_limit: Count | None = None
+    """Training images per data set; None takes all."""
+
+
+class SpectralSection(Section):
+    """How ||J||_2 is bounded for feature-space noise."""
+
+    method: Literal["lanczos", "exact"] = "lanczos"
+    steps: Count = 20
+    """20 steps bound the norm within 3.7 % whatever the spectrum (Lanczos, started in 512-d)."""
+    delta: Positive = 1e-3
+    """Failure probability of the bound; entered in the alpha ledger."""
+    tolerance: float | None = 0.01
+    """Stop early once every a-posteriori bound is this close to its estimate."""
+    batch: Count = 8
+    """Images linearised together."""
+
+
+class NativeSection(Section):
+    """RS-Reg's and Cert-Reg's own certificates (open in the paper)."""
+
+    tolerance: Positive = 0.1
+    """eps_y: accepted output deviation, as a share of the score range."""
+    probability: Positive = 0.8
+    """P: required probability of a valid output (the authors' script default)."""
+    discount: Positive = 1.0
+    """beta: relaxes RS-Reg's tolerance to (1 + beta) eps_y."""
+
+
+class CertificateSection(Section):
+    """Sampling and confidence of every certificate."""
+
+    samples: Count = 2000
+    """N for input-noise smoothers."""
+    feature_samples: Count = 2000
+    """N for feature-noise smoothers (cheap: no forward pass of the backbone)."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.999
+    """Per side; the paper's 'alpha = 0.999'."""
+    familywise: bool = False
+    """Split the failure probability over all certificates of a table (Bonferroni)."""
+    tau: Positive = 1e-3
+    """FS-IQA abstains where ||J||_2 < tau."""
+    radii: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+    """l2 radii of every certificate's curve, image units."""
+    batch: Count = 32
+    """Noisy images per forward pass; halved when memory runs out."""
+    spectral: SpectralSection = SpectralSection()
+    native: NativeSection = NativeSection()
+
+
+class FitSection(Section):
+    """Training of one kind of part."""
+
+    epochs: Count
+    batch: Count
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    patience: Count = 10
+    """Epochs without a better validation loss before stopping."""
+    width: Count
+    """Hidden units (FTN) or channels (denoisers)."""
+    """The paper's denoisers: DnCNN with 64 channels."""
+    depth: Count
+    """Convolutions of a DnCNN, levels of a U-Net; unused by the FTN."""
+    stride: Count = 1
+    """Denoisers work on pixel-unshuffled images of this factor (1: full resolution)."""
+    pixel_weight: float = 1.0
+    score_weight: float = 1.0
+    rank_weight: float = 1.0
+    """DMS-IQA's loss weights: not published; equal weights on [0, 1]-scaled terms."""
+
+
+class TimeSection(Section):
+    """Timing of every model x defence."""
+
+    repeats: Count = 5
+    warmup: Count = 1
+    samples: Count | None = None
+    """None: the certificate's own number of samples."""
+
+
+class AttackSection(Section):
+    """I-FGSM of Figure 4."""
+
+    models: tuple[str, ...] = ("koncept",)
+    defenses: tuple[str, ...] = ("undefended", "fs-iqa")
+    sigma: Positive = 0.25
+    norms: tuple[Literal["linf", "l2"], ...] = ("linf", "l2")
+    epsilons: tuple[Positive, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)
+    steps: Count = 10
+    images: Count = 100
+    expectation: Count = 256
+    """Draws per gradient of a feature-noise defence (one backbone pass for all of them)."""
+
+
+class AuditSection(Section):
+    """PGD inside the certified ball."""
+
+    images: Count = 10
+    steps: Count = 10
+    restarts: Count = 1
+    """Random starts beside +- the top right singular vector."""
+    expectation: Count = 16
+    feature_expectation: Count = 256
+    fresh_samples: Count = 10000
+    """Draws that decide a violation; at least 10,000 for a claim about a population median."""
+    scales: tuple[Positive, ...] = (1.0, 1.5, 2.0, 3.0)
+    """Multiples of the certified radius tried for the attack-verified radius."""
+
+
+class Profile(Section):
+    """A whole benchmark: the only input of a plan besides the code."""
+
+    name: str
+    edition: Literal["compact", "published"]
+    seed: int = 2025
+    models: tuple[str, ...] = ("dbcnn", "hyperiqa", "koncept", "lpips", "dists", "dreamsim")
+    defenses: tuple[str, ...] = ("rs-reg", "cert-reg", "ms", "dms", "dms-iqa", "fs-iqa")
+    sigmas: tuple[Positive, ...] = (0.1, 0.25, 0.5)
+    options: dict[str, dict[str, float]] = Field(
+        default_factory=lambda: {"cert-reg": {"trim": 0.25}}
+    )
+    """Numbers of a defence's statistic, by defence: Cert-Reg's trimming share is not stated by
+    FS-IQA; 0.25 keeps half of the draws."""
+    data: DataSection = DataSection()
+    certificate: CertificateSection = CertificateSection()
+    fit: dict[str, FitSection] = Field(default_factory=dict)
+    """Settings by part name: ``ftn``, ``denoiser``, ``denoiser-iqa``."""
+    time: TimeSection = TimeSection()
+    attack: AttackSection = AttackSection()
+    audit: AuditSection = AuditSection()

@@ -1,0 +1,280 @@
+"""What a certified defence is: a smoother (where noise is added) x a statistic (what is taken).
+
+This module holds the small value objects and protocols that everything else is built from, and the
+final call that re-checks what a plugin returned; it must not know data sets, records or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor, nn
+
+from defenses.bounds import Bounds
+from defenses.native import NativeCertificate
+from iqa_models.base import BoundModel, IQAModel, ModelCard
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Claim = Literal["population", "deployed"]
+Rigor = Literal["proved", "first-order", "empirical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is smoothed: a bound model, the trained part (if any) and the noise level."""
+
+    model: BoundModel
+    part: nn.Module | None
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreScale:
+    """Scale of a defended score: closed range and direction."""
+
+    low: float
+    high: float
+    higher_is_better: bool
+
+    @property
+    def span(self) -> float:
+        """Length of the range."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How far an l2 ball in the image reaches, in units of the smoother's own noise.
+
+    Attributes:
+        coefficient: ``r = coefficient * radius``; None if tabulated or abstained.
+        radii, ratios: Tabulated ``radius -> r`` for smoothers with no such constant; ``r`` is
+            taken at the next larger tabulated radius, never interpolated.
+        delta: Failure probability of the geometry itself.
+        spectral: Provenance of ``||J||_2`` where it was used.
+        reason: Why no radius can be certified; None if it can.
+    """
+
+    coefficient: float | None = None
+    radii: tuple[float, ...] = ()
+    ratios: tuple[float, ...] = ()
+    delta: float = 0.0
+    spectral: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+    def ratio(self, radius: float) -> float:
+        """Noise units ``r`` that an l2 radius spans; ``inf`` beyond the tabulated radii."""
+        if self.coefficient is not None:
+            return self.coefficient * radius
+        return next((r for x, r in zip(self.radii, self.ratios, strict=True) if radius <= x),
+                    math.inf)  # fmt: skip
+
+    def radius(self, ratio: float = 1.0) -> float | None:
+        """Largest l2 radius that spans at most ``ratio`` noise units; None if there is none."""
+        if self.coefficient is not None:
+            return ratio / self.coefficient if self.coefficient > 0 else None
+        reached = [x for x, r in zip(self.radii, self.ratios, strict=True) if r <= ratio]
+        return max(reached, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class GeometrySettings:
+    """Numerical settings of a smoother's geometry."""
+
+    tau: float
+    method: Literal["lanczos", "exact"]
+    steps: int
+    delta: float
+    tolerance: float | None
+    radii: tuple[float, ...]
+    seed: int
+
+
+@runtime_checkable
+class Smoother(Protocol):
+    """Where the Gaussian noise is added.  Stateless: everything it needs comes as arguments."""
+
+    name: str
+    """Defences whose smoothers share a name share their draws."""
+    noise_kind: Literal["input", "features"]
+    part: str | None
+    """Name of the trained part it needs, None if nothing is trained."""
+    rigor: Rigor
+
+    def scale(self, card: ModelCard, mos_range: tuple[float, float]) -> ScoreScale:
+        """Scale of the defended score."""
+        ...
+
+    def noise_shape(self, target: Target, image: Tensor) -> tuple[int, ...]:
+        """Shape of one noise draw for ``image`` ``(1, 3, H, W)``."""
+        ...
+
+    def sample(self, target: Target, image: Tensor, noise: Tensor) -> Tensor:
+        """Scores ``(K,)`` of ``image`` ``(1, 3, H, W)`` under standard noise ``(K, ...)``.
+
+        Differentiable in ``image``: attacks take the expectation of its gradient.
+        """
+        ...
+
+    def geometry(
+        self, target: Target, images: Tensor, settings: GeometrySettings
+    ) -> list[Geometry]:
+        """One geometry per image of ``(B, 3, H, W)``; the model is bound to B references."""
+        ...
+
+    def forward_passes(self, samples: int) -> float:
+        """Model forward passes that ``samples`` draws cost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NativeSettings:
+    """User inputs of RS-Reg's and Cert-Reg's own certificates."""
+
+    tolerance: float
+    """Share of the score range."""
+    probability: float
+    discount: float
+
+
+class Statistic(Protocol):
+    """What is taken of the scores.  Pure functions of the sorted draws."""
+
+    name: str
+
+    def estimate(self, scores: Array) -> float:
+        """The defended score from sorted draws ``(n,)``."""
+        ...
+
+    def bounds(self, scores: Array, *, r: float, confidence: float, scale: ScoreScale) -> Bounds:
+        """Interval for the population statistic of every image ``r`` noise units away."""
+        ...
+
+    def deployed_bounds(
+        self, scores: Array, *, r: float, confidence: float, scale: ScoreScale
+    ) -> Bounds | None:
+        """Interval for a fresh estimate from the same number of draws; None if not available."""
+        ...
+
+    def native(
+        self,
+        scores: Array,
+        *,
+        center: float,
+        confidence: float,
+        scale: ScoreScale,
+        settings: NativeSettings,
+    ) -> NativeCertificate | None:
+        """The defence's own certificate in its authors' form (radius in noise units)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GuaranteeCard:
+    """What a defence promises, in words a reviewer can check."""
+
+    norm: str
+    claim: Claim
+    rigor: Rigor
+    statement: str
+    assumptions: tuple[str, ...]
+    trained: str
+    cost: str
+    applies_to: str = "smoothed model"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingExample:
+    """One training image as the dataset holds it (tensors ``(3, H, W)`` in [0, 1])."""
+
+    image: Tensor
+    reference: Tensor | None
+    mos: float
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """Everything a part may use to train itself.
+
+    Attributes:
+        model: The frozen IQA model; None for parts that serve every model.
+        sigmas: Noise levels the part must serve (one, where its scope includes sigma).
+        train, validation: Examples, split by photograph; never test images.
+        mos_range: Range of ``mos``.
+        settings: The profile's ``[fit.<part>]`` section as attributes.
+        seed: Seed of weights, batches and training noise.
+        progress: Called with the share done in [0, 1] and a short text.
+        features: ``features("train" | "validation")`` gives cached features ``(n, D)``.
+    """
+
+    model: IQAModel | None
+    sigmas: tuple[float, ...]
+    train: Sequence[TrainingExample]
+    validation: Sequence[TrainingExample]
+    mos_range: tuple[float, float]
+    settings: Any
+    seed: int
+    progress: Callable[[float, str], None]
+    features: Callable[[str], Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedPart:
+    """A trained module with its curves."""
+
+    module: nn.Module
+    train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+
+
+class Part(Protocol):
+    """A trained part of a defence: how to build it empty, and how to train it."""
+
+    name: str
+    per_model: bool
+    """One instance for each IQA model, or one for all."""
+    per_sigma: bool
+    """One instance for each noise level, or one for all (noise-conditioned)."""
+
+    def build(
+        self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any
+    ) -> nn.Module:
+        """The untrained module, ready to load a saved state."""
+        ...
+
+    def train(self, job: TrainingJob) -> TrainedPart:
+        """Train from scratch, deterministically in ``job.seed``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Defense:
+    """A certified defence: smoother x statistic, what is trained, and what is promised."""
+
+    name: str
+    title: str
+    smoother: Smoother
+    statistic: Statistic
+    card: GuaranteeCard
+    citation: str
+    part: Part | None = None
+
+    def tuned(self, options: Mapping[str, float]) -> Defense:
+        """The same defence with other numbers in its statistic, e.g. ``{"trim": 0.1}``.
+
+        Raises:
+            ValueError: The statistic has no such number.
+        """
+        if not options:
+            return self
+        known = {f.name for f in fields(self.statistic)} - {"name"}  # type: ignore[arg-type]
+        if unknown := set(options) - known:
+            raise ValueError(
+                f"{self.name} has no option {sorted(unknown)}, expected one of {sorted(known)}."
+            )
+        return replace(self, statistic=replace(self.statistic, **options))  # type: ignore[type-var]

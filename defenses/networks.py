@@ -1,0 +1,158 @@
+"""The networks that defences train: FTN + scorer, DnCNN and U-Net denoisers.
+
+Plain modules that know shapes only; they must not know how they are trained or certified.  No
+in-place operation and no batch statistics at inference, so forward-mode differentiation works and
+an image's output does not depend on its batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+TRANSFORMED = 512
+"""Size of the transformed features (FS-IQA, Section 3)."""
+
+
+class FeatureScorer(nn.Module):
+    """FS-IQA's trained half: B = FTN o backbone in [0, 1]^m, and the scorer behind the noise.
+
+    The paper leaves the FTN's normalisation open; a sigmoid keeps features in [0, 1] for every
+    input and is smooth, so the Jacobian exists wherever the backbone's does.
+    """
+
+    def __init__(self, *, feature_size: int, width: int, mos_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.size = TRANSFORMED
+        self.feature_mean: Tensor
+        self.feature_scale: Tensor
+        self.mos_range: Tensor
+        self.register_buffer("feature_mean", torch.zeros(feature_size))
+        self.register_buffer("feature_scale", torch.ones(feature_size))
+        self.register_buffer("mos_range", torch.tensor(mos_range, dtype=torch.float32))
+        self.ftn = nn.Linear(feature_size, TRANSFORMED)
+        self.scorer = nn.Sequential(
+            nn.Linear(TRANSFORMED, width), nn.ReLU(), nn.Linear(width, 1)
+        )
+
+    def standardise(self, features: Tensor) -> None:
+        """Set the fixed input scaling from training features ``(n, D)``.
+
+        One scale for all features: per-feature scaling would blow up the ones that hardly move,
+        and with them the Jacobian.
+        """
+        self.feature_mean.copy_(features.mean(0))
+        self.feature_scale.fill_(float(features.std(0).square().mean().sqrt().clamp_min(1e-8)))
+
+    def transform(self, features: Tensor) -> Tensor:
+        """FTN: features ``(B, D)`` -> ``(B, 512)`` in [0, 1]."""
+        return torch.sigmoid(self.ftn((features - self.feature_mean) / self.feature_scale))
+
+    def unit_score(self, transformed: Tensor) -> Tensor:
+        """Scorer output ``(B,)`` on the unit scale, not clamped (training target)."""
+        score: Tensor = self.scorer(transformed - 0.5).squeeze(-1)
+        return score
+
+    def score(self, transformed: Tensor) -> Tensor:
+        """Score ``(B,)`` on the human scale, clamped to its range."""
+        low, high = self.mos_range
+        return low + (high - low) * self.unit_score(transformed).clamp(0.0, 1.0)
+
+
+def with_noise_level(images: Tensor, sigma: float) -> Tensor:
+    """Append the noise level as a fourth channel (FFDNet; Zhang et al. 2018)."""
+    return torch.cat([images, torch.full_like(images[:, :1], sigma)], dim=1)
+
+
+class DnCNN(nn.Module):
+    """Residual denoiser D(y) = y - net(y) (Zhang et al. 2017), told the noise level.
+
+    ``stride`` > 1 works on pixel-unshuffled images (as FFDNet does), which costs ``stride**2``
+    times less for the same width.  The last layer starts at zero: an untrained D is the identity.
+    """
+
+    def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        outer = 3 * stride**2
+        layers: list[nn.Module] = [nn.Conv2d(outer + 1, width, 3, padding=1), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.last = nn.Conv2d(width, outer, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(_bias(self.last))
+
+    def forward(self, noisy: Tensor, sigma: float) -> Tensor:
+        """Denoised images ``(B, 3, H, W)``; values may leave [0, 1] slightly."""
+        height, width = noisy.shape[-2:]
+        padded = pad_to_multiple(noisy, self.stride)
+        packed = functional.pixel_unshuffle(padded, self.stride)
+        residual = self.last(self.body(with_noise_level(packed, sigma)))
+        noise = functional.pixel_shuffle(residual, self.stride)
+        return noisy - noise[..., :height, :width]
+
+
+class UNet(nn.Module):
+    """Small residual U-Net denoiser, told the noise level (DMS-IQA's denoiser type)."""
+
+    def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride, self.depth = stride, depth
+        outer = 3 * stride**2
+        sizes = [width * 2**level for level in range(depth + 1)]
+        self.first = _double(outer + 1, sizes[0])
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.AvgPool2d(2), _double(a, b))
+            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.up = nn.ModuleList(
+            _double(a + b, a) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.last = nn.Conv2d(sizes[0], outer, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(_bias(self.last))
+
+    def forward(self, noisy: Tensor, sigma: float) -> Tensor:
+        """Denoised images ``(B, 3, H, W)``."""
+        height, width = noisy.shape[-2:]
+        padded = pad_to_multiple(noisy, self.stride * 2**self.depth)
+        packed = functional.pixel_unshuffle(padded, self.stride)
+        skips = [self.first(with_noise_level(packed, sigma))]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        hidden = skips.pop()
+        for up in reversed(self.up):
+            skip = skips.pop()
+            grown = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
+            hidden = up(torch.cat([skip, grown], dim=1))
+        noise = functional.pixel_shuffle(self.last(hidden), self.stride)
+        return noisy - noise[..., :height, :width]
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Replicate-pad right and bottom so that both sides are multiples of ``multiple``.
+
+    >>> pad_to_multiple(torch.zeros(1, 3, 5, 8), 4).shape
+    torch.Size([1, 3, 8, 8])
+    """
+    bottom, right = -images.shape[-2] % multiple, -images.shape[-1] % multiple
+    if not bottom and not right:
+        return images
+    return functional.pad(images, (0, right, 0, bottom), mode="replicate")
+
+
+def _double(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    if layer.bias is None:
+        raise ValueError("this layer was built with a bias.")
+    return layer.bias
