@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
-from skimage import color, filters, restoration, transform, util
+from skimage import color, filters, restoration, transform
+from skimage.util import random_noise
+
+from bench.datasets.thresholds import minimum_variance_cuts
 
 Image = NDArray[np.float64]
 Effect = Callable[[Image, float, Generator], Image]
@@ -146,24 +149,24 @@ def jpeg(image: Image, value: float, rng: Generator) -> Image:
 
 def white_noise(image: Image, value: float, rng: Generator) -> Image:
     """Add Gaussian noise of variance `value` to every channel."""
-    return np.asarray(util.random_noise(image, mode="gaussian", var=value, rng=rng))
+    return np.asarray(random_noise(image, mode="gaussian", var=value, rng=rng))
 
 
 def white_noise_color_component(image: Image, value: float, rng: Generator) -> Image:
     """Add Gaussian noise of variance `value` in YCbCr, components scaled to [0, 1]."""
     components = color.rgb2ycbcr(image) / 255
-    noisy = util.random_noise(components, mode="gaussian", var=value, rng=rng)
+    noisy = random_noise(components, mode="gaussian", var=value, rng=rng)
     return np.asarray(color.ycbcr2rgb(noisy * 255))
 
 
 def impulse_noise(image: Image, value: float, rng: Generator) -> Image:
     """Set a share `value` of all samples to black or white."""
-    return np.asarray(util.random_noise(image, mode="s&p", amount=value, rng=rng))
+    return np.asarray(random_noise(image, mode="s&p", amount=value, rng=rng))
 
 
 def multiplicative_noise(image: Image, value: float, rng: Generator) -> Image:
     """Speckle: multiply by 1 + Gaussian noise of variance `value`."""
-    return np.asarray(util.random_noise(image, mode="speckle", var=value, rng=rng))
+    return np.asarray(random_noise(image, mode="speckle", var=value, rng=rng))
 
 
 def denoise(image: Image, value: float, rng: Generator) -> Image:
@@ -225,8 +228,7 @@ def jitter(image: Image, value: float, rng: Generator) -> Image:
     for _ in range(5):
         where = grid + rng.normal(0.0, value, grid.shape)
         planes = [
-            ndimage.map_coordinates(image[..., c], where, order=1, mode="nearest")
-            for c in range(3)
+            ndimage.map_coordinates(image[..., c], where, order=1, mode="nearest") for c in range(3)
         ]
         image = np.stack(planes, axis=-1)
     return image
@@ -260,7 +262,7 @@ def quantization(image: Image, value: float, rng: Generator) -> Image:
     counts = np.bincount(np.rint(np.clip(image, 0, 1) * 255).astype(int).ravel(), minlength=256)
     cuts = minimum_variance_cuts(counts, int(value) + 1) / 255
     levels = np.concatenate([[0.0], cuts[1:], [1.0]])
-    return levels[np.searchsorted(cuts, image, side="left")]
+    return np.asarray(levels[np.searchsorted(cuts, image, side="left")])
 
 
 def color_block(image: Image, value: float, rng: Generator) -> Image:
@@ -275,39 +277,6 @@ def color_block(image: Image, value: float, rng: Generator) -> Image:
 
 
 # -- tools ---------------------------------------------------------------------------------
-
-
-def minimum_variance_cuts(counts: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Otsu's thresholds for many classes, exactly, by dynamic programming.
-
-    Args:
-        counts: histogram over the bins 0, 1, ..., B-1.
-        classes: number of classes, 2 or more; fewer where fewer bins are filled.
-
-    Returns:
-        (classes - 1,) half-way bin positions, ascending.
-    """
-    bins = np.flatnonzero(counts)
-    classes = min(classes, len(bins))
-    weight, position = counts[bins].astype(np.float64), bins.astype(np.float64)
-    n, s, q = (
-        np.concatenate([[0.0], np.cumsum(weight * position**p)]) for p in (0, 1, 2)
-    )
-    size = n[None, :] - n[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = q[None, :] - q[:, None] - (s[None, :] - s[:, None]) ** 2 / size
-    spread[size <= 0] = np.inf
-    best, origin = spread[0], []
-    for _ in range(classes - 1):
-        total = best[:, None] + spread
-        origin.append(np.argmin(total, axis=0))
-        best = np.min(total, axis=0)
-    end, starts = len(bins), []
-    for step in reversed(origin):
-        end = int(step[end])
-        starts.append(end)
-    first = np.array(starts[::-1], dtype=int)
-    return (position[first - 1] + position[first]) / 2
 
 
 def _gaussian(image: Image, sigma: float) -> Image:
@@ -333,13 +302,13 @@ def _lab_to_rgb(lab: Image) -> Image:
 def _stretch(values: Image, low: float, high: float) -> Image:
     """Map the two percentiles to 0 and 1 and clip."""
     bottom, top = np.percentile(values, [low, high])
-    return np.clip((values - bottom) / max(top - bottom, 1e-12), 0, 1)
+    return np.asarray(np.clip((values - bottom) / max(top - bottom, 1e-12), 0, 1))
 
 
 def _curve(values: Image, x: list[float], y: list[float]) -> Image:
     """Tone curve: cubic spline from (0, 0) through the knots to (1, 1), clipped."""
     spline = CubicSpline([0.0, *x, 1.0], [0.0, *y, 1.0], bc_type="not-a-knot")
-    return np.clip(spline(values), 0, 1)
+    return np.asarray(np.clip(spline(values), 0, 1))
 
 
 def _to_pillow(image: Image) -> PillowImage.Image:

@@ -160,7 +160,8 @@ class EmbeddedDataset:
         """One stored image as float."""
         if reference_id not in self._place:
             raise ImageError(reference_id, "a reference of the embedded data set", "none such")
-        return self._images[self._place[reference_id], slot].astype(np.float32) / np.float32(255)
+        stored_image = self._images[self._place[reference_id], slot]
+        return np.asarray(stored_image, dtype=np.float32) / np.float32(255)
 
 
 def embedded(

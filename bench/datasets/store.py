@@ -40,7 +40,9 @@ class Stored:
 def digest(array: Bytes) -> str:
     """Digest of an array's shape and bytes."""
     shape = json.dumps(list(array.shape)).encode()
-    return hashlib.sha256(shape + memoryview(np.ascontiguousarray(array)).cast("B")).hexdigest()
+    found = hashlib.sha256(shape)
+    found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def stored(folder: Path, name: str, key: str, make: Callable[[], Bytes]) -> Stored:

@@ -1,0 +1,307 @@
+"""The embedded data set: labels, splits, selection, cache; on tiny crops, without a network."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.datasets import Dataset, ImageError, Item, select
+from bench.datasets.distortions import DISTORTIONS, LEVELS
+from bench.datasets.embedded import (
+    EmbeddedDataset,
+    Recipe,
+    distort_all,
+    embedded,
+    generate,
+    label_cells,
+)
+from bench.datasets.photographs import CROPS, PHOTOGRAPHS, Crop, photograph_path, take
+from bench.datasets.store import digest, stored
+
+TINY = Recipe(
+    crops=(
+        Crop("flower", "train", 48),
+        Crop("rocket", "train", 48, mirrored=True),
+        Crop("china", "test", 48),
+        Crop("coffee", "test", 60, column=1),
+    ),
+    height=32,
+    width=40,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> EmbeddedDataset:
+    return embedded(folder=folder, recipe=TINY)
+
+
+# -- labels and splits ---------------------------------------------------------------------
+
+
+def test_label_cells_are_kadids() -> None:
+    cells = label_cells()
+    assert len(cells) == 125
+    assert set(cells) == {(name, level) for name in DISTORTIONS for level in LEVELS}
+    assert cells["gaussian_blur", 1] == 4.6122
+    assert cells["jpeg", 4] == 1.9454
+    assert cells["mean_shift", 3] == 4.603
+    assert cells["contrast_change", 5] == 3.3238
+    assert 1 <= min(cells.values()) < 1.4
+    assert 4.6 < max(cells.values()) <= 5
+
+
+def test_fulfils_the_contract(data: EmbeddedDataset) -> None:
+    contract: Dataset = data
+    assert isinstance(contract, Dataset)
+    assert contract.card.label_kind.startswith("proxy")
+    assert contract.card.higher_is_better
+    assert contract.card.image_size == (32, 40)
+    assert len(contract.sha256) == 64
+
+
+def test_every_axis_has_its_values(data: EmbeddedDataset) -> None:
+    for split, groups in (("train", {"flower", "rocket"}), ("test", {"china", "coffee"})):
+        items = data.items(split)
+        assert len(items) == len({item.image_id for item in items}) == 250
+        assert {item.group for item in items} == groups
+        assert {item.split for item in items} == {split}
+        assert len({item.attributes["distortion"] for item in items}) == 25
+        assert {item.attributes["level"] for item in items} == {"1", "2", "3", "4", "5"}
+    assert data.items("validation") == ()
+
+
+def test_shipped_split_is_by_photograph() -> None:
+    train = {crop.photograph for crop in CROPS if crop.split == "train"}
+    test = {crop.photograph for crop in CROPS if crop.split == "test"}
+    assert not train & test
+    assert train | test == set(PHOTOGRAPHS)
+    assert len(train) >= 4
+    assert len(test) >= 4
+    assert len({crop.name for crop in CROPS}) == len(CROPS)
+
+
+def test_shipped_crops_exist_and_differ() -> None:
+    made = {crop.name: take(crop, 96, 128).tobytes() for crop in CROPS}
+    assert len(set(made.values())) == len(CROPS)
+    assert {len(pixels) for pixels in made.values()} == {96 * 128 * 3}
+
+
+# -- pixels --------------------------------------------------------------------------------
+
+
+def test_load_gives_pair(data: EmbeddedDataset) -> None:
+    wanted = ("jpeg", "5")
+    for item in data.items("test"):
+        if (item.attributes["distortion"], item.attributes["level"]) != wanted:
+            continue
+        pair = data.load(item)
+        assert pair.reference is not None
+        assert pair.image.shape == pair.reference.shape == (3, 32, 40)
+        assert pair.image.dtype == pair.reference.dtype == np.float32
+        assert 0 <= pair.image.min() < pair.image.max() <= 1
+        assert np.abs(pair.image - pair.reference).mean() > 0.01
+        np.testing.assert_array_equal(pair.reference, data.reference(str(item.reference_id)))
+
+
+def test_image_and_label_belong_together(data: EmbeddedDataset) -> None:
+    """The slot of every item holds that item's distortion, recomputed on its own."""
+    crop = TINY.crops[2]
+    alone = distort_all(crop, 32, 40)
+    for slot, item in enumerate((i for i in data.items("test") if i.group == "china"), start=1):
+        np.testing.assert_array_equal(data.load(item).image, alone[slot].astype(np.float32) / 255)
+        cell = item.attributes["distortion"], int(item.attributes["level"])
+        assert item.mos == label_cells()[cell]
+
+
+def test_pixels_do_not_depend_on_order_or_company() -> None:
+    both = Recipe(TINY.crops[:2], 32, 40)
+    turned = Recipe(TINY.crops[1::-1], 32, 40)
+    np.testing.assert_array_equal(generate(both), generate(turned)[::-1])
+
+
+def test_mirrored_crop_is_a_mirror() -> None:
+    plain, mirrored = Crop("rocket", "train", 48), Crop("rocket", "train", 48, mirrored=True)
+    np.testing.assert_array_equal(take(plain, 32, 40)[:, ::-1], take(mirrored, 32, 40))
+
+
+def test_unknown_image_and_cell_are_named(data: EmbeddedDataset) -> None:
+    good = data.items("test")[0]
+    odd = Item("x/1", good.reference_id, "g", 3.0, "test", {"distortion": "fog", "level": "1"})
+    with pytest.raises(ImageError, match=r"x/1: expected an embedded image, found"):
+        data.load(odd)
+    stranger = Item("y/1", "nowhere", "g", 3.0, "test", good.attributes)
+    with pytest.raises(ImageError, match="nowhere: expected a reference"):
+        data.load(stranger)
+    with pytest.raises(ImageError, match=r"expected a cell of a 1 x 1 grid, found \(0, 5\)"):
+        take(Crop("china", "test", 48, column=5), 32, 40)
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.datasets.photographs.find_spec", lambda name: None)
+    with pytest.raises(ImageError, match=r"skimage/data/coffee.png: expected an installed package"):
+        photograph_path("coffee")
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr("skimage.data._fetchers._fetch", refuse)
+    recipe = Recipe((Crop("chelsea", "test", 24), Crop("flower", "train", 24)), 16, 24)
+    assert len(embedded(folder=tmp_path, recipe=recipe).items("test")) == 125
+    for photograph in PHOTOGRAPHS:
+        assert photograph_path(photograph).is_file()
+
+
+# -- selection -----------------------------------------------------------------------------
+
+
+def images(groups: int, each: int) -> list[Item]:
+    """Items of a plain data set: no reference, no attributes, MOS spread evenly."""
+    return [
+        Item(f"{g}/{i}", None, f"g{g}", (i * groups + g) / (groups * each), "test")
+        for g in range(groups)
+        for i in range(each)
+    ]
+
+
+@pytest.mark.parametrize("limit", [25, 40, 60])
+def test_subset_is_balanced(data: EmbeddedDataset, limit: int) -> None:
+    chosen = data.subset("test", limit, seed=1)
+    references = Counter(item.reference_id for item in chosen)
+    types = Counter(item.attributes["distortion"] for item in chosen)
+    assert len(chosen) == len({item.image_id for item in chosen}) == limit
+    assert max(references.values()) - min(references.values()) <= 1
+    assert len(references) == 2
+    assert len(types) >= 23
+    assert max(types.values()) <= limit // 25 + 2
+    low, middle, high = np.quantile([item.mos for item in chosen], [0.1, 0.5, 0.9])
+    whole = np.quantile([item.mos for item in data.items("test")], [0.1, 0.5, 0.9])
+    assert [low, middle, high] == pytest.approx(whole, abs=0.35)
+
+
+def test_select_is_reproducible_nested_and_independent_of_order(data: EmbeddedDataset) -> None:
+    items = data.items("test")
+    ids = _ids(select(items, limit=40, seed=3))
+    assert ids == _ids(select(items, limit=40, seed=3))
+    assert set(ids) == set(_ids(select(items[::-1], limit=40, seed=3)))
+    assert set(ids) < set(_ids(select(items, limit=60, seed=3)))
+    assert set(ids) != set(_ids(select(items, limit=40, seed=4)))
+    assert ids == [i for i in _ids(items) if i in set(ids)]
+
+
+@pytest.mark.parametrize(("groups", "each"), [(60, 1), (4, 15)])
+def test_select_works_without_references(groups: int, each: int) -> None:
+    chosen = select(images(groups, each), limit=20, seed=0)
+    assert max(Counter(item.group for item in chosen).values()) == max(1, 20 // groups)
+    tenths = Counter(min(9, int(item.mos * 10)) for item in chosen)
+    assert set(tenths.values()) <= {1, 2, 3}
+    assert len(tenths) == 10
+
+
+def test_select_limits() -> None:
+    items = images(3, 4)
+    assert select(items, limit=None, seed=0) == items
+    assert select(items, limit=99, seed=0) == items
+    assert select(items, limit=0, seed=0) == []
+    with pytest.raises(ValueError, match="must not be negative"):
+        select(items, limit=-1, seed=0)
+
+
+def _ids(items: Sequence[Item]) -> list[str]:
+    return [item.image_id for item in items]
+
+
+# -- cache ---------------------------------------------------------------------------------
+
+
+def test_second_opening_reads_the_same(folder: Path, data: EmbeddedDataset) -> None:
+    calls: list[tuple[int, int]] = []
+    again = embedded(folder=folder, recipe=TINY, progress=lambda *done: calls.append(done))
+    assert calls == []
+    assert again.sha256 == data.sha256
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    recipe = Recipe(TINY.crops[:2], 16, 16)
+    embedded(folder=tmp_path, recipe=recipe, progress=lambda *done: calls.append(done))
+    assert calls == [(1, 2), (2, 2)]
+
+
+def test_cache_folder_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "here"))
+    embedded(recipe=Recipe(TINY.crops[:1], 16, 16))
+    assert {path.suffix for path in (tmp_path / "here").iterdir()} == {".npy", ".json"}
+
+
+def test_key_follows_recipe_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {TINY.key(), Recipe(TINY.crops, 32, 48).key(), Recipe(TINY.crops[:2], 32, 40).key()}
+    assert len(keys) == 3
+    monkeypatch.setattr("bench.datasets.embedded.version", lambda name: "0")
+    assert TINY.key() not in keys
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".npy", lambda data: data[: len(data) // 2]),
+        (".npy", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+        (".npy", lambda data: b""),
+        (".json", lambda data: data[:20]),
+        (".json", lambda data: b"[]"),
+    ],
+)
+def test_damaged_cache_is_made_again(tmp_path: Path, suffix: str, damage: object) -> None:
+    array = np.arange(60, dtype=np.uint8).reshape(3, 20)
+    made: list[int] = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return array
+
+    first = stored(tmp_path, "x", "k" * 64, make)
+    target = next(path for path in tmp_path.iterdir() if path.suffix == suffix)
+    content = target.read_bytes()
+    target.unlink()
+    target.write_bytes(damage(content))  # type: ignore[operator]
+    second = stored(tmp_path, "x", "k" * 64, make)
+    assert len(made) == 2
+    assert first.sha256 == second.sha256 == digest(array)
+    np.testing.assert_array_equal(second.array, array)
+
+
+def test_writers_side_by_side(tmp_path: Path) -> None:
+    array = np.arange(200_000, dtype=np.uint8).reshape(4, -1)
+    gate = threading.Barrier(6)
+    found: list[str] = []
+
+    def write() -> None:
+        def make() -> np.ndarray:
+            gate.wait()
+            return array
+
+        found.append(stored(tmp_path, "x", "k" * 64, make).sha256)
+
+    writers = [threading.Thread(target=write) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert found == [digest(array)] * 6
+    assert len(list(tmp_path.iterdir())) == 2
