@@ -95,7 +95,9 @@ def trimmed_mean(sorted_scores: npt.ArrayLike, *, trim: float) -> float:
 # --- intervals from two order statistics --------------------------------------------------------
 
 
-def _rank_bounds(scores: FloatArray, ranks: tuple[int, int], span: Range | None, why: str) -> Bounds:
+def _rank_bounds(
+    scores: FloatArray, ranks: tuple[int, int], span: Range | None, why: str
+) -> Bounds:
     n = scores.size
     low, high = span if span is not None else (None, None)
     lower_rank, upper_rank = ranks

@@ -153,7 +153,7 @@ def hoeffding_lower(mean: float, variance: float, n: int, alpha: float) -> float
 
 
 def kl_lower(mean: float, variance: float, n: int, alpha: float) -> float:
-    """Hoeffding 1963, Theorem 1 (Chernoff form): smallest q with ``n kl(mean || q) <= ln(1/alpha)``.
+    """Hoeffding 1963, Theorem 1 (Chernoff): smallest q with ``n kl(mean || q) <= ln(1/alpha)``.
 
     Holds for every law on [0, 1], not only for coin flips; `variance` is not used.
     """
@@ -312,7 +312,7 @@ def quantile_band(n: int, alpha: float, method: BandMethod = "beta_grid") -> Qua
     elif method in ("ks", "plug_in"):
         eta = ks_eta(n, alpha) if method == "ks" else 0.0
         ranks = np.arange(1, n + 1)
-        levels = np.minimum(1.0, eta + (ranks - 1) / n)
+        levels = np.minimum(1.0, eta + (ranks - 1) / n, dtype=np.float64)
     else:
         raise ValueError(f"method must be ks, beta_grid or plug_in, found {method!r}.")
     ranks.setflags(write=False)

@@ -1,0 +1,148 @@
+"""Products with the Jacobian of a batched function, one linearisation for all of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
+JvpMode = Literal["auto", "forward", "double_vjp"]
+
+ADJOINT_TOLERANCE = 1e-2
+"""Relative gap of <u, Jv> = <J^T u, v> that separates a wrong derivative from float32 rounding."""
+
+
+class Linearization:
+    """Jacobian of ``function`` at ``x``, applied to every row of the batch at once.
+
+    The function must act on each row alone, so that one backward pass gives every row's own
+    product. The forward pass is done once and its graph is kept for all VJPs. JVPs come from
+    forward-mode AD, or, where an operator has none, from differentiating the VJP, which is linear
+    in its vector, a second time.
+
+    Attributes:
+        outputs: (B, m) features at ``x``, detached.
+        jvp_mode: How JVPs are computed; settled by the first one when `auto`.
+    """
+
+    def __init__(self, function: Function, x: Tensor, *, jvp: JvpMode = "auto") -> None:
+        """Evaluates the function once.
+
+        Args:
+            function: Maps (B, ...) to (B, m), each row on its own.
+            x: (B, ...) floating-point point of linearisation.
+            jvp: How to compute JVPs.
+
+        Raises:
+            ValueError: If the function does not return one feature vector per row.
+        """
+        self._function = function
+        with torch.enable_grad():
+            self._x = x.detach().clone().requires_grad_(True)
+            self._y = function(self._x)
+        if self._y.ndim != 2 or self._y.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"function must return ({x.shape[0]}, m) features, found {tuple(self._y.shape)}."
+            )
+        self.outputs = self._y.detach()
+        self.jvp_mode: JvpMode = jvp
+        self._pullback: tuple[Tensor, Tensor] | None = None
+
+    def vjp(self, u: Tensor) -> Tensor:
+        """J^T u for each row.
+
+        Args:
+            u: (B, m) vectors, converted to the features' type.
+
+        Returns:
+            (B, ...) products in the type of ``x``.
+        """
+        if not self._y.requires_grad:
+            return torch.zeros_like(self._x)
+        (product,) = torch.autograd.grad(
+            self._y, self._x, u.to(self._y.dtype), retain_graph=True, materialize_grads=True
+        )
+        return product.detach()
+
+    def vjp_many(self, u: Tensor) -> Tensor:
+        """J^T u for several vectors per row at once, by vectorised backward passes if possible.
+
+        Args:
+            u: (K, B, m) vectors.
+
+        Returns:
+            (K, B, ...) products.
+        """
+        if not self._y.requires_grad:
+            return torch.zeros(u.shape[0], *self._x.shape, dtype=self._x.dtype, device=u.device)
+        try:
+            (product,) = torch.autograd.grad(
+                self._y, self._x, u.to(self._y.dtype), retain_graph=True,
+                is_grads_batched=True, materialize_grads=True,
+            )  # fmt: skip
+        except RuntimeError:  # an operator without a batching rule
+            product = torch.stack([self.vjp(row) for row in u])
+        return product.detach()
+
+    def jvp(self, v: Tensor, *, adjoint: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """J v for each row.
+
+        Args:
+            v: (B, ...) vectors, converted to the type of ``x``.
+            adjoint: A pair (u, J^T u) against which a new forward derivative is checked once.
+
+        Returns:
+            (B, m) products in the features' type.
+        """
+        if self.jvp_mode == "auto":
+            product = self._try_forward(v, adjoint)
+            self.jvp_mode = "double_vjp" if product is None else "forward"
+            if product is not None:
+                return product
+        return self._forward(v) if self.jvp_mode == "forward" else self._double_vjp(v)
+
+    def _try_forward(self, v: Tensor, adjoint: tuple[Tensor, Tensor] | None) -> Tensor | None:
+        try:
+            product = self._forward(v)
+        except (RuntimeError, NotImplementedError):
+            return None
+        if adjoint is None:
+            u = self.outputs.sign() + 0.5
+            adjoint = u, self.vjp(u)
+        # A custom operator may drop tangents without a word; the adjoint identity notices.
+        u, pulled = adjoint
+        ours = (u.double() * product.double()).sum()
+        theirs = (pulled.double() * v.double()).sum()
+        size = (u.double().norm(dim=1) * product.double().norm(dim=1)).sum() + theirs.abs()
+        return product if (ours - theirs).abs() <= ADJOINT_TOLERANCE * size else None
+
+    def _forward(self, v: Tensor) -> Tensor:
+        with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
+            # torch compiles its own decompositions at first use and warns about how it does it.
+            warnings.simplefilter("ignore", FutureWarning)
+            dual = forward_ad.make_dual(self._x.detach(), v.to(self._x.dtype))
+            tangent = forward_ad.unpack_dual(self._function(dual)).tangent
+        return torch.zeros_like(self.outputs) if tangent is None else tangent
+
+    def _double_vjp(self, v: Tensor) -> Tensor:
+        if not self._y.requires_grad:
+            return torch.zeros_like(self.outputs)
+        if self._pullback is None:
+            with torch.enable_grad():
+                u = torch.zeros_like(self.outputs).requires_grad_(True)
+                (pulled,) = torch.autograd.grad(
+                    self._y, self._x, u, create_graph=True, materialize_grads=True
+                )
+            self._pullback = u, pulled
+        u, pulled = self._pullback
+        if not pulled.requires_grad:
+            return torch.zeros_like(self.outputs)
+        (product,) = torch.autograd.grad(
+            pulled, u, v.to(pulled.dtype), retain_graph=True, materialize_grads=True
+        )
+        return product.detach()
