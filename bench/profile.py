@@ -86,6 +86,9 @@ class FitSection(Section):
     batch: Count
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    images: Count | None = None
+    """Training images (evenly spaced choice); None takes all.  The FTN always takes all: its
+    features are cached."""
     patience: Count = 10
     """Epochs without a better validation loss before stopping."""
     width: Count
@@ -135,7 +138,7 @@ class AuditSection(Section):
     feature_expectation: Count = 256
     fresh_samples: Count = 10000
     """Draws that decide a violation; at least 10,000 for a claim about a population median."""
-    scales: tuple[Positive, ...] = (1.0, 1.5, 2.0, 3.0)
+    scales: tuple[Positive, ...] = (0.25, 0.5, 0.75, 0.9, 1.0, 1.5, 2.0, 3.0)
     """Multiples of the certified radius tried for the attack-verified radius."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from defenses.base import Geometry, GeometrySettings, Rigor, ScoreScale, Target
@@ -176,13 +175,3 @@ def feature_scorer(target: Target) -> FeatureScorer:
         raise TypeError(f"feature smoothing expects a FeatureScorer, found {type(part).__name__}.")
     return part
 
-
-@torch.no_grad()
-def draw_scores(
-    smoother: InputSmoother | FeatureSmoother,
-    target: Target,
-    image: Tensor,
-    noise: list[Tensor],
-) -> Tensor:
-    """Scores of all noise batches, concatenated ``(n,)``."""
-    return torch.cat([smoother.sample(target, image, part) for part in noise])

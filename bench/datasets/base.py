@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -119,6 +119,19 @@ class Dataset(Protocol):
 
     def load(self, item: Item) -> Pair:
         """Pixels of one item."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPlugin:
+    """What a data set's module offers under the name `DATASET`.
+
+    Attributes:
+        name: as on the command line.
+        open: opens the data set; may make or read it, so it is called only when needed.
+    """
+
+    name: str
+    open: Callable[[], Dataset]
 
 
 def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]:

@@ -20,7 +20,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split, select
+from bench.datasets.base import DatasetCard, DatasetPlugin, ImageError, Item, Pair, Split, select
 from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
 from bench.datasets.photographs import CROPS, Crop, photograph_sha256, take
 from bench.datasets.store import Bytes, Stored, cache_folder, stored
@@ -229,3 +229,6 @@ def _card(recipe: Recipe) -> DatasetCard:
         has_references=True,
         image_size=(recipe.height, recipe.width),
     )
+
+
+DATASET = DatasetPlugin("embedded", embedded)
