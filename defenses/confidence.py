@@ -191,10 +191,11 @@ def hoeffding_bentkus_lower(mean: float, variance: float, n: int, alpha: float) 
     not coin flips. `variance` is not used.
     """
     risk_count = math.ceil(n * (1 - mean))
-    bentkus = 1.0 if risk_count >= n else float(
-        special.betainccinv(risk_count + 1, n - risk_count, alpha / math.e)
-    )
-    return max(kl_lower(mean, variance, n, alpha), 1.0 - bentkus)
+    bentkus = 0.0
+    if risk_count < n:
+        tail = special.betainccinv(risk_count + 1, n - risk_count, alpha / math.e)
+        bentkus = 1.0 - float(tail)
+    return max(kl_lower(mean, variance, n, alpha), bentkus)
 
 
 MEAN_LIMITS: dict[str, Callable[[float, float, int, float], float]] = {
@@ -308,11 +309,12 @@ def quantile_band(n: int, alpha: float, method: BandMethod = "beta_grid") -> Qua
     if method == "beta_grid":
         ranks = beta_grid_ranks(n)
         # X_(j) = Q(U_(j)) and U_(j) ~ Beta(j, n - j + 1) exceeds this level with alpha / K.
-        levels = special.betainccinv(ranks, n - ranks + 1, alpha / len(ranks))
+        exact = special.betainccinv(ranks, n - ranks + 1, alpha / len(ranks))
+        levels = np.asarray(exact, dtype=np.float64)
     elif method in ("ks", "plug_in"):
         eta = ks_eta(n, alpha) if method == "ks" else 0.0
         ranks = np.arange(1, n + 1)
-        levels = np.minimum(1.0, eta + (ranks - 1) / n, dtype=np.float64)
+        levels = np.minimum(1.0, eta + (ranks - 1) / n)
     else:
         raise ValueError(f"method must be ks, beta_grid or plug_in, found {method!r}.")
     ranks.setflags(write=False)

@@ -44,10 +44,8 @@ def certified_deviation(
     check_probability("required", required)
     # The complement keeps its precision where the needed share is close to one.
     outside = shift(1.0 - required, -r)
-    rank = deviations.size + 1 - lower_rank(
-        deviations.size, probability=outside, alpha=1.0 - confidence
-    )
-    return float(deviations[rank - 1]) if rank <= deviations.size else None
+    mirrored = lower_rank(deviations.size, probability=outside, alpha=1.0 - confidence)
+    return float(deviations[-mirrored]) if mirrored >= 1 else None
 
 
 def certified_mean_deviation(

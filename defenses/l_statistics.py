@@ -99,7 +99,11 @@ def mean_bounds(
         raise ValueError("a mean has no certified bound without a score_range.")
     if method not in MEAN_LIMITS:
         return trimmed_mean_bounds(
-            sorted_scores, r=r, confidence=confidence, trim=0.0, score_range=score_range,
+            sorted_scores,
+            r=r,
+            confidence=confidence,
+            trim=0.0,
+            score_range=score_range,
             method=cast(BandMethod, method),
         )
     scores = checked_scores(sorted_scores, score_range)
@@ -110,7 +114,9 @@ def mean_bounds(
     limits = mean_limits(
         float(np.clip(unit.mean(), 0.0, 1.0)),
         variance=float(unit.var(ddof=1)) if unit.size > 1 else 0.0,
-        n=unit.size, alpha=1.0 - confidence, method=method,
+        n=unit.size,
+        alpha=1.0 - confidence,
+        method=method,
     )
     ends = [low + (high - low) * shift(p, s) for p, s in zip(limits, (-r, r), strict=True)]
     return _mean_result(ends[0], ends[1], score_range, scores.size)

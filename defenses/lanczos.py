@@ -103,6 +103,7 @@ def aposteriori_bound(
         return log_step + float(np.log(step + gaps).sum()) - target
 
     high = target / theta.size  # the root if all Ritz values coincided: no gap can enlarge it
-    low = target - float(np.log(math.exp(high) + gaps).sum())
-    root = high if low >= high else optimize.brentq(excess, low, high + 1e-9, xtol=1e-12)
-    return top + math.exp(float(root))
+    low = max(target - float(np.log(math.exp(high) + gaps).sum()), -700.0)
+    if low >= high or excess(low) >= 0.0:
+        return top + math.exp(max(low, high) if low >= high else low)
+    return top + math.exp(float(optimize.brentq(excess, low, high + 1e-9, xtol=1e-12)))

@@ -144,7 +144,14 @@ def certify(
     else:
         reason = _abstention(valid, samples, share, required, confidence)
     return NativeCertificate(
-        radius, tolerance, probability, confidence, share, required, allowed_invalid, assumption,
+        radius,
+        tolerance,
+        probability,
+        confidence,
+        share,
+        required,
+        allowed_invalid,
+        assumption,
         reason,
     )
 

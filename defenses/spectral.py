@@ -165,7 +165,8 @@ def _margin(dtype: torch.dtype) -> float:
 
 def _unit(v: Tensor) -> Tensor:
     norms = v.flatten(1).double().norm(dim=1).clamp_min(1e-300)
-    return (v.double() / norms.view(-1, *[1] * (v.ndim - 1))).to(v.dtype)
+    scaled: Tensor = v.double() / norms.view(-1, *[1] * (v.ndim - 1))
+    return scaled.to(v.dtype)
 
 
 def _require_finite(values: Tensor) -> None:
@@ -177,7 +178,8 @@ def _exact(jacobian: Linearization, chunk: int, vector: bool) -> SpectralNorm:
     batch, m = jacobian.outputs.shape
     basis = torch.eye(m, dtype=jacobian.outputs.dtype, device=jacobian.outputs.device)
     blocks = [
-        jacobian.vjp_many(rows.unsqueeze(1).expand(-1, batch, -1)) for rows in basis.split(chunk)
+        jacobian.vjp_many(rows.unsqueeze(1).expand(-1, batch, -1))
+        for rows in torch.split(basis, chunk)
     ]
     rows = torch.cat(blocks).transpose(0, 1)  # (B, m, ...)
     _require_finite(rows)
