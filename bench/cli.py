@@ -1,0 +1,207 @@
+"""The command line: verbs, help, and every error as one sentence.  Knows no torch.
+
+A verb declares its options here and calls a function elsewhere; what it needs is imported when it
+is called, so ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from bench.errors import BenchError
+
+OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="python -m bench",
+    help="Which certified defence for an image-quality model? Accuracy, guarantee, cost, truth.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ProfileOption = Annotated[
+    str, typer.Option("--profile", "-p", help="Shipped profile or path of a TOML file.")
+]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", "-m", help="Models, separated by commas.")
+]
+DefensesOption = Annotated[
+    str | None, typer.Option("--defenses", "-d", help="Defences, separated by commas.")
+]
+SigmasOption = Annotated[
+    str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
+SamplesOption = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
+PluginOption = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file with own parts; repeatable.")
+]
+ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all runs.")]
+ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of all reports.")]
+StagesOption = Annotated[
+    str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
+]
+
+
+@app.command()
+def run(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Yes, all models x defences x noise levels.")
+    ] = False,
+    profile: ProfileOption = "embedded",
+    models: ModelsOption = None,
+    defenses: DefensesOption = None,
+    sigmas: SigmasOption = None,
+    limit: LimitOption = None,
+    samples: SamplesOption = None,
+    device: DeviceOption = "auto",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: cores.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Continue, or forget earlier results.")
+    ] = True,
+    plugin: PluginOption = None,
+    results: ResultsOption = Path("results"),
+    reports: ReportsOption = Path("reports"),
+    stages: StagesOption = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="One worker in this process; exceptions come through.")
+    ] = False,
+) -> None:
+    """Run the benchmark, or what is left of it, and write the report."""
+    from bench.commands.run import RunRequest, run_benchmark
+
+    selection = _selection(profile, models, defenses, sigmas, limit, samples, device, plugin)
+    request = RunRequest(
+        selection=selection,
+        everything=everything,
+        jobs=jobs,
+        resume=resume,
+        results=results,
+        reports=reports,
+        stages=_split(stages),
+        debug=debug,
+    )
+    raise typer.Exit(run_benchmark(request))
+
+
+@app.command()
+def plan(
+    profile: ProfileOption = "embedded",
+    models: ModelsOption = None,
+    defenses: DefensesOption = None,
+    sigmas: SigmasOption = None,
+    limit: LimitOption = None,
+    samples: SamplesOption = None,
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Show cells, forward passes and estimated time before anything starts."""
+    from bench.commands.look import show_plan
+
+    selection = _selection(profile, models, defenses, sigmas, limit, samples, device, plugin)
+    show_plan(selection, results)
+
+
+@app.command("list")
+def list_parts(plugin: PluginOption = None) -> None:
+    """Show defences, models, data sets, attacks and profiles, and what could not be loaded."""
+    from bench.commands.look import show_parts
+
+    show_parts(tuple(map(str, plugin or ())))
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of a run; default: the latest.")
+    ] = None,
+    results: ResultsOption = Path("results"),
+    reports: ReportsOption = Path("reports"),
+) -> None:
+    """Write the report of a run again, from its records."""
+    from bench.commands.look import write_report
+
+    write_report(folder, results, reports)
+
+
+@app.command()
+def verify(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of a run; default: the latest.")
+    ] = None,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Recompute every bound of a run from its records, without a model."""
+    from bench.commands.look import verify_run
+
+    raise typer.Exit(verify_run(folder, results))
+
+
+def _selection(
+    profile: str,
+    models: str | None,
+    defenses: str | None,
+    sigmas: str | None,
+    limit: int | None,
+    samples: int | None,
+    device: str,
+    plugin: Sequence[Path] | None,
+) -> object:
+    """The options that ``run`` and ``plan`` share."""
+    from bench.commands.selection import Selection
+    from bench.profile_loading import Overrides
+
+    changes = Overrides(_split(models), _split(defenses), _numbers(sigmas), limit, samples)
+    return Selection(profile, changes, device, tuple(map(str, plugin or ())))
+
+
+def _split(text: str | None) -> tuple[str, ...] | None:
+    """Names between commas; None if the option was not given."""
+    if text is None:
+        return None
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def _numbers(text: str | None) -> tuple[float, ...] | None:
+    """Numbers between commas; None if the option was not given."""
+    try:
+        return None if text is None else tuple(map(float, _split(text) or ()))
+    except ValueError:
+        raise BenchError(
+            f"--sigmas: expected numbers separated by commas, found {text!r}."
+        ) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb and return the exit code: 0 ok, 1 some units failed, 2 bad input."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except BenchError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return BAD_INPUT
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else BAD_INPUT
+    return OK
+
+
+def entry() -> NoReturn:
+    """``python -m bench``; leaves at once when interrupted."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == INTERRUPTED:
+        # Waiting for threads and pools to say goodbye takes longer than anybody wants.
+        os._exit(code)
+    sys.exit(code)

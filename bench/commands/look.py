@@ -1,0 +1,97 @@
+"""Verbs that look at things: ``plan``, ``list``, ``report``, ``verify``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.cli import OK, SOME_FAILED
+from bench.commands.selection import Selection, resolve_device
+from bench.errors import BenchError
+from bench.plan import Plan
+from bench.profile_loading import built_in_profiles
+from bench.run_folder import RunFolder
+
+
+def show_plan(selection: Selection, results: Path) -> None:
+    """Print the plan's cells and costs."""
+    plan = selection.make_plan(resolve_device(selection.device))
+    console = Console()
+    console.print(f"plan {plan.hash[:8]}: {len(plan.cells)} cells, folder {results / plan.name}")
+    for axis in ("dataset", "model", "defense", "sigma"):
+        values = dict.fromkeys(str(getattr(cell, axis)) for cell in plan.cells)
+        console.print(f"{axis:8} {', '.join(values)}", highlight=False)
+    console.print(cost_table(plan))
+
+
+def cost_table(plan: Plan) -> Table:
+    """Units, forward passes and estimated time of each stage."""
+    from bench.planning import costs
+    from bench.progress import duration
+    from bench.rates import load_rates
+
+    rates = load_rates(edition=plan.profile.edition, device=plan.device)
+    table = Table("stage", "units", "forward passes", "estimated time")
+    total, known = 0.0, True
+    for stage, (units, passes) in costs(plan).items():
+        seconds = rates[stage] * passes if stage in rates else None
+        total, known = total + (seconds or 0.0), known and seconds is not None
+        text = "not measured yet" if seconds is None else duration(seconds)
+        table.add_row(stage, str(units), f"{passes:,.0f}", text)
+    table.add_section()
+    passes = sum(unit.forward_passes for unit in plan.units)
+    text = duration(total) if known else f"more than {duration(total)}" if total else "unknown"
+    table.add_row("all", str(len(plan.units)), f"{passes:,.0f}", text)
+    return table
+
+
+def show_parts(plugins: tuple[str, ...]) -> None:
+    """Print what there is, where it comes from, and what is broken."""
+    from bench.plugins import GROUPS, Registry
+
+    registry = Registry.open(plugins)
+    console = Console()
+    table = Table("kind", "name", "origin")
+    for kind in GROUPS:
+        for name in registry.names(kind):
+            table.add_row(kind, name, registry.parts[kind, name].origin)
+    for name in built_in_profiles():
+        table.add_row("profile", name, "bench/profiles")
+    console.print(table)
+    for broken in registry.broken:
+        print(f"{broken.kind} {broken.name} from {broken.origin} is broken:\n"  # noqa: T201
+              f"{broken.traceback}", file=sys.stderr)  # fmt: skip
+
+
+def chosen_run(folder: Path | None, results: Path) -> RunFolder:
+    """The named run, or the one that was worked on last.
+
+    Raises:
+        BenchError: There is none.
+    """
+    if folder is not None:
+        return RunFolder.open(folder)
+    plans = sorted(results.glob("*/plan.json"), key=lambda file: file.parent.stat().st_mtime)
+    if not plans:
+        raise BenchError(f"{results}: expected a run, found none; start one with `run`.")
+    return RunFolder.open(plans[-1].parent)
+
+
+def write_report(folder: Path | None, results: Path, reports: Path) -> None:
+    """Write the report and print its path."""
+    from bench.reporting import report
+
+    run = chosen_run(folder, results)
+    print(f"report: {report(run, reports / run.path.name)}")  # noqa: T201
+
+
+def verify_run(folder: Path | None, results: Path) -> int:
+    """Recompute every bound; returns the exit code."""
+    from bench.verify import verify
+
+    outcome = verify(chosen_run(folder, results))
+    print(outcome)  # noqa: T201
+    return OK if outcome.ok else SOME_FAILED

@@ -1,0 +1,122 @@
+"""The verb ``run``: plan, walk the stages, verdict, report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from bench.cli import INTERRUPTED, OK, SOME_FAILED
+from bench.commands.selection import Selection, resolve_device
+from bench.errors import BenchError
+from bench.plan import STAGES, Plan, StageName
+from bench.suggest import unknown
+
+if TYPE_CHECKING:
+    from bench.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """The verb's options; see ``bench.cli.run``."""
+
+    selection: Selection
+    everything: bool
+    jobs: int | None
+    resume: bool
+    results: Path
+    reports: Path
+    stages: tuple[str, ...] | None
+    debug: bool
+
+
+def run_benchmark(request: RunRequest) -> int:
+    """Run what is left, print the verdict and the report's path; returns the exit code."""
+    from bench.progress import progress_for
+    from bench.run_folder import RunFolder
+    from bench.runner import Execution, execute
+
+    stages = chosen_stages(request.stages)
+    check_intent(request)
+    device = resolve_device(request.selection.device)
+    plan = request.selection.make_plan(device)
+    console = Console(stderr=True)
+    run = RunFolder.create(request.results, plan)
+    console.print(summary(plan, run), highlight=False)
+    how = Execution(
+        device=device,
+        jobs=request.jobs,
+        stages=stages,
+        plugins=request.selection.plugins,
+        debug=request.debug,
+    )
+    try:
+        if not request.resume:
+            with run.locked():
+                run.clear()
+        verdict = execute(run, how, progress_for(console))
+        path = report_of(run, request.reports / plan.name, console)
+    except KeyboardInterrupt:
+        console.print(interrupted(run, plan), highlight=False, soft_wrap=True)
+        return INTERRUPTED
+    print(verdict)  # noqa: T201
+    if stages != STAGES:
+        print(f"stages not asked for: {', '.join(s for s in STAGES if s not in stages)}")  # noqa: T201
+    print(f"report: {path}")  # noqa: T201
+    return OK if verdict.complete else SOME_FAILED
+
+
+def chosen_stages(names: tuple[str, ...] | None) -> tuple[StageName, ...]:
+    """Stages in their order.
+
+    Raises:
+        BenchError: A stage is unknown.
+    """
+    for name in names or ():
+        if name not in STAGES:
+            raise unknown("stage", name, STAGES)
+    return STAGES if names is None else tuple(stage for stage in STAGES if stage in names)
+
+
+def check_intent(request: RunRequest) -> None:
+    """The whole matrix must be asked for.
+
+    Raises:
+        BenchError: Neither ``--all`` nor a selection was given, or both contradict each other.
+    """
+    profile = request.selection.load_profile()
+    if not request.everything and not request.selection.selects:
+        cells = len(profile.models) * len(profile.defenses) * len(profile.sigmas)
+        raise BenchError(
+            f"nothing chosen: say --all for the {cells} cells of profile {profile.name!r}, or "
+            "choose with --models, --defenses, --sigmas or --limit."
+        )
+
+
+def summary(plan: Plan, run: RunFolder) -> str:
+    """What is about to happen."""
+    return (
+        f"{len(plan.cells)} cells, {len(plan.units)} units, profile {plan.profile.name!r} "
+        f"({plan.profile.edition} edition) -> {run.path}"
+    )
+
+
+def interrupted(run: RunFolder, plan: Plan) -> str:
+    """Where things stand and how to go on."""
+    done = sum(unit.key in outcomes for outcomes in [run.units_done()] for unit in plan.units)
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    return (
+        f"Interrupted: {done} of {len(plan.units)} units are safe. "
+        f"Resume with: python -m bench {shlex.join(words)}"
+    )
+
+
+def report_of(run: RunFolder, out: Path, console: Console) -> Path:
+    """The run's report, written unless it is there already for the same records."""
+    from bench.reporting import report
+
+    return report(run, out, say=lambda text: console.print(text, highlight=False))

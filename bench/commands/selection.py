@@ -1,0 +1,77 @@
+"""From the options that several verbs share to a profile, a registry and a plan."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+
+from bench.errors import BenchError
+from bench.plan import Plan
+from bench.plugins import Registry
+from bench.profile import Profile
+from bench.profile_loading import Overrides, load_profile, overridden
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is to be run, as given on the command line.
+
+    Attributes:
+        profile: Name or path.
+        changes: Overrides.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        plugins: Plugin files.
+    """
+
+    profile: str
+    changes: Overrides
+    device: str = "auto"
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def selects(self) -> bool:
+        """Whether anything was chosen from the profile."""
+        return self.changes != Overrides()
+
+    def load_profile(self) -> Profile:
+        """The profile with the overrides."""
+        return overridden(load_profile(self.profile), self.changes)
+
+    def open_registry(self) -> Registry:
+        """All parts; says on stderr what is broken, with its traceback."""
+        registry = Registry.open(self.plugins)
+        for broken in registry.broken:
+            print(f"Warning: {broken.origin} cannot be loaded and is left out:\n"  # noqa: T201
+                  f"{broken.traceback.rstrip()}", file=sys.stderr)  # fmt: skip
+        return registry
+
+    def make_plan(self, device: str) -> Plan:
+        """The plan on a resolved device."""
+        profile = self.load_profile()
+        registry = self.open_registry()
+        # A typo is answered before anything heavy is imported or made.
+        from bench.planning import make_plan
+
+        return make_plan(profile, registry, device=device.split(":")[0])
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` to what the machine has.
+
+    Raises:
+        BenchError: The name is no device, or the machine has no such device.
+    """
+    if name == "cpu":
+        return name
+    if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise BenchError(f"--device: expected auto, cpu, cuda or cuda:1, found {name!r}.")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    index = int(name.partition(":")[2] or 0)
+    if index >= count:
+        raise BenchError(f"--device: expected one of {count} CUDA devices, found {name!r}.")
+    return name

@@ -1,0 +1,274 @@
+"""Walks the plan stage by stage over joblib workers; owns interruption, dying workers and resume.
+
+This module knows who does what when; it must not know what a unit computes.  A stage starts when
+the one before is complete, because stages meet only in records and cached parts.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from bench import work as worker
+from bench.plan import STAGES, Plan, StageName, Unit
+from bench.progress import Progress
+from bench.provenance import code_sha256, cores, describe_machine, now, weights_sha256
+from bench.run_folder import Completeness, Outcome, RunFolder
+from bench.work import Chunk, Done, WorkerOptions
+
+ALONE_ATTEMPTS = 2
+"""Tries of a unit in a process of its own, after it was at work when a worker died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How to carry out a plan; nothing here changes a result.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``cuda:i``.
+        jobs: Worker processes; None takes one per core, or one per GPU.
+        stages: Stages to walk.
+        plugins: Plugin files.
+        debug: One worker, in this process, exceptions let through.
+        workshop: Module with context and stages; tests bring their own.
+    """
+
+    device: str = "cpu"
+    jobs: int | None = None
+    stages: tuple[StageName, ...] = STAGES
+    plugins: tuple[str, ...] = ()
+    debug: bool = False
+    workshop: str = "bench.workshop"
+
+    @property
+    def workers(self) -> int:
+        """Number of worker processes; 1 means in this process."""
+        if self.debug:
+            return 1
+        return self.jobs or (cores() if self.device == "cpu" else 1)
+
+    def threads(self, stage: str) -> int:
+        """Threads of one worker.
+
+        Sums over several threads are rounded differently, so on a CPU every worker has one,
+        whatever the number of workers: the records are then the same bits.  Only timings, which
+        never are, get the whole machine.
+        """
+        if stage == "time" or self.device != "cpu":
+            return cores()
+        return 1
+
+
+def execute(run: RunFolder, how: Execution, progress: Progress) -> Completeness:
+    """Do all that is not done yet; returns how complete the chosen stages are.
+
+    Raises:
+        BenchError: The run is in use, its journal is damaged, or results cannot be kept.
+        KeyboardInterrupt: Asked to stop; everything finished is safe.
+    """
+    with run.locked():
+        plan = run.plan()
+        if not all(_left(plan.of_stage(s), run.outcomes(s)) == () for s in how.stages):
+            _note_start(run, plan, how)
+            worker.take_in_flight(run.path)
+            call = uuid.uuid4().hex
+            try:
+                for stage in how.stages:
+                    _Walk(run, plan, how, stage, progress, call).complete()
+            finally:
+                worker.forget_session()
+            run.note(finished=now())
+        return run.completeness(how.stages)
+
+
+def _note_start(run: RunFolder, plan: Plan, how: Execution) -> None:
+    """Where these results come from."""
+    run.note(
+        started=run.provenance().get("started", now()),
+        resumed=now(),
+        plan_sha256=plan.hash,
+        code_sha256=code_sha256(),
+        data_sha256=dict(plan.data_sha256),
+        weights_sha256=weights_sha256(),
+        device=device_name(how.device),
+        workers=how.workers,
+        threads={stage: how.threads(stage) for stage in how.stages},
+        machine=describe_machine(),
+    )
+
+
+def device_name(device: str) -> str:
+    """Product name of a device, without anything that names the machine."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
+
+
+def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
+    """Units that were never done, or failed."""
+    return tuple(
+        unit for unit in units
+        if (found := outcomes.get(unit.key)) is None or found.status == "failed"
+    )  # fmt: skip
+
+
+def chunks_of(
+    units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int
+) -> list[Chunk]:
+    """Work that is left, in chunks of at most ``size`` units of a task, the most costly first.
+
+    Chunks are cut from the whole plan before finished units are taken out, so where a run was
+    interrupted does not decide which images meet in one batch more than it must.
+    """
+    chunks: list[Chunk] = []
+    for _, same in groupby(units, lambda unit: unit.task):
+        task = list(same)
+        for start in range(0, len(task), size):
+            left = _left(task[start : start + size], outcomes)
+            if left:
+                chunks.append(_chunk(left, outcomes))
+    # Long work last would leave the other workers idle at the end.
+    return sorted(chunks, key=lambda chunk: -chunk.cost)
+
+
+def _chunk(units: tuple[Unit, ...], outcomes: dict[str, Outcome]) -> Chunk:
+    """A chunk that knows which of its units failed before."""
+    attempts = tuple(
+        (unit.key, outcomes[unit.key].attempt + 1) for unit in units if unit.key in outcomes
+    )
+    return Chunk(units[0].stage, units, attempts)
+
+
+def _unfinished(chunk: Chunk, outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
+    """Units of a chunk whose present attempt has left nothing."""
+    attempts = dict(chunk.attempts)
+
+    def finished(unit: Unit) -> bool:
+        found = outcomes.get(unit.key)
+        return found is not None and (
+            found.status != "failed" or found.attempt >= attempts.get(unit.key, 1)
+        )
+
+    return tuple(unit for unit in chunk.units if not finished(unit))
+
+
+@dataclass
+class _Walk:
+    """One stage of one call."""
+
+    run: RunFolder
+    plan: Plan
+    how: Execution
+    stage: StageName
+    progress: Progress
+    call: str
+
+    def __post_init__(self) -> None:
+        """Build what every worker of this stage gets."""
+        self.options = WorkerOptions(
+            run=str(self.run.path),
+            device=self.how.device,
+            threads=self.how.threads(self.stage),
+            plugins=self.how.plugins,
+            debug=self.how.debug,
+            parent=os.getpid(),
+            call=self.call,
+            workshop=self.how.workshop,
+        )
+        # Timings disturb each other: one at a time, with the whole machine.
+        self.jobs = 1 if self.stage == "time" else self.how.workers
+
+    def complete(self) -> None:
+        """Do what is left of the stage and seal it."""
+        units = self.plan.of_stage(self.stage)
+        outcomes = self.run.outcomes(self.stage)
+        chunks = chunks_of(units, outcomes, size=self.plan.profile.certificate.spectral.batch)
+        if chunks:
+            left = sum(len(chunk.units) for chunk in chunks)
+            cost = sum(max(unit.forward_passes, 1.0) for chunk in chunks for unit in chunk.units)
+            self.progress.start(self.stage, units=len(units), done=len(units) - left, cost=cost)
+            try:
+                self._walk(chunks)
+            finally:
+                self.progress.finish()
+                if self.jobs == 1:
+                    worker.close_session(self.options)
+        if all(unit.key in self.run.outcomes(self.stage) for unit in units):
+            self.run.seal(self.stage)
+
+    def _walk(self, chunks: list[Chunk]) -> None:
+        """Hand out chunks; whoever was at work when a worker died is tried again alone."""
+        while chunks:
+            try:
+                self._hand_out(chunks, jobs=self.jobs)
+                return
+            except _died():
+                suspects = worker.take_in_flight(self.run.path)
+                for chunk in self._open(chunks):
+                    for unit in (u for u in chunk.units if u.key in suspects):
+                        self._alone(replace(chunk, units=(unit,)))
+                chunks = self._open(chunks)
+
+    def _open(self, chunks: list[Chunk]) -> list[Chunk]:
+        """What this attempt has not finished, by the journal."""
+        outcomes = self.run.outcomes(self.stage)
+        rest = [replace(chunk, units=_unfinished(chunk, outcomes)) for chunk in chunks]
+        return [chunk for chunk in rest if chunk.units]
+
+    def _alone(self, chunk: Chunk) -> None:
+        """One unit in one process: if that dies, it is the unit's own doing."""
+        for _ in range(ALONE_ATTEMPTS):
+            try:
+                # Two jobs for one chunk: joblib would run a single job in this very process.
+                return self._hand_out([chunk], jobs=2)
+            except _died():
+                worker.take_in_flight(self.run.path)
+        reason = f"WorkerDied: the process died {ALONE_ATTEMPTS + 1} times while it did this unit"
+        session = worker.session(self.options)
+        self.progress.advance([session.fail(chunk.units[0], reason, dict(chunk.attempts))])
+        session.close()
+
+    def _hand_out(self, chunks: Sequence[Chunk], *, jobs: int) -> None:
+        """Carry out chunks in this process or over workers, telling the progress."""
+        results = self._here(chunks) if jobs == 1 else self._over_workers(chunks, jobs)
+        for done in results:
+            self.progress.advance(done)
+
+    def _here(self, chunks: Sequence[Chunk]) -> Iterator[list[Done]]:
+        for chunk in chunks:
+            yield worker.work(chunk, self.options)
+
+    def _over_workers(self, chunks: Sequence[Chunk], jobs: int) -> Iterator[list[Done]]:
+        import joblib
+
+        pool = joblib.Parallel(
+            n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1,
+            pre_dispatch="2 * n_jobs",
+        )  # fmt: skip
+        try:
+            yield from pool(joblib.delayed(worker.work)(chunk, self.options) for chunk in chunks)
+        except BaseException:
+            stop_workers()
+            raise
+
+
+def _died() -> type[BaseException]:
+    """The exception for a worker that was killed."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    died: type[BaseException] = TerminatedWorkerError
+    return died
+
+
+def stop_workers() -> None:
+    """End all worker processes now; their journals are complete up to the last unit."""
+    from joblib.externals.loky import get_reusable_executor
+
+    executor: Any = get_reusable_executor(reuse=True)
+    executor.shutdown(wait=False, kill_workers=True)

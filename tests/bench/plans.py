@@ -1,0 +1,28 @@
+"""Small plans with at least two values on every axis."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from bench.plan import Cell, Plan, Unit
+from bench.profile_loading import load_profile
+
+MODELS, DEFENSES, SIGMAS = ("dbcnn", "lpips"), ("ms", "fs-iqa"), (0.1, 0.25)
+IMAGES = ("a/1", "a/2", "b|3", "c/4")
+
+
+def small_plan(name: str = "tiny") -> Plan:
+    profile = load_profile("embedded").model_copy(
+        update={"name": name, "models": MODELS, "defenses": DEFENSES, "sigmas": SIGMAS}
+    )
+    cells = tuple(Cell("set", *rest) for rest in product(MODELS, DEFENSES, SIGMAS))
+    prepare = [Unit("prepare", "set", model) for model in MODELS]
+    fit = [Unit("fit", "set", model, "fs-iqa", sigma=sigma, detail="ftn", forward_passes=5.0)
+           for model, sigma in product(MODELS, SIGMAS)]
+    attack = [
+        Unit("attack", "set", model, defense, "x", sigma, image, f"{norm}:{epsilon}:up", 2.0)
+        for model, defense, sigma, norm, epsilon, image in product(
+            MODELS, ("undefended", *DEFENSES), SIGMAS, ("l2", "linf"), (0.1, 0.2), IMAGES
+        )
+    ]
+    return Plan(profile, cells, (*prepare, *fit, *attack), {"set": "0" * 64}, "1" * 64)
