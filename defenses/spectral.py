@@ -235,7 +235,10 @@ class _LanczosRun:
     def step(self) -> None:
         current = self.basis[-1]
         pulled = self.jacobian.vjp(current)
-        pushed = self.jacobian.jvp(pulled, adjoint=(current, pulled)).double()
+        # Of unit length, because J J^T underflows in float32 where J alone does not.
+        length = pulled.flatten(1).double().norm(dim=1, keepdim=True)
+        direction = _unit(pulled)
+        pushed = length * self.jacobian.jvp(direction, adjoint=(current, pulled)).double()
         _require_finite(pushed)
         alpha = (current * pushed).sum(1)
         residual = self._orthogonalized(pushed)

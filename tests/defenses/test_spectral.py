@@ -202,6 +202,14 @@ def test_zero_jacobian(method: Any, function: Callable[[Tensor], Tensor]) -> Non
     assert float(found.right_vector.abs().sum()) == 0.0
 
 
+@pytest.mark.parametrize("method", ["exact", "lanczos"])
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_extreme_jacobians_do_not_vanish_in_float32(method: Any, size: float) -> None:
+    found = spectral_norm(lambda x: size * x.flatten(1), torch.rand(2, 1, 2, 3), method=method)
+    assert found.estimate == pytest.approx([size, size], rel=1e-5)
+    assert (found.upper >= found.estimate).all()
+
+
 def test_invariant_subspace_ends_the_run() -> None:
     found = spectral_norm(lambda x: 3.0 * x, torch.zeros(2, 50, dtype=torch.float64), steps=30)
     assert found.steps.tolist() == [1, 1] and found.products == 2
