@@ -1,0 +1,94 @@
+"""Write a run's report, and check that a written one is what its records say.
+
+This module knows files; it must not know what the report contains.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.report.compose import compose
+from bench.report.exports import write_exports
+from bench.report.render_markdown import render_markdown
+from bench.report.render_pdf import render_pdf
+from bench.report.source import RunTables
+
+REPS = 1000
+"""Bootstrap resamples of a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """Where the report lies."""
+
+    markdown: Path
+    pdf: Path
+
+
+def build(run: RunTables, out: Path, *, reps: int = REPS) -> ReportPaths:
+    """Write the report of ``run`` to the folder ``out``."""
+    document = compose(run, reps=reps)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = ReportPaths(out / "report.md", out / "report.pdf")
+    paths.markdown.write_text(render_markdown(document), encoding="utf-8")
+    paths.pdf.write_bytes(render_pdf(document))
+    write_exports(document, out)
+    tools = json.dumps(tool_versions(), indent=1, sort_keys=True) + "\n"
+    (out / "tools.json").write_text(tools, encoding="utf-8")
+    return paths
+
+
+_PICTURE = re.compile(r'src="data:image/[^"]*"')
+_TOOLS = ("matplotlib", "typst", "jinja2")
+_DRAWN = frozenset({".png", ".pdf"})
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what draws and typesets: pictures are only compared if these agree."""
+    return {name: metadata.version(name) for name in _TOOLS}
+
+
+def check(run: RunTables, out: Path, *, reps: int = REPS) -> list[str]:
+    """Make the report again from the records and list every file that differs.
+
+    Words and numbers are always compared.  Pictures and PDFs are compared byte by byte where the
+    drawing libraries are those that made the written report, which it notes in ``tools.json``.
+
+    Returns:
+        One sentence for each difference; empty if the report is what the records say.
+    """
+    with TemporaryDirectory() as name:
+        fresh = Path(name)
+        build(run, fresh, reps=reps)
+        same_tools = _read(fresh / "tools.json") == _read(out / "tools.json")
+        expected, found = _files(fresh), _files(out)
+        remarks = [f"{path}: expected, not found" for path in sorted(expected - found)]
+        remarks += [f"{path}: found, not expected" for path in sorted(found - expected)]
+        remarks += [f"{path}: differs from what the records say" for path in sorted(expected & found)
+                    if not _equal(fresh / path, out / path, same_tools=same_tools)]  # fmt: skip
+    return remarks
+
+
+def _files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _equal(fresh: Path, old: Path, *, same_tools: bool) -> bool:
+    if same_tools:
+        return fresh.read_bytes() == old.read_bytes()
+    if fresh.suffix in _DRAWN or fresh.name == "tools.json":
+        return True
+    return _without_pictures(fresh) == _without_pictures(old)
+
+
+def _without_pictures(path: Path) -> str:
+    return _PICTURE.sub("", path.read_text("utf-8"))

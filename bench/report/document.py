@@ -1,0 +1,260 @@
+"""The report as frozen values: sections of paragraphs, tables, figures and verdicts.
+
+Numbers are carried as values; ``Table.printed`` is the one place where they become characters, so
+that Markdown, PDF, HTML, CSV and LaTeX cannot disagree.  This module knows the shape of a document;
+it must not know records, drawing or any output format.
+
+Texts may hold two marks, ``**strong**`` and backticks for code, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.report.numbers import Format, number
+
+VerdictWord = Literal["reproduced", "not reproduced", "cannot be said"]
+SUPERSCRIPTS: Mapping[str, str] = dict(zip(
+    "abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: heading, second heading line, and how its numbers are printed."""
+
+    name: str
+    form: Format = Format()
+    kind: Literal["number", "text", "prose"] = "number"
+    """``prose`` columns share the width that is left and wrap."""
+    group: str = ""
+    """Heading above this and its neighbours of the same group."""
+    difference: Format | None = None
+    """How the difference from the published value is printed; None hides it."""
+
+    @property
+    def label(self) -> str:
+        """Group and name in one line, for formats with one heading row."""
+        return f"{self.group} {self.name}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value with what belongs to it.
+
+    Attributes:
+        value: Number, words, or None where there is none.
+        error: Standard error, printed after ``±`` in the same format.
+        interval: Printed in brackets after the value.
+        published: The paper's value, printed below with the difference.
+        group: Letter of the group of ties.
+        mark: Footnote mark.
+    """
+
+    value: float | str | None = None
+    error: float | None = None
+    interval: tuple[float, float] | None = None
+    published: float | None = None
+    group: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A cell's characters, in parts."""
+
+    value: str
+    error: str = ""
+    low: str = ""
+    high: str = ""
+    group: str = ""
+    mark: str = ""
+    published: str = ""
+    difference: str = ""
+    sort: float | None = None
+
+    @property
+    def line(self) -> str:
+        """First line, e.g. ``0.84 ± 0.02 ᵃ``."""
+        text = self.value
+        if self.error:
+            text += f" ± {self.error}"
+        if self.low:
+            text += f" [{self.low}, {self.high}]"
+        if self.group:
+            text += " " + SUPERSCRIPTS.get(self.group, f"({self.group})")
+        return text + self.mark
+
+    @property
+    def below(self) -> str:
+        """Second line: published value and difference; empty if there is none."""
+        if not self.published:
+            return ""
+        return f"{self.published} ({self.difference})" if self.difference else self.published
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under columns, with a caption that says what to conclude."""
+
+    id: str
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    rule_after: tuple[int, ...] = ()
+    """Rows (0-based) that end a block."""
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"table {self.id}: a row has another length than the heading")
+
+    def printed(self) -> tuple[tuple[Printed, ...], ...]:
+        """Every cell as characters: the one formatting step."""
+        return tuple(
+            tuple(_print(cell, column) for cell, column in zip(row, self.columns, strict=True))
+            for row in self.rows
+        )
+
+
+def _print(cell: Cell, column: Column) -> Printed:
+    if isinstance(cell.value, str):
+        return Printed(cell.value, mark=cell.mark, group=cell.group)
+    low, high = ("", "") if cell.interval is None else (
+        number(cell.interval[0], column.form), number(cell.interval[1], column.form)
+    )  # fmt: skip
+    known = cell.value is not None and cell.published is not None and column.difference is not None
+    return Printed(
+        value=number(cell.value, column.form),
+        error="" if cell.error is None else number(cell.error, column.form),
+        low=low,
+        high=high,
+        group=cell.group,
+        mark=cell.mark,
+        published="" if cell.published is None else number(cell.published, column.form),
+        difference=number(cell.value - cell.published, column.difference)  # type: ignore[operator,arg-type]
+        if known else "",
+        sort=cell.value,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Hover:
+    """A point of a figure: place as a share of width and height from the top left, and words."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing in three formats with the numbers behind it."""
+
+    id: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes
+    pdf: bytes
+    svg: str
+    data: Table
+    width: float
+    """Inches."""
+    hover: tuple[Hover, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+    kind: Literal["plain", "note", "code"] = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """A list."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A guarantee card: what a defence promises, field by field."""
+
+    title: str
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What this run says about one claim.
+
+    Attributes:
+        claim: The claim in words, with the paper's number.
+        word: The answer.
+        scope: What was judged: ``size`` (the number) or ``trend`` (its direction).
+        evidence: The numbers.
+        rule: The rule that turns the numbers into the answer.
+    """
+
+    claim: str
+    word: VerdictWord
+    scope: Literal["size", "trend"]
+    evidence: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Verdicts, one block each."""
+
+    items: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Pictures side by side (worked examples), as PNG."""
+
+    id: str
+    caption: str
+    pictures: tuple[tuple[str, bytes], ...]
+
+
+Block = Paragraph | Bullets | Table | Figure | Card | Verdicts | Images
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with its blocks; ``id`` is the anchor."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    banner: str
+    """Edition, shown on every page."""
+    verdict: tuple[str, ...]
+    """The box at the top: completeness first, then what can be concluded."""
+    complete: bool
+    sections: tuple[Section, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def tables(self) -> tuple[Table, ...]:
+        """All tables in order."""
+        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, Table))
+
+    def figures(self) -> tuple[Figure, ...]:
+        """All figures in order."""
+        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, Figure))

@@ -1,0 +1,44 @@
+"""The paper's printed numbers.
+
+This module reads them; it must not know what this project measured.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Numbers of Tables 1-2 and of the text, with their source."""
+
+    source: str
+    content: dict[str, Any]
+
+    def correlation(self, metric: str, mode: str, defense: str, sigma: float) -> float | None:
+        """Published mean SRCC or PLCC; None where the paper has none."""
+        values = self.content.get(mode, {}).get(defense, {}).get(metric)
+        if values is None or sigma not in self.content["sigmas"]:
+            return None
+        return float(values[self.content["sigmas"].index(sigma)])
+
+    def seconds(self, mode: str, defense: str, *, certified: bool) -> float | None:
+        """Published seconds per image."""
+        values = self.content.get(mode, {}).get(defense, {}).get("seconds")
+        return None if values is None else float(values[0 if certified else 1])
+
+    def claim(self, name: str) -> float:
+        """A number that the paper's text claims, as a share."""
+        return float(self.content["claims"][name])
+
+
+@lru_cache(maxsize=1)
+def published() -> Published:
+    """The numbers shipped with this package."""
+    text = resources.files("bench.report").joinpath("published.toml").read_text("utf-8")
+    content = tomllib.loads(text)
+    return Published(source=content["source"], content=content)

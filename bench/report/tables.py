@@ -1,0 +1,205 @@
+"""Tables 1 and 2 and their supplements.
+
+This module knows which number goes where; it must not know how a number is printed or drawn.
+"""
+
+# ruff: noqa: RUF001 - Greek letters are meant
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from bench.report.agreement import METRICS, Agreement, Mean, Metric
+from bench.report.document import Cell, Column, Table
+from bench.report.numbers import CORRELATION, DIFFERENCE, Format
+from bench.report.published import Published
+from bench.report.theme import UNDEFENDED, defense_title, model_order, model_title
+from bench.statistics import percentile_interval, sem
+
+SECONDS = Format(significant=2)
+MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
+NAMES = {"srcc": "SRCC", "plcc": "PLCC"}
+
+
+def share(done: int, wanted: int) -> Cell:
+    """``n/N``."""
+    return Cell(f"{done}/{wanted}")
+
+
+def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, number: int) -> Table:
+    """Table 1 (NR) or 2 (FR): correlation and time per defence, beside the paper's values."""
+    columns = (
+        Column("Defence", kind="text"),
+        Column("images", kind="text"),
+        *(Column(f"σ = {s:g}", CORRELATION, group=NAMES[m], difference=DIFFERENCE)
+          for m in METRICS for s in agreement.sigmas),
+        Column("certified", SECONDS, group="seconds"),
+        Column("estimate only", SECONDS, group="seconds"),
+    )  # fmt: skip
+    rows = [_reference_row(agreement)]
+    rows += [_main_row(d, agreement, time, paper) for d in agreement.defenses]
+    return Table(
+        id=f"table-{number}",
+        title=f"Table {number}. Agreement with human scores and time, {MODE_WORDS[agreement.mode]}",
+        caption=_main_caption(agreement),
+        columns=columns,
+        rows=tuple(rows),
+        notes=_main_notes(agreement, paper),
+        rule_after=(0,),
+    )
+
+
+def _reference_row(agreement: Agreement) -> tuple[Cell, ...]:
+    means = {m: agreement.mean(m, UNDEFENDED, 0.0) for m in METRICS}
+    cells = [_mean_cell(means[m]) if i == 0 else Cell("″") for m in METRICS
+             for i, _ in enumerate(agreement.sigmas)]  # fmt: skip
+    done = means["srcc"]
+    return (Cell(defense_title(UNDEFENDED)), share(done.n, done.wanted), *cells, Cell(), Cell())
+
+
+def _main_row(
+    defense: str, agreement: Agreement, time: pd.DataFrame, paper: Published
+) -> tuple[Cell, ...]:
+    means = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
+    cells = [
+        _mean_cell(
+            agreement.mean(metric, defense, sigma),
+            group=agreement.groups(metric, sigma).get(defense, ""),
+            published=paper.correlation(metric, agreement.mode, defense, sigma),
+        )
+        for metric in METRICS
+        for sigma in agreement.sigmas
+    ]
+    seconds = [
+        time_cell(time, agreement.models, defense, certified=certified,
+                  published=paper.seconds(agreement.mode, defense, certified=certified))
+        for certified in (True, False)
+    ]  # fmt: skip
+    return (
+        Cell(defense_title(defense)),
+        share(sum(m.n for m in means), sum(m.wanted for m in means)),
+        *cells,
+        *seconds,
+    )
+
+
+def _mean_cell(mean: Mean, *, group: str = "", published: float | None = None) -> Cell:
+    mark = "" if mean.complete or mean.value is None else "*"
+    return Cell(mean.value, error=mean.sem, group=group, published=published, mark=mark)
+
+
+def time_cell(
+    time: pd.DataFrame,
+    models: Iterable[str],
+    defense: str,
+    *,
+    certified: bool,
+    published: float | None = None,
+) -> Cell:
+    """Mean ± SEM over models of the mean seconds per image."""
+    values = list(model_seconds(time, models, defense, certified=certified).values())
+    mean = sum(values) / len(values) if values else None
+    return Cell(mean, error=sem(values), published=published)
+
+
+def model_seconds(
+    time: pd.DataFrame, models: Iterable[str], defense: str, *, certified: bool
+) -> dict[str, float]:
+    """Mean seconds per image of each model, over repeats and noise levels."""
+    column = "seconds_certified" if certified else "seconds_uncertified"
+    chosen = time[(time["defense"] == defense) & (time["status"] == "ok")]
+    means: dict[str, float] = {}
+    for model in model_order(models):
+        values = [float(x) for row in chosen.loc[chosen["model"] == model, column] for x in row]
+        if values:
+            means[model] = sum(values) / len(values)
+    return means
+
+
+def _main_caption(agreement: Agreement) -> str:
+    """What to conclude, from the numbers."""
+    if not all(agreement.rankable(s) for s in agreement.sigmas):
+        return (
+            "Not all defences have all models and images, so no order is stated; "
+            "the image counts say what is missing."
+        )
+    parts = []
+    for sigma in agreement.sigmas:
+        groups = agreement.groups("srcc", sigma)
+        leaders = [defense_title(d) for d in agreement.defenses if groups.get(d) == "a"]
+        if leaders:
+            verb = "leads" if len(leaders) == 1 else "lead together"
+            parts.append(f"at σ = {sigma:g} {_listed(leaders)} {verb}")
+    text = "; ".join(parts)
+    return f"By SRCC, {text}." if text else "The correlations are not defined in every cell."
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
+    count = len(agreement.models)
+    notes = [
+        f"Mean ± standard error over {count} model{'s' if count != 1 else ''}"
+        f" ({', '.join(model_title(m) for m in agreement.models)}). Second line: the paper's value"
+        f" and, for correlations, the difference from it ({paper.source}).",
+        "Correlations are signed so that higher is better. PLCC is Pearson's, without a logistic "
+        "mapping. Seconds depend on the machine and the image size; their paper values are for "
+        "384x512 pixels, N = 2000.",
+        "Letters: defences that share a letter are tied (95 % interval of the paired bootstrap "
+        "over photographs contains a zero difference to the group's best; no correction for the "
+        "number of comparisons). Images: scored of wanted, over models and noise levels.",
+    ]
+    unequal = [f"{s:g}" for s in agreement.sigmas if not agreement.rankable(s)]
+    if unequal:
+        notes.append(
+            f"Unequal sets at σ = {', '.join(unequal)}: no letters there. "
+            "* mean over fewer models or images than planned."
+        )
+    return tuple(notes)
+
+
+def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
+    """Supplement: one row per model and defence with a bootstrap interval."""
+    columns = (
+        Column("Model", kind="text"),
+        Column("Defence", kind="text"),
+        Column("images", kind="text"),
+        *(Column(f"σ = {s:g}", CORRELATION, group=NAMES[metric]) for s in agreement.sigmas),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    ends: list[int] = []
+    for model in agreement.models:
+        found = [d for d in (UNDEFENDED, *agreement.defenses)
+                 if any(k[:2] == (model, d) for k in agreement.scores)]  # fmt: skip
+        rows += [_model_row(agreement, metric, model, defense) for defense in found]
+        ends.append(len(rows) - 1)
+    return Table(
+        id=f"table-{number.lower()}",
+        title=f"Table {number}. {NAMES[metric]} per model, {MODE_WORDS[agreement.mode]}",
+        caption="Each model alone, with the 95 % percentile interval of the bootstrap over "
+        "photographs.",
+        columns=columns,
+        rows=tuple(rows),
+        rule_after=tuple(ends[:-1]),
+    )
+
+
+def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -> tuple[Cell, ...]:
+    sigmas = (0.0,) if defense == UNDEFENDED else agreement.sigmas
+    cells, done, wanted = [], 0, 0
+    for sigma in sigmas:
+        key = (model, defense, sigma)
+        scores = agreement.scores.get(key)
+        if scores is None:
+            cells.append(Cell("no record"))
+            continue
+        done, wanted = done + scores.n, wanted + scores.wanted
+        estimate = scores.estimate(metric)
+        interval = percentile_interval(agreement.samples[metric, key])
+        cells.append(Cell(estimate.value, interval=interval) if estimate.value is not None
+                     else Cell(estimate.reason))  # fmt: skip
+    cells += [Cell("″")] * (len(agreement.sigmas) - len(cells))
+    return (Cell(model_title(model)), Cell(defense_title(defense)), share(done, wanted), *cells)
