@@ -53,20 +53,19 @@ class ModelPlugin:
 
         Args:
             edition: Which network.
-            weights: Local weights file; ``None`` takes the shipped ones (compact only).
+            weights: Local file with the whole state; ``None`` takes the shipped ones, or for the
+                published edition the artifacts that ``BENCH_WEIGHTS`` or the cache holds.
             sha256: Expected hash of ``weights``, where known.
 
         Raises:
             WeightsError: The weights are not there or do not fit.
         """
-        from iqa_models.weights import WeightsError, load_into, load_state, shipped
+        from iqa_models.assembly import build_published
+        from iqa_models.weights import load_into, load_state, shipped
 
         if weights is None:
-            if edition != "compact":
-                raise WeightsError(
-                    f"{self.card.title}: the published edition needs a local weights file, "
-                    "found none; fetch it first or use the compact edition."
-                )
+            if edition == "published":
+                return build_published(self.card.name)
             weights, sha256 = shipped(self.card.name)
         model = self.architecture(edition)
         load_into(model, load_state(weights, sha256=sha256), source=str(weights))
@@ -85,9 +84,7 @@ def plugin(name: str) -> ModelPlugin:
         UnknownModelError: There is no such name.
     """
     if name not in ENTRY_POINTS:
-        raise UnknownModelError(
-            f"Unknown model {name!r}; expected one of {', '.join(names())}."
-        )
+        raise UnknownModelError(f"Unknown model {name!r}; expected one of {', '.join(names())}.")
     module, attribute = ENTRY_POINTS[name].split(":")
     found: ModelPlugin = getattr(import_module(module), attribute)
     return found
@@ -105,7 +102,8 @@ def load(
 
     Args:
         name: One of :func:`names`.
-        edition: ``"compact"`` (shipped weights) or ``"published"`` (needs ``weights``).
+        edition: ``"compact"`` (shipped weights) or ``"published"`` (the authors', from
+            ``BENCH_WEIGHTS`` or the cache; see :mod:`iqa_models.assembly`).
         device: Where to put it; ``None`` leaves it where torch builds modules.
         weights: Local weights file instead of the shipped one.
         sha256: Expected hash of ``weights``, where known.

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
 from torch import Tensor, nn
@@ -74,6 +74,28 @@ def save_state(module: nn.Module, path: Path) -> str:
     state = {key: tensor.detach().contiguous() for key, tensor in module.state_dict().items()}
     path.write_bytes(dump_safetensors(state))
     return file_sha256(path)
+
+
+def save_tensors(state: Mapping[str, Tensor], path: Path, *, notes: Mapping[str, str]) -> str:
+    """Write named tensors and notes about them as safetensors; return the file's sha256."""
+    tensors = {key: tensor.detach().contiguous() for key, tensor in state.items()}
+    path.write_bytes(dump_safetensors(tensors, metadata=dict(notes)))
+    return file_sha256(path)
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes in a safetensors file's header; empty for any other file.
+
+    Raises:
+        WeightsError: The file is missing or not a whole safetensors file.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file: {error}.") from error
 
 
 def shipped(name: str) -> tuple[Path, str]:

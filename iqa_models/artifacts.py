@@ -1,0 +1,212 @@
+"""Which files the published edition is made of, and where they lie on this machine.
+
+This module reads a table and looks at folders; it never touches the network (that is
+``python -m bench prefetch``) and never opens a weights file.  Files are looked for in
+
+1. ``BENCH_WEIGHTS``: a folder, or a TOML file that maps artifact names to local files;
+2. the cache folder: ``BENCH_CACHE``, else the user's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from iqa_models.weights import WeightsError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".h5")
+"""Endings under which a given folder may hold ``<artifact name><ending>``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One downloadable (or locally made) file; see ``artifacts.toml`` for the fields."""
+
+    name: str
+    file: str
+    urls: tuple[str, ...]
+    licence: str
+    needed_by: tuple[str, ...]
+    sha256: str | None = None
+    megabytes: float | None = None
+    archive: bool = False
+    note: str = ""
+
+    @property
+    def stored_as(self) -> str:
+        """File name in the cache, or folder name for an unpacked archive."""
+        return self.name if self.archive else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An artifact on this machine.
+
+    Attributes:
+        artifact: Which one.
+        path: Its file, or its folder if it is an unpacked archive.
+        sha256: What the file's hash must begin with, where anybody has said so.
+    """
+
+    artifact: Artifact
+    path: Path
+    sha256: str | None
+
+
+@cache
+def artifacts() -> Mapping[str, Artifact]:
+    """The table of ``artifacts.toml``, by name."""
+    text = (files("iqa_models") / "artifacts.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)["artifact"]
+    return {row["name"]: _artifact(row) for row in rows}
+
+
+def _artifact(row: Mapping[str, Any]) -> Artifact:
+    lists = {key: tuple(row[key]) for key in ("urls", "needed_by")}
+    return Artifact(**{**row, **lists})
+
+
+def artifact(name: str) -> Artifact:
+    """One artifact.
+
+    Raises:
+        WeightsError: There is none of this name.
+    """
+    table = artifacts()
+    if name not in table:
+        close = difflib.get_close_matches(name, table, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise WeightsError(f"Unknown artifact {name!r}: {hint}There are {', '.join(table)}.")
+    return table[name]
+
+
+def needed_by(names: Iterable[str]) -> list[Artifact]:
+    """What the default variants of some models, and some data sets, are made of."""
+    wanted = set(names)
+    return [entry for entry in artifacts().values() if wanted & set(entry.needed_by)]
+
+
+def cache_folder() -> Path:
+    """Where downloaded artifacts are kept: below ``BENCH_CACHE``, else the user's cache."""
+    import platformdirs
+
+    named = os.environ.get("BENCH_CACHE")
+    base = Path(named) if named else platformdirs.user_cache_path("certified-iqa-bench")
+    return base / "artifacts"
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The files of this machine.
+
+    Attributes:
+        cache: Folder that ``prefetch`` fills.
+        given: What ``BENCH_WEIGHTS`` names; a set one is never added to.
+        mapped: Files of a TOML mapping, by artifact name.
+        variants: Variant to build, by model name, as the mapping says.
+    """
+
+    cache: Path
+    given: Path | None = None
+    mapped: Mapping[str, Located] = field(default_factory=dict)
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, given: str | Path | None = None, *, cache: Path | None = None) -> Shelf:
+        """Read what the environment, or the caller, names.
+
+        Args:
+            given: A folder or a TOML mapping; ``None`` takes ``BENCH_WEIGHTS`` if that is set.
+            cache: Cache folder; ``None`` takes :func:`cache_folder`.
+
+        Raises:
+            WeightsError: The folder or mapping is not there or not valid.
+        """
+        chosen = given or os.environ.get("BENCH_WEIGHTS") or None
+        where = cache or cache_folder()
+        if chosen is None:
+            return cls(where)
+        path = Path(chosen).expanduser()
+        if path.is_dir():
+            return cls(where, path, _folder(path))
+        if path.suffix != ".toml" or not path.is_file():
+            raise WeightsError(
+                f"BENCH_WEIGHTS={chosen}: expected a folder or a TOML file, found neither."
+            )
+        settings = _read_toml(path)
+        return cls(where, path, _mapping(path, settings), dict(settings.get("variants", {})))
+
+    def find(self, name: str) -> Located | None:
+        """Where an artifact lies, or ``None``."""
+        entry = artifact(name)
+        if name in self.mapped:
+            return self.mapped[name]
+        path = self.cache / entry.stored_as
+        exists = path.is_dir() if entry.archive else path.is_file()
+        return Located(entry, path, None if entry.archive else entry.sha256) if exists else None
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of some artifacts that are not on this machine."""
+        return [name for name in names if self.find(name) is None]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise WeightsError(f"{path}: expected TOML, found a mistake: {error}.") from error
+    extra = sorted(set(settings) - {"weights", "variants"})
+    if extra or not isinstance(settings.get("weights"), dict):
+        found = ", ".join(extra) or "no such table"
+        raise WeightsError(f"{path}: expected tables [weights] and [variants], found {found}.")
+    return settings
+
+
+def _mapping(source: Path, settings: Mapping[str, Any]) -> dict[str, Located]:
+    """Artifact name -> ``"file"`` or ``{file = "...", sha256 = "..."}``, relative to the TOML."""
+    mapped = {}
+    for name, value in settings["weights"].items():
+        entry = artifact(name)
+        row = value if isinstance(value, dict) else {"file": value}
+        if not isinstance(row.get("file"), str) or set(row) - {"file", "sha256"}:
+            raise WeightsError(f"{source}: {name}: expected a file name, found {value!r}.")
+        path = (source.parent / Path(row["file"]).expanduser()).resolve()
+        if not (path.is_dir() if entry.archive else path.is_file()):
+            kind = "folder" if entry.archive else "file"
+            raise WeightsError(f"{source}: {name}: expected the {kind} {path}, found none.")
+        mapped[name] = Located(entry, path, row.get("sha256") or _published_hash(entry, path))
+    return mapped
+
+
+def _folder(folder: Path) -> dict[str, Located]:
+    """Artifacts that a folder holds under their own or their official file name."""
+    sums = _sums(folder / "SHA256SUMS")
+    mapped = {}
+    for entry in artifacts().values():
+        names = [entry.stored_as, *(entry.name + suffix for suffix in SUFFIXES)]
+        for path in (folder / name for name in names):
+            if path.is_dir() if entry.archive else path.is_file():
+                expected = sums.get(path.name) or _published_hash(entry, path)
+                mapped[entry.name] = Located(entry, path, expected)
+                break
+    return mapped
+
+
+def _published_hash(entry: Artifact, path: Path) -> str | None:
+    """The published hash counts for the official file only, not for a converted copy."""
+    return entry.sha256 if path.name == entry.file else None
+
+
+def _sums(path: Path) -> dict[str, str]:
+    """File name -> hash of a ``SHA256SUMS`` file, if there is one."""
+    if not path.is_file():
+        return {}
+    pairs = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
+    return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
