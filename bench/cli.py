@@ -10,11 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.commands.selection import Selection
 
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -136,19 +139,6 @@ def report(
     write_report(folder, results, reports)
 
 
-@app.command()
-def verify(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of a run; default: the latest.")
-    ] = None,
-    results: ResultsOption = Path("results"),
-) -> None:
-    """Recompute every bound of a run from its records, without a model."""
-    from bench.commands.look import verify_run
-
-    raise typer.Exit(verify_run(folder, results))
-
-
 def _selection(
     profile: str,
     models: str | None,
@@ -158,7 +148,7 @@ def _selection(
     samples: int | None,
     device: str,
     plugin: Sequence[Path] | None,
-) -> object:
+) -> Selection:
     """The options that ``run`` and ``plan`` share."""
     from bench.commands.selection import Selection
     from bench.profile_loading import Overrides

@@ -48,7 +48,7 @@ class Entry:
         """The entry of a unit's records; the worst of them decides its status."""
         statuses = {record.status for record in records}
         order: tuple[Status, ...] = ("failed", "ok", "abstained", "skipped")
-        status = next((s for s in order if s in statuses), "ok")
+        status: Status = next((s for s in order if s in statuses), "ok")
         reason = next((r.reason for r in records if r.status == status and r.reason), None)
         return cls(unit, attempt, status, reason, tuple(records))
 

@@ -120,7 +120,7 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the canonical JSON; where a plugin file lies does not matter, its text does."""
+        """SHA-256 of the canonical JSON; of a plugin file the text matters, not the place."""
         content = {**self.to_json(), "plugins": sorted(self.plugins.values())}
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 

@@ -6,7 +6,7 @@ This module knows which work a profile asks for; it must not know how the work i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,6 @@ from bench.profile import Profile
 from bench.provenance import code_sha256, file_sha256
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.datasets import Dataset, Item
 
 
@@ -78,7 +76,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         BenchError: A name is unknown, a part is broken or a setting is missing.
     """
     modes = {name: registry.model(name).card.mode for name in profile.models}
-    defenses = {name: registry.defense(name) for name in profile.defenses}
+    defenses = {name: _tuned(name, profile, registry) for name in profile.defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
     opened = {source: registry.dataset(source) for source in
               dict.fromkeys(sources[mode] for mode in modes.values())}  # fmt: skip
@@ -100,6 +98,23 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         device=device,
         plugins={file: file_sha256(file) for file in registry.files},
     )
+
+
+def _tuned(name: str, profile: Profile, registry: Registry) -> Any:
+    """A defence with the profile's options."""
+    try:
+        return registry.defense(name).tuned(profile.options.get(name, {}))
+    except ValueError as error:
+        raise BenchError(f"profile {profile.name}: options.{name}: {error}") from error
+
+
+def guarantee_cards(plan: Plan, registry: Registry) -> list[dict[str, Any]]:
+    """What each defence of the plan promises, as plain values for the run's provenance."""
+    defenses = {name: registry.defense(name) for name in plan.profile.defenses}
+    return [
+        {"name": name, "title": d.title, "citation": d.citation, **asdict(d.card)}
+        for name, d in defenses.items()
+    ]
 
 
 def _by_name(opened: Mapping[str, Dataset]) -> dict[str, Dataset]:
@@ -257,8 +272,3 @@ def costs(plan: Plan) -> dict[str, tuple[int, float]]:
         for stage, units in groupby(plan.units, lambda unit: unit.stage)
         for group in [list(units)]
     }
-
-
-def with_plugins_at(plan: Plan, files: Iterable[Path | str]) -> Plan:
-    """The same plan with its plugin files at other places."""
-    return replace(plan, plugins={str(file): file_sha256(file) for file in files})

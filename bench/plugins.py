@@ -137,14 +137,7 @@ class Registry:
         return self.get("model", name)
 
     def dataset(self, name: str) -> Any:
-        """An open data set: a plugin's name, or the path of a ``dataset.toml``.
-
-        A plugin may be the data set itself, or make it when called or opened.
-        """
-        if name.endswith(".toml"):
-            from bench.datasets.table import open_table
-
-            return open_table(Path(name))
+        """An open data set: a plugin may be one itself, or make it when opened or called."""
         value = self.get("dataset", name)
         if hasattr(value, "items"):
             return value

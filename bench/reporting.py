@@ -29,10 +29,11 @@ def report(run: RunFolder, out: Path, *, say: Callable[[str], object] = print) -
         return made
     say("writing the report")
     from bench.report.build import build
+    from bench.report.source import from_folder
 
     try:
-        paths = build(run, out)
-        main = Path(paths.markdown)
+        paths = build(from_folder(run), out)
+        main = paths.markdown
         stamp = {"key": key, "main": main.name, "files": _digests(out)}
         (out / _STAMP).write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
     except OSError as error:

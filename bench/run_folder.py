@@ -298,7 +298,7 @@ STAGE_OF: Mapping[str, str] = {
 def completeness(
     cells: tuple[Cell, ...], units: Iterable[Unit], outcomes: Mapping[str, Outcome]
 ) -> Completeness:
-    """Requested against recorded: a cell is ok if every unit that serves it is done, none failed."""
+    """Requested against recorded: a cell is ok if all units that serve it are done, none failed."""
     failed: dict[Cell, str] = {}
     missing: dict[Cell, int] = {}
     others = {"failed": 0, "missing": 0}

@@ -7,6 +7,7 @@ the one before is complete, because stages meet only in records and cached parts
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -63,8 +64,16 @@ class Execution:
         return 1
 
 
-def execute(run: RunFolder, how: Execution, progress: Progress) -> Completeness:
+def execute(
+    run: RunFolder, how: Execution, progress: Progress, *, cards: Sequence[Any] = ()
+) -> Completeness:
     """Do all that is not done yet; returns how complete the chosen stages are.
+
+    Args:
+        run: Where results go.
+        how: Workers, device and stages.
+        progress: Whom to tell.
+        cards: Guarantee cards to keep with the results.
 
     Raises:
         BenchError: The run is in use, its journal is damaged, or results cannot be kept.
@@ -74,6 +83,7 @@ def execute(run: RunFolder, how: Execution, progress: Progress) -> Completeness:
         plan = run.plan()
         if not all(_left(plan.of_stage(s), run.outcomes(s)) == () for s in how.stages):
             _note_start(run, plan, how)
+            run.note(cards=list(cards))
             worker.take_in_flight(run.path)
             call = uuid.uuid4().hex
             try:
@@ -94,7 +104,9 @@ def _note_start(run: RunFolder, plan: Plan, how: Execution) -> None:
         code_sha256=code_sha256(),
         data_sha256=dict(plan.data_sha256),
         weights_sha256=weights_sha256(),
+        edition=plan.profile.edition,
         device=device_name(how.device),
+        device_type=plan.device,
         workers=how.workers,
         threads={stage: how.threads(stage) for stage in how.stages},
         machine=describe_machine(),
@@ -118,9 +130,7 @@ def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ..
     )  # fmt: skip
 
 
-def chunks_of(
-    units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int
-) -> list[Chunk]:
+def chunks_of(units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int) -> list[Chunk]:
     """Work that is left, in chunks of at most ``size`` units of a task, the most costly first.
 
     Chunks are cut from the whole plan before finished units are taken out, so where a run was
@@ -193,14 +203,23 @@ class _Walk:
             left = sum(len(chunk.units) for chunk in chunks)
             cost = sum(max(unit.forward_passes, 1.0) for chunk in chunks for unit in chunk.units)
             self.progress.start(self.stage, units=len(units), done=len(units) - left, cost=cost)
+            started = time.monotonic()
             try:
                 self._walk(chunks)
+                self._note_speed(time.monotonic() - started, cost)
             finally:
                 self.progress.finish()
                 if self.jobs == 1:
                     worker.close_session(self.options)
         if all(unit.key in self.run.outcomes(self.stage) for unit in units):
             self.run.seal(self.stage)
+
+    def _note_speed(self, seconds: float, cost: float) -> None:
+        """Keep how fast this was: later plans estimate with it."""
+        noted = self.run.provenance()
+        rates = {**noted.get("rates", {}), self.stage: seconds / cost}
+        spent = {**noted.get("seconds", {}), self.stage: round(seconds, 3)}
+        self.run.note(rates=rates, seconds=spent)
 
     def _walk(self, chunks: list[Chunk]) -> None:
         """Hand out chunks; whoever was at work when a worker died is tried again alone."""

@@ -60,8 +60,9 @@ def write_table(path: Path, kind: type[Record], rows: Iterable[Record]) -> None:
 
 def write_units(path: Path, rows: Iterable[UnitRow]) -> None:
     """Write how units ended, sorted by unit, in one step."""
-    columns = list(zip(*sorted(rows), strict=True)) or [[]] * len(_UNITS)
-    _write(path, pa.table([list(c) for c in columns], schema=_UNITS))
+    names = _UNITS.names
+    content = [dict(zip(names, row, strict=True)) for row in sorted(rows, key=lambda r: r[0])]
+    _write(path, pa.Table.from_pylist(content, schema=_UNITS))
 
 
 def _write(path: Path, table: pa.Table) -> None:

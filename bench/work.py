@@ -128,9 +128,7 @@ class Session:
         for unit in left.values():
             yield self._alone(unit, attempts)
 
-    def _run(
-        self, stage: str, units: Sequence[Unit]
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def _run(self, stage: str, units: Sequence[Unit]) -> Iterator[tuple[Unit, list[Record]]]:
         loaded: Stage = self.stage(stage)
         return loaded.run(units, self.context)
 
@@ -172,7 +170,7 @@ class Session:
 def describe(error: BaseException) -> str:
     """``ErrorClass: message`` in one line.
 
-    >>> describe(ValueError("too\\nbad"))
+    >>> describe(ValueError("too   bad"))
     'ValueError: too bad'
     """
     message = " ".join(str(error).split())

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 def open_context(plan: Plan, options: WorkerOptions) -> Any:
     """The context of one worker process."""
+    import torch
+
     from bench import context
 
-    return context.open_context(plan, options)
+    torch.set_num_threads(options.threads)
+    return context.open_context(plan, plugins=options.plugins, device=options.device)
 
 
 def load_stage(name: str) -> Stage:

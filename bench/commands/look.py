@@ -1,4 +1,4 @@
-"""Verbs that look at things: ``plan``, ``list``, ``report``, ``verify``."""
+"""Verbs that look at things: ``plan``, ``list``, ``report``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.cli import OK, SOME_FAILED
 from bench.commands.selection import Selection, resolve_device
 from bench.errors import BenchError
 from bench.plan import Plan
@@ -24,16 +23,16 @@ def show_plan(selection: Selection, results: Path) -> None:
     for axis in ("dataset", "model", "defense", "sigma"):
         values = dict.fromkeys(str(getattr(cell, axis)) for cell in plan.cells)
         console.print(f"{axis:8} {', '.join(values)}", highlight=False)
-    console.print(cost_table(plan))
+    console.print(cost_table(plan, results))
 
 
-def cost_table(plan: Plan) -> Table:
+def cost_table(plan: Plan, results: Path) -> Table:
     """Units, forward passes and estimated time of each stage."""
     from bench.planning import costs
     from bench.progress import duration
     from bench.rates import load_rates
 
-    rates = load_rates(edition=plan.profile.edition, device=plan.device)
+    rates = load_rates(results, edition=plan.profile.edition, device=plan.device)
     table = Table("stage", "units", "forward passes", "estimated time")
     total, known = 0.0, True
     for stage, (units, passes) in costs(plan).items():
@@ -86,12 +85,3 @@ def write_report(folder: Path | None, results: Path, reports: Path) -> None:
 
     run = chosen_run(folder, results)
     print(f"report: {report(run, reports / run.path.name)}")  # noqa: T201
-
-
-def verify_run(folder: Path | None, results: Path) -> int:
-    """Recompute every bound; returns the exit code."""
-    from bench.verify import verify
-
-    outcome = verify(chosen_run(folder, results))
-    print(outcome)  # noqa: T201
-    return OK if outcome.ok else SOME_FAILED

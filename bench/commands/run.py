@@ -36,6 +36,7 @@ class RunRequest:
 
 def run_benchmark(request: RunRequest) -> int:
     """Run what is left, print the verdict and the report's path; returns the exit code."""
+    from bench.planning import guarantee_cards
     from bench.progress import progress_for
     from bench.run_folder import RunFolder
     from bench.runner import Execution, execute
@@ -43,7 +44,8 @@ def run_benchmark(request: RunRequest) -> int:
     stages = chosen_stages(request.stages)
     check_intent(request)
     device = resolve_device(request.selection.device)
-    plan = request.selection.make_plan(device)
+    registry = request.selection.open_registry()
+    plan = request.selection.make_plan(device, registry)
     console = Console(stderr=True)
     run = RunFolder.create(request.results, plan)
     console.print(summary(plan, run), highlight=False)
@@ -58,7 +60,8 @@ def run_benchmark(request: RunRequest) -> int:
         if not request.resume:
             with run.locked():
                 run.clear()
-        verdict = execute(run, how, progress_for(console))
+        cards = guarantee_cards(plan, registry)
+        verdict = execute(run, how, progress_for(console), cards=cards)
         path = report_of(run, request.reports / plan.name, console)
     except KeyboardInterrupt:
         console.print(interrupted(run, plan), highlight=False, soft_wrap=True)

@@ -46,14 +46,12 @@ class Selection:
                   f"{broken.traceback.rstrip()}", file=sys.stderr)  # fmt: skip
         return registry
 
-    def make_plan(self, device: str) -> Plan:
+    def make_plan(self, device: str, registry: Registry | None = None) -> Plan:
         """The plan on a resolved device."""
-        profile = self.load_profile()
-        registry = self.open_registry()
-        # A typo is answered before anything heavy is imported or made.
         from bench.planning import make_plan
 
-        return make_plan(profile, registry, device=device.split(":")[0])
+        profile = self.load_profile()
+        return make_plan(profile, registry or self.open_registry(), device=device.split(":")[0])
 
 
 def resolve_device(name: str) -> str:

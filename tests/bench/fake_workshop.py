@@ -23,17 +23,38 @@ def load_stage(name: str) -> FakeStage:
 
 def record(unit: Unit, status: Any = "ok", reason: str | None = None, value: float = 0.0) -> Record:
     if unit.stage == "prepare":
-        return CalibrationRecord(status=status, reason=reason, dataset=unit.dataset,
-                                 model=unit.model or "", slope=value)
+        return CalibrationRecord(
+            status=status, reason=reason, dataset=unit.dataset, model=unit.model or "", slope=value
+        )
     if unit.stage == "fit":
-        return FitRecord(status=status, reason=reason, artifact=unit.key, part=unit.detail,
-                         dataset=unit.dataset, model=unit.model, sigma=unit.sigma,
-                         seconds=time.perf_counter())
+        return FitRecord(
+            status=status,
+            reason=reason,
+            artifact=unit.key,
+            part=unit.detail,
+            dataset=unit.dataset,
+            model=unit.model,
+            sigma=unit.sigma,
+            seconds=time.perf_counter(),
+        )
     norm, epsilon, direction = unit.detail.split(":")
-    return AttackRecord(status=status, reason=reason, dataset=unit.dataset, model=unit.model or "",
-                        defense=unit.defense, sigma=unit.sigma or 0.0, norm=norm,
-                        epsilon=float(epsilon), direction=direction, image=unit.image or "",
-                        group="g", steps=1, score_after=value, range_low=0.0, range_high=1.0)
+    return AttackRecord(
+        status=status,
+        reason=reason,
+        dataset=unit.dataset,
+        model=unit.model or "",
+        defense=unit.defense,
+        sigma=unit.sigma or 0.0,
+        norm=norm,
+        epsilon=float(epsilon),
+        direction=direction,
+        image=unit.image or "",
+        group="g",
+        steps=1,
+        score_after=value,
+        range_low=0.0,
+        range_high=1.0,
+    )
 
 
 class FakeStage:

@@ -17,8 +17,10 @@ def small_plan(name: str = "tiny") -> Plan:
     )
     cells = tuple(Cell("set", *rest) for rest in product(MODELS, DEFENSES, SIGMAS))
     prepare = [Unit("prepare", "set", model) for model in MODELS]
-    fit = [Unit("fit", "set", model, "fs-iqa", sigma=sigma, detail="ftn", forward_passes=5.0)
-           for model, sigma in product(MODELS, SIGMAS)]
+    fit = [
+        Unit("fit", "set", model, "fs-iqa", sigma=sigma, detail="ftn", forward_passes=5.0)
+        for model, sigma in product(MODELS, SIGMAS)
+    ]
     attack = [
         Unit("attack", "set", model, defense, "x", sigma, image, f"{norm}:{epsilon}:up", 2.0)
         for model, defense, sigma, norm, epsilon, image in product(
