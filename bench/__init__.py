@@ -1,0 +1,1 @@
+"""The benchmark: profile, plan, stages, records, report."""

@@ -40,9 +40,7 @@ def unit_l2(direction: Tensor) -> Tensor:
     return direction / norm.clamp_min(1e-30)
 
 
-def ifgsm(
-    objective: Objective, image: Tensor, *, epsilon: float, steps: int, norm: Norm
-) -> Tensor:
+def ifgsm(objective: Objective, image: Tensor, *, epsilon: float, steps: int, norm: Norm) -> Tensor:
     """I-FGSM (Kurakin et al. 2017), step ``epsilon / steps``, clipped to [0, 1] at every step.
 
     Args:

@@ -29,7 +29,7 @@ def default_cache() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("certified-iqa-bench"))
 
 
-def content_key(**parts: Any) -> str:  # noqa: ANN401 - anything JSON can hold
+def content_key(**parts: Any) -> str:
     """SHA-256 over the canonical JSON of the parts.
 
     >>> content_key(a=1, b="x") == content_key(b="x", a=1)

@@ -38,9 +38,7 @@ def certificate_columns(
         native: User inputs of the native certificates.
     """
     certificate = certify(defense, scores, geometry, scale=scale, confidence=confidence)
-    curve = width_curve(
-        defense, scores, geometry, scale=scale, confidence=confidence, radii=radii
-    )
+    curve = width_curve(defense, scores, geometry, scale=scale, confidence=confidence, radii=radii)
     return {
         "status": "ok" if certificate.reason is None else "abstained",
         **{name: getattr(certificate, name) for name in Certificate.__dataclass_fields__},

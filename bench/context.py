@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.plan import UNDEFENDED, Plan
 from bench.plugins import Registry
 from bench.profile import Profile
-from defenses.base import Defense, GeometrySettings, NativeSettings, Part, Target, TrainingExample
+from defenses.base import Defense, Example, GeometrySettings, NativeSettings, Part, Target
 from defenses.engine import Engine
 from defenses.noise import NoiseStream, Purpose
 from iqa_models.base import BoundModel, IQAModel
@@ -118,16 +118,9 @@ class Context:
         train = [item for item in chosen if item.group not in held_out]
         return train, [item for item in chosen if item.group in held_out]
 
-    def examples(self, dataset: str, items: Sequence[Item]) -> list[TrainingExample]:
-        """Pixels and scores of training items."""
-        examples = []
-        for item in items:
-            pair = self.pair(dataset, item)
-            reference = None if pair.reference is None else self.tensor(pair.reference)[0].cpu()
-            examples.append(
-                TrainingExample(self.tensor(pair.image)[0].cpu(), reference, item.mos, item.group)
-            )
-        return examples
+    def examples(self, dataset: str, items: Sequence[Item]) -> list[Example]:
+        """Training examples whose pixels are read when asked for."""
+        return [LazyExample(self.dataset(dataset), item) for item in items]
 
     # --- model outputs on training data ---------------------------------------------------------
 
@@ -141,9 +134,7 @@ class Context:
         return torch.from_numpy(np.array(stored)).to(self.device)
 
     @torch.no_grad()
-    def _features(
-        self, dataset: str, model: str, items: Sequence[Item]
-    ) -> np.ndarray[Any, Any]:
+    def _features(self, dataset: str, model: str, items: Sequence[Item]) -> np.ndarray[Any, Any]:
         network = self.model(model)
         rows = []
         for start in range(0, len(items), FEATURE_BATCH):
@@ -173,14 +164,15 @@ class Context:
             code=source_sha256(type(part).__module__, "defenses.parts", "defenses.networks"),
         )
 
-    def _part(
-        self, defense: str, dataset: str, model: str, sigma: float
-    ) -> nn.Module | None:
+    def _part(self, defense: str, dataset: str, model: str, sigma: float) -> nn.Module | None:
         part = self.defenses[defense].part
         if part is None:
             return None
         key = self.part_key(
-            part, dataset, model if part.per_model else None, sigma if part.per_sigma else None
+            part,
+            dataset,
+            model if part.per_model else None,
+            sigma if self.profile.fit[part.name].noise_levels == "each" else None,
         )
         path = self.store.state_path(key)
         if not path.exists():
@@ -247,6 +239,30 @@ class Context:
         return NativeSettings(native.tolerance, native.probability, native.discount)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LazyExample:
+    """A training example that stays in its data set until its pixels are needed."""
+
+    dataset: Dataset
+    item: Item
+
+    @property
+    def image(self) -> Tensor:
+        """Pixels ``(3, H, W)``."""
+        return torch.from_numpy(np.array(self.dataset.load(self.item).image))
+
+    @property
+    def reference(self) -> Tensor | None:
+        """Pixels of the reference, if there is one."""
+        reference = self.dataset.load(self.item).reference
+        return None if reference is None else torch.from_numpy(np.array(reference))
+
+    @property
+    def mos(self) -> float:
+        """Human score."""
+        return self.item.mos
+
+
 def same_size(pairs: Sequence[Pair]) -> list[list[Pair]]:
     """Neighbouring pairs of equal image size, in order, so each list can be one tensor."""
     groups: list[list[Pair]] = []
@@ -269,7 +285,11 @@ def _state_sha256(module: nn.Module) -> str:
 
 
 def open_context(
-    plan: Plan, *, plugins: Sequence[str] = (), device: str = "cpu", cache_folder: Path | None = None
+    plan: Plan,
+    *,
+    plugins: Sequence[str] = (),
+    device: str = "cpu",
+    cache_folder: Path | None = None,
 ) -> Context:
     """The context of a plan in this process.
 

@@ -179,7 +179,7 @@ def _fit(scene: _Scene) -> Iterator[Unit]:
             "fit",
             cell.dataset,
             cell.model if part.per_model else None,
-            sigma=cell.sigma if part.per_sigma else None,
+            sigma=cell.sigma if scene.profile.fit[part.name].noise_levels == "each" else None,
             detail=part.name,
             forward_passes=scene.fit_cost(cell),
         )

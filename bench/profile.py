@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """Base of all sections: unknown settings are errors, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSection(Section):
@@ -82,6 +82,8 @@ class CertificateSection(Section):
 class FitSection(Section):
     """Training of one kind of part."""
 
+    noise_levels: Literal["each", "all"] = "each"
+    """One part for each noise level (as in the papers), or one told the level that serves all."""
     epochs: Count
     batch: Count
     learning_rate: Positive
@@ -132,7 +134,7 @@ class AuditSection(Section):
 
     images: Count = 10
     steps: Count = 10
-    restarts: Count = 1
+    restarts: Annotated[int, Field(ge=0)] = 1
     """Random starts beside +- the top right singular vector."""
     expectation: Count = 16
     feature_expectation: Count = 256

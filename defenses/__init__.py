@@ -1,0 +1,1 @@
+"""Certified defences: a smoother (where noise is added) x a statistic (what is taken)."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from defenses.bounds import Bounds
@@ -187,14 +188,32 @@ class GuaranteeCard:
     applies_to: str = "smoothed model"
 
 
+class Example(Protocol):
+    """One training image; pixels may be read only when asked for."""
+
+    @property
+    def image(self) -> Tensor:
+        """``(3, H, W)`` in [0, 1]."""
+        ...
+
+    @property
+    def reference(self) -> Tensor | None:
+        """Its pristine original, if the data set has one."""
+        ...
+
+    @property
+    def mos(self) -> float:
+        """Human score, higher is better."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One training image as the dataset holds it (tensors ``(3, H, W)`` in [0, 1])."""
+    """An example held in memory (tensors ``(3, H, W)`` in [0, 1])."""
 
     image: Tensor
     reference: Tensor | None
     mos: float
-    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +228,19 @@ class TrainingJob:
         settings: The profile's ``[fit.<part>]`` section as attributes.
         seed: Seed of weights, batches and training noise.
         progress: Called with the share done in [0, 1] and a short text.
+        device: Where to train.
         features: ``features("train" | "validation")`` gives cached features ``(n, D)``.
     """
 
     model: IQAModel | None
     sigmas: tuple[float, ...]
-    train: Sequence[TrainingExample]
-    validation: Sequence[TrainingExample]
+    train: Sequence[Example]
+    validation: Sequence[Example]
     mos_range: tuple[float, float]
     settings: Any
     seed: int
     progress: Callable[[float, str], None]
+    device: torch.device
     features: Callable[[str], Tensor] | None = None
 
 
@@ -238,8 +259,6 @@ class Part(Protocol):
     name: str
     per_model: bool
     """One instance for each IQA model, or one for all."""
-    per_sigma: bool
-    """One instance for each noise level, or one for all (noise-conditioned)."""
 
     def build(
         self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any

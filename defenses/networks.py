@@ -7,6 +7,8 @@ an image's output does not depend on its batch.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,9 +34,7 @@ class FeatureScorer(nn.Module):
         self.register_buffer("feature_scale", torch.ones(feature_size))
         self.register_buffer("mos_range", torch.tensor(mos_range, dtype=torch.float32))
         self.ftn = nn.Linear(feature_size, TRANSFORMED)
-        self.scorer = nn.Sequential(
-            nn.Linear(TRANSFORMED, width), nn.ReLU(), nn.Linear(width, 1)
-        )
+        self.scorer = nn.Sequential(nn.Linear(TRANSFORMED, width), nn.ReLU(), nn.Linear(width, 1))
 
     def standardise(self, features: Tensor) -> None:
         """Set the fixed input scaling from training features ``(n, D)``.
@@ -104,12 +104,9 @@ class UNet(nn.Module):
         sizes = [width * 2**level for level in range(depth + 1)]
         self.first = _double(outer + 1, sizes[0])
         self.down = nn.ModuleList(
-            nn.Sequential(nn.AvgPool2d(2), _double(a, b))
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Sequential(nn.AvgPool2d(2), _double(a, b)) for a, b in pairwise(sizes)
         )
-        self.up = nn.ModuleList(
-            _double(a + b, a) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.up = nn.ModuleList(_double(a + b, a) for a, b in pairwise(sizes))
         self.last = nn.Conv2d(sizes[0], outer, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(_bias(self.last))

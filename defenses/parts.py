@@ -7,6 +7,7 @@ its weights are kept, or what is certified with it.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from defenses.base import TrainedPart, TrainingExample, TrainingJob
+from defenses.base import Example, TrainedPart, TrainingJob
 from defenses.networks import DnCNN, FeatureScorer, UNet
 from defenses.noise import key_seed
 
@@ -25,7 +26,6 @@ class FeatureScorerPart:
 
     name: str = "ftn"
     per_model: bool = True
-    per_sigma: bool = True
 
     def build(
         self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any
@@ -33,9 +33,7 @@ class FeatureScorerPart:
         """Untrained FTN + scorer for features of the given size."""
         if feature_size is None:
             raise ValueError("the FTN needs the model's feature size.")
-        return FeatureScorer(
-            feature_size=feature_size, width=settings.width, mos_range=mos_range
-        )
+        return FeatureScorer(feature_size=feature_size, width=settings.width, mos_range=mos_range)
 
     def train(self, job: TrainingJob) -> TrainedPart:
         """Train with fresh N(0, sigma_f^2) noise on the transformed features of every batch."""
@@ -72,7 +70,6 @@ class DenoiserPart:
 
     name: str = "denoiser"
     per_model: bool = False
-    per_sigma: bool = False
 
     def build(
         self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any
@@ -91,7 +88,6 @@ class ScoreAwareDenoiserPart:
 
     name: str = "denoiser-iqa"
     per_model: bool = True
-    per_sigma: bool = False
 
     def build(
         self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any
@@ -115,32 +111,29 @@ def train_denoiser(
     generator = seeded(job, part.name)
     with seeded_weights(job, part.name):
         module = part.build(feature_size=None, mos_range=job.mos_range, settings=job.settings)
-    images = stack(job.train)
-    held_out = stack(job.validation)
-    device = next(job.model.parameters()).device if job.model is not None else images.device
-    module.to(device)
+    module.to(job.device)
     scores = model_scores(job) if any(score_weights) else None
 
     def loss(
         clean: Tensor, rows: Tensor | None, noise_source: torch.Generator, sigma: float
     ) -> Tensor:
         noise = torch.randn(clean.shape, generator=noise_source)
-        restored = module((clean + sigma * noise).to(device), sigma)
-        total = job.settings.pixel_weight * (restored - clean.to(device)).square().mean()
+        restored = module((clean + sigma * noise).to(job.device), sigma)
+        total = job.settings.pixel_weight * (restored - clean.to(job.device)).square().mean()
         if scores is not None and rows is not None:
             total = total + scores(restored, rows, score_weights)
         return total
 
     def train_batch(rows: Tensor) -> Tensor:
         pick = int(torch.randint(len(job.sigmas), (1,), generator=generator))
-        return loss(images[rows], rows, generator, job.sigmas[pick])
+        return loss(stack(job.train, rows), rows, generator, job.sigmas[pick])
 
     def validate() -> float:
         fixed = seeded(job, part.name + "-validation")
         losses = [
-            float(loss(chunk, None, fixed, sigma))
+            float(loss(stack(job.validation, rows), None, fixed, sigma))
             for sigma in job.sigmas
-            for chunk in held_out.split(64)
+            for rows in torch.arange(len(job.validation)).split(job.settings.batch)
         ]
         return sum(losses) / len(losses)
 
@@ -156,27 +149,22 @@ def model_scores(job: TrainingJob) -> Callable[[Tensor, Tensor, tuple[float, flo
     if job.model is None:
         raise ValueError("score losses need the frozen model.")
     model, card = job.model, job.model.card
-    device = next(model.parameters()).device
-    targets = unit_mos(job.train, job).to(device)
-    references = None if card.mode == "NR" else [example.reference for example in job.train]
+    targets = unit_mos(job.train, job).to(job.device)
 
     def raw(images: Tensor, rows: Tensor) -> Tensor:
-        chosen = None
-        if references is not None:
-            chosen = torch.stack([_present(references[int(row)]) for row in rows]).to(device)
-        return model.bind(chosen)(images)
+        if card.mode == "NR":
+            return model.bind()(images)
+        references = [_present(job.train[int(row)].reference) for row in rows]
+        return model.bind(torch.stack(references).to(job.device))(images)
 
     with torch.no_grad():
-        rows = torch.arange(len(job.train))
-        clean = torch.cat(
-            [raw(stack([job.train[int(i)] for i in part]).to(device), part)
-             for part in rows.split(64)]
-        )  # fmt: skip
+        parts = torch.arange(len(job.train)).split(job.settings.batch)
+        clean = torch.cat([raw(stack(job.train, rows).to(job.device), rows) for rows in parts])
     slope, intercept = fit_line(clean, targets)
 
     def losses(restored: Tensor, rows: Tensor, weights: tuple[float, float]) -> Tensor:
         predicted = slope * raw(restored, rows) + intercept
-        target = targets[rows.to(device)]
+        target = targets[rows.to(job.device)]
         return weights[0] * (predicted - target).square().mean() + weights[1] * rank_loss(
             predicted, target
         )
@@ -204,7 +192,10 @@ def fit_line(scores: Tensor, targets: Tensor) -> tuple[float, float]:
     (2.0, 1.0)
     """
     centred = scores - scores.mean()
-    slope = float((centred * (targets - targets.mean())).sum() / centred.square().sum())
+    spread = float(centred.square().sum())
+    if spread == 0.0:
+        return 0.0, float(targets.mean())
+    slope = float((centred * (targets - targets.mean())).sum()) / spread
     return slope, float(targets.mean()) - slope * float(scores.mean())
 
 
@@ -215,7 +206,11 @@ def optimise(
     validate: Callable[[], float],
     generator: torch.Generator,
 ) -> TrainedPart:
-    """Adam with cosine decay; keeps the best validation epoch, stops after ``patience`` others."""
+    """AdamW with cosine decay; keeps the best validation epoch, stops after ``patience`` others.
+
+    Raises:
+        FloatingPointError: A loss is not finite.
+    """
     settings = job.settings
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -237,6 +232,8 @@ def optimise(
         with torch.no_grad():
             current = validate()
         train_curve.append(sum(losses) / len(losses))
+        if not math.isfinite(train_curve[-1] + current):
+            raise FloatingPointError(f"the loss is not finite after {epoch + 1} epochs.")
         validation_curve.append(current)
         waited += 1
         if current < best_loss:
@@ -260,15 +257,15 @@ def features_of(job: TrainingJob, split: str) -> Tensor:
     return job.features(split)
 
 
-def unit_mos(examples: Sequence[TrainingExample], job: TrainingJob) -> Tensor:
+def unit_mos(examples: Sequence[Example], job: TrainingJob) -> Tensor:
     """Human scores ``(n,)`` scaled to [0, 1]."""
     low, high = job.mos_range
     return torch.tensor([(example.mos - low) / (high - low) for example in examples])
 
 
-def stack(examples: Sequence[TrainingExample]) -> Tensor:
-    """Images ``(n, 3, H, W)`` of examples of equal size."""
-    return torch.stack([example.image for example in examples])
+def stack(examples: Sequence[Example], rows: Tensor) -> Tensor:
+    """Images ``(n, 3, H, W)`` of some examples, which must be of equal size."""
+    return torch.stack([examples[int(row)].image for row in rows])
 
 
 def seeded(job: TrainingJob, purpose: str) -> torch.Generator:
@@ -276,7 +273,7 @@ def seeded(job: TrainingJob, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(key_seed(job.seed, "train", purpose, *job.sigmas))
 
 
-class seeded_weights:  # noqa: N801 - reads as a statement
+class seeded_weights:
     """Initialise weights from the job's seed without touching the global stream for others."""
 
     def __init__(self, job: TrainingJob, purpose: str) -> None:

@@ -23,9 +23,7 @@ class Stage(Protocol):
 
     name: str
 
-    def run(
-        self, units: Sequence[Unit], context: Context
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Work through units that share everything but the image, yielding each one's records."""
         ...
 

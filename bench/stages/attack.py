@@ -47,9 +47,7 @@ class Attack:
 
     name = "attack"
 
-    def run(
-        self, units: Sequence[Unit], context: Context
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Attack image by image."""
         for unit in units:
             yield unit, [attack(unit, context)]

@@ -17,9 +17,7 @@ class Audit:
 
     name = "audit"
 
-    def run(
-        self, units: Sequence[Unit], context: Context
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Audit image by image."""
         for unit in units:
             yield unit, [audit(unit, context)]
@@ -64,9 +62,7 @@ def auditor_of(unit: Unit, context: Context) -> Auditor:
     image = context.tensor(pair.image)
     sigma = float(unit.sigma or 0.0)
     target = context.target(defense.name, unit.dataset, unit.model or "", sigma, [pair])
-    scale = defense.smoother.scale(
-        target.model.card, context.dataset(unit.dataset).card.mos_range
-    )
+    scale = defense.smoother.scale(target.model.card, context.dataset(unit.dataset).card.mos_range)
     engine = context.engine(context.device.type)
     samples = context.samples(defense)
     (geometry,) = defense.smoother.geometry(target, image, context.geometry_settings())

@@ -26,9 +26,7 @@ class Evaluate:
 
     name = "evaluate"
 
-    def run(
-        self, units: Sequence[Unit], context: Context
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Certify image by image; geometries of neighbouring images are found together."""
         size = context.profile.certificate.spectral.batch
         for start in range(0, len(units), size):
@@ -45,9 +43,7 @@ class Evaluate:
         item = context.item(unit.dataset, unit.image or "")
         draws = DrawRecord(status="failed", reason=reason, **draw_key(unit))
         rows = [
-            EvaluationRecord(
-                status="failed", reason=reason, **common(unit, defense, item, context)
-            )
+            EvaluationRecord(status="failed", reason=reason, **common(unit, defense, item, context))
             for defense in defenses_of(unit, context)
         ]
         return [draws, *rows]

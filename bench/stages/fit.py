@@ -24,9 +24,7 @@ class Fit:
 
     name = "fit"
 
-    def run(
-        self, units: Sequence[Unit], context: Context
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Train what the cache does not hold."""
         for unit in units:
             part = part_named(context, unit.detail)
@@ -78,6 +76,7 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
         settings=settings,
         seed=context.profile.seed,
         progress=lambda share, text: None,
+        device=context.device,
         features=None if model is None else features,
     )
     trained = part.train(job)

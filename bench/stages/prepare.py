@@ -21,9 +21,7 @@ class Prepare:
 
     name = "prepare"
 
-    def run(
-        self, units: Sequence[Unit], context: Context
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Cache features and fit the calibration line."""
         for unit in units:
             yield unit, [calibrate(unit, context)]

@@ -29,9 +29,7 @@ class Time:
 
     name = "time"
 
-    def run(
-        self, units: Sequence[Unit], context: Context
-    ) -> Iterator[tuple[Unit, list[Record]]]:
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Time each unit on the first test image."""
         for unit in units:
             yield unit, [timed(unit, context)]
