@@ -83,10 +83,13 @@ class TrimmedMean:
         self, scores: Array, *, r: float, confidence: float, scale: ScoreScale
     ) -> Bounds | None:
         """Interval for a fresh trimmed mean of the same n."""
+        # Either sample may fail: each gets half, so a side fails with 1 - confidence as a whole.
+        half = (1.0 - confidence) / 2.0
         return certified.deployed_trimmed_mean_bounds(
             scores,
             r=r,
-            confidence=confidence,
+            confidence=1.0 - half,
+            failure=half,
             trim=self.trim,
             score_range=(scale.low, scale.high),
         )

@@ -1,0 +1,108 @@
+"""The kit that every defence must pass, ours or a plugin's.
+
+As a function::
+
+    report = check(DEFENSE)
+    assert report.ok, str(report)
+
+As a test class, one test per check::
+
+    class TestMine(DefenseConformance):
+        @pytest.fixture
+        def defense(self):
+            return DEFENSE
+
+Statistical checks are one-sided binomial tests at level 1e-6 with all randomness fixed by the seed:
+a correct defence is refused with a probability below 1e-4, an order statistic that is off by one is
+found with near certainty (see ``defenses.conformance.statistics.SETTINGS``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from defenses.base import Defense
+from defenses.conformance import promise, smoothers, statistics
+from defenses.conformance.report import NotApplicable, Outcome, Refusal, Report, Subject
+
+__all__ = ["CHECKS", "DefenseConformance", "Outcome", "Report", "check"]
+
+Check = Callable[[Subject], str]
+
+CHECKS: Mapping[str, Check] = {
+    "guarantee card": promise.card,
+    "radius failure": promise.delta,
+    "trained part": promise.part,
+    "reproducible draws": smoothers.reproducible,
+    "image units": smoothers.units,
+    "radius grows": smoothers.grows,
+    "worst case in the ball": smoothers.worst_case,
+    "sigmoid counterexample": smoothers.counterexample,
+    "refuses NaN": smoothers.nan,
+    "flat model": smoothers.flat_features,
+    "gradient": smoothers.gradient,
+    "cost": smoothers.cost,
+    "shape of bounds": statistics.shape,
+    "order statistics": statistics.order_statistics,
+    "small samples": statistics.small_samples,
+    "tightness": statistics.tightness,
+    "coverage": statistics.coverage,
+    "deployed coverage": statistics.deployed_coverage,
+    "native valid share": statistics.native_share,
+    "native radius": statistics.native_radius,
+}
+"""Name and function of every check: returns its evidence, or raises."""
+
+
+def check(defense: Defense, *, seed: int = 0, settings: Any = None) -> Report:
+    """Run every check on a defence.
+
+    Args:
+        defense: The defence, as in its plugin.
+        seed: Fixes every random number.
+        settings: Training settings of its part, as attributes; small ones by default.
+
+    Returns:
+        One outcome per check; a check that raises anything has failed.
+    """
+    subject = _subject(defense, seed, settings)
+    return Report(defense.name, tuple(run(name, subject) for name in CHECKS))
+
+
+def run(name: str, subject: Subject) -> Outcome:
+    """One check by name; an exception of the defence is a failure with its text as evidence."""
+    try:
+        return Outcome(name, "passed", CHECKS[name](subject))
+    except NotApplicable as reason:
+        return Outcome(name, "not applicable", str(reason))
+    except Refusal as refusal:
+        return Outcome(name, "failed", str(refusal))
+    except Exception as error:  # a defence may raise anything; the other checks go on
+        return Outcome(name, "failed", f"raised {type(error).__name__}: {error}")
+
+
+def _subject(defense: Defense, seed: int, settings: Any) -> Subject:
+    return Subject(defense, seed) if settings is None else Subject(defense, seed, settings)
+
+
+class DefenseConformance:
+    """Subclass in a test file and give one fixture, ``defense``; every check becomes a test."""
+
+    seed: int = 0
+    settings: Any = None
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """One test per check."""
+        if "conformance_check" in metafunc.fixturenames:
+            metafunc.parametrize("conformance_check", list(CHECKS))
+
+    def test_conforms(self, defense: Defense, conformance_check: str) -> None:
+        """The check passes, or does not concern this defence."""
+        outcome = run(conformance_check, _subject(defense, self.seed, self.settings))
+        if outcome.status == "not applicable":
+            import pytest  # only tests need it
+
+            pytest.skip(outcome.evidence)
+        if outcome.status == "failed":
+            raise AssertionError(f"{defense.name}: {conformance_check}: {outcome.evidence}")

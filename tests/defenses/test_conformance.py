@@ -1,0 +1,93 @@
+"""Our six defences pass the kit; every planted defect is refused by the check made for it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from planted import PLANTED
+
+from defenses import cert_reg, dms, dms_iqa, fs_iqa, ms, rs_reg
+from defenses.base import Defense
+from defenses.conformance import CHECKS, DefenseConformance, check, run
+from defenses.conformance import smoothers as smoother_checks
+from defenses.conformance.report import Refusal, Subject, failure_limit
+from defenses.conformance.statistics import REPETITIONS, SETTINGS
+from defenses.ranks import median_ranks
+from defenses.reference_models import COUNTEREXAMPLE_RATIO, unstable_model
+
+OURS = (rs_reg, cert_reg, ms, dms, dms_iqa, fs_iqa)
+
+
+class TestOurDefenses(DefenseConformance):
+    @pytest.fixture(params=OURS, ids=lambda module: module.DEFENSE.name)
+    def defense(self, request: pytest.FixtureRequest) -> Defense:
+        found: Defense = request.param.DEFENSE
+        return found
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_planted_defect_is_refused(defect: str) -> None:
+    defense, name = PLANTED[defect]
+    outcome = run(name, Subject(defense))
+    assert outcome.status == "failed", str(outcome)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_verdicts_do_not_hang_on_the_seed(seed: int) -> None:
+    for module in OURS:
+        assert check(module.DEFENSE, seed=seed).ok
+    for defect, (defense, name) in PLANTED.items():
+        assert run(name, Subject(defense, seed)).status == "failed", defect
+
+
+def test_a_model_that_is_not_deterministic_is_seen() -> None:
+    with pytest.raises(Refusal, match="asked again"):
+        smoother_checks.reproducible(Subject(ms.DEFENSE), unstable_model())
+
+
+def test_counterexample_ratio() -> None:
+    found = smoother_checks.displacement_ratio(Subject(fs_iqa.DEFENSE))
+    assert found == pytest.approx(COUNTEREXAMPLE_RATIO, abs=1e-3)
+    assert smoother_checks.displacement_ratio(Subject(ms.DEFENSE)) is None
+
+
+def test_power_against_ranks_off_by_one() -> None:
+    """The kit's own arithmetic: the exact failure probabilities behind its settings."""
+    n, r, confidence = SETTINGS[0]
+    low, _ = median_ranks(n, r, confidence)
+    level = stats.norm.cdf(-r)
+    limit = failure_limit(REPETITIONS, 1 - confidence)
+    right, wrong = (stats.binom.cdf(rank - 1, n, level) for rank in (low, low + 1))
+    assert right <= 1 - confidence < wrong
+    assert stats.binom.sf(limit, REPETITIONS, right) < 1e-6
+    assert stats.binom.cdf(limit, REPETITIONS, wrong) < 1e-12
+
+
+def test_report_says_what_happened() -> None:
+    class Raises:
+        name = "median"
+
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError("boom")
+
+    report = check(Defense("x", "X", ms.DEFENSE.smoother, Raises(), ms.DEFENSE.card, "c"))  # type: ignore[arg-type]
+    assert not report.ok
+    assert "raised RuntimeError: boom" in str(report)
+    assert str(report).endswith(f"x fails {len(report.failures)} checks")
+    assert [outcome.name for outcome in report.outcomes] == list(CHECKS)
+
+
+def test_same_seed_same_evidence() -> None:
+    first, second = (run("coverage", Subject(ms.DEFENSE, 3)).evidence for _ in range(2))
+    assert first == second
+    assert not np.array_equal(
+        Subject(ms.DEFENSE, 3).rng("a").random(3), Subject(ms.DEFENSE, 4).rng("a").random(3)
+    )
