@@ -30,13 +30,13 @@ def project_l2(offset: Tensor, radius: float) -> Tensor:
     >>> float(project_l2(torch.full((1, 1, 1, 4), 1.0), 1.0).norm())
     1.0
     """
-    norm = offset.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
+    norm: Tensor = offset.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
     return offset * (radius / norm).clamp(max=1.0)
 
 
 def unit_l2(direction: Tensor) -> Tensor:
     """A direction at l2 norm 1 (zero stays zero)."""
-    norm = direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    norm: Tensor = direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     return direction / norm.clamp_min(1e-30)
 
 

@@ -99,12 +99,25 @@ class GeometrySettings:
 class Smoother(Protocol):
     """Where the Gaussian noise is added.  Stateless: everything it needs comes as arguments."""
 
-    name: str
-    """Defences whose smoothers share a name share their draws."""
-    noise_kind: Literal["input", "features"]
-    part: str | None
-    """Name of the trained part it needs, None if nothing is trained."""
-    rigor: Rigor
+    @property
+    def name(self) -> str:
+        """Defences whose smoothers share a name share their draws."""
+        ...
+
+    @property
+    def noise_kind(self) -> Literal["input", "features"]:
+        """What is perturbed."""
+        ...
+
+    @property
+    def part(self) -> str | None:
+        """Name of the trained part it needs, None if nothing is trained."""
+        ...
+
+    @property
+    def rigor(self) -> Rigor:
+        """Whether its radius is proved."""
+        ...
 
     def scale(self, card: ModelCard, mos_range: tuple[float, float]) -> ScoreScale:
         """Scale of the defended score."""
@@ -145,7 +158,10 @@ class NativeSettings:
 class Statistic(Protocol):
     """What is taken of the scores.  Pure functions of the sorted draws."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As printed in records."""
+        ...
 
     def estimate(self, scores: Array) -> float:
         """The defended score from sorted draws ``(n,)``."""
@@ -256,9 +272,15 @@ class TrainedPart:
 class Part(Protocol):
     """A trained part of a defence: how to build it empty, and how to train it."""
 
-    name: str
-    per_model: bool
-    """One instance for each IQA model, or one for all."""
+    @property
+    def name(self) -> str:
+        """Name of its section in a profile, ``[fit.<name>]``."""
+        ...
+
+    @property
+    def per_model(self) -> bool:
+        """Whether there is one instance for each IQA model, or one for all."""
+        ...
 
     def build(
         self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any

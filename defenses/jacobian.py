@@ -125,13 +125,9 @@ class Linearization:
         with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
             # torch compiles its own decompositions at first use and warns about how it does it.
             warnings.simplefilter("ignore", FutureWarning)
-            dual = forward_ad.make_dual(  # type: ignore[no-untyped-call]
-                self._x.detach(), v.to(self._x.dtype)
-            )
+            dual = forward_ad.make_dual(self._x.detach(), v.to(self._x.dtype))
             outputs = self._function(dual)
-            tangent: Tensor | None = forward_ad.unpack_dual(  # type: ignore[no-untyped-call]
-                outputs
-            ).tangent
+            tangent: Tensor | None = forward_ad.unpack_dual(outputs).tangent
         return torch.zeros_like(self.outputs) if tangent is None else tangent
 
     def _double_vjp(self, v: Tensor) -> Tensor:

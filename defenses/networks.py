@@ -56,7 +56,7 @@ class FeatureScorer(nn.Module):
 
     def score(self, transformed: Tensor) -> Tensor:
         """Score ``(B,)`` on the human scale, clamped to its range."""
-        low, high = self.mos_range
+        low, high = self.mos_range[0], self.mos_range[1]
         return low + (high - low) * self.unit_score(transformed).clamp(0.0, 1.0)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +120,9 @@ def train_denoiser(
     ) -> Tensor:
         noise = torch.randn(clean.shape, generator=noise_source)
         restored = module((clean + sigma * noise).to(job.device), sigma)
-        total = job.settings.pixel_weight * (restored - clean.to(job.device)).square().mean()
+        total: Tensor = (
+            job.settings.pixel_weight * (restored - clean.to(job.device)).square().mean()
+        )
         if scores is not None and rows is not None:
             total = total + scores(restored, rows, score_weights)
         return total
@@ -225,7 +228,7 @@ def optimise(
         for rows in order.split(settings.batch):
             loss = train_batch(rows)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             losses.append(float(loss.detach()))
         schedule.step()
@@ -273,19 +276,12 @@ def seeded(job: TrainingJob, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(key_seed(job.seed, "train", purpose, *job.sigmas))
 
 
-class seeded_weights:
+@contextmanager
+def seeded_weights(job: TrainingJob, purpose: str) -> Iterator[None]:
     """Initialise weights from the job's seed without touching the global stream for others."""
-
-    def __init__(self, job: TrainingJob, purpose: str) -> None:
-        self.seed = key_seed(job.seed, "weights", purpose, *job.sigmas)
-        self.fork = torch.random.fork_rng(devices=[])
-
-    def __enter__(self) -> None:
-        self.fork.__enter__()
-        torch.manual_seed(self.seed)
-
-    def __exit__(self, *error: object) -> None:
-        self.fork.__exit__(*error)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_seed(job.seed, "weights", purpose, *job.sigmas))
+        yield
 
 
 def _present(reference: Tensor | None) -> Tensor:

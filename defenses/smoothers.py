@@ -49,7 +49,7 @@ class InputSmoother:
     def geometry(
         self, target: Target, images: Tensor, settings: GeometrySettings
     ) -> list[Geometry]:
-        """r = radius / sigma, exactly, for every image."""
+        """R = radius / sigma, exactly, for every image."""
         return [Geometry(coefficient=1.0 / target.sigma) for _ in images]
 
     def forward_passes(self, samples: int) -> float:
@@ -69,7 +69,8 @@ class DenoisedSmoother(InputSmoother):
 
     def restore(self, target: Target, noisy: Tensor) -> Tensor:
         """Denoise, telling the network the noise level."""
-        return require_part(target)(noisy, target.sigma)
+        restored: Tensor = require_part(target)(noisy, target.sigma)
+        return restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class FeatureSmoother:
     def geometry(
         self, target: Target, images: Tensor, settings: GeometrySettings
     ) -> list[Geometry]:
-        """r = radius * ||J||_2 / sigma_f, or an abstention where ||J||_2 < tau."""
+        """R = radius * ||J||_2 / sigma_f, or an abstention where ||J||_2 < tau."""
         norm = spectral_norm(
             lambda x: self.embed(target, x),
             images,
@@ -174,4 +175,3 @@ def feature_scorer(target: Target) -> FeatureScorer:
     if not isinstance(part, FeatureScorer):
         raise TypeError(f"feature smoothing expects a FeatureScorer, found {type(part).__name__}.")
     return part
-

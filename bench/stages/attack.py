@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,7 +142,7 @@ def score_defended(
     return defense.statistic.estimate(sorted_draws(draws))
 
 
-def columns_of(unit: Unit, context: Context, scale: ScoreScale) -> dict[str, object]:
+def columns_of(unit: Unit, context: Context, scale: ScoreScale) -> dict[str, Any]:
     """Columns that follow from the unit."""
     strength = Strength.parse(unit.detail)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bench.auditing import Auditor, AuditSettings, interval_use
 from bench.context import Context
@@ -97,7 +98,7 @@ def settings_of(defense: Defense, samples: int, context: Context) -> AuditSettin
     )
 
 
-def columns_of(unit: Unit, context: Context) -> dict[str, object]:
+def columns_of(unit: Unit, context: Context) -> dict[str, Any]:
     """Columns that follow from the unit."""
     return {
         "dataset": unit.dataset, "model": unit.model, "defense": unit.defense,

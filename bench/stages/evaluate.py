@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -149,7 +150,7 @@ def abstentions(
     return [draws, *rows]
 
 
-def draw_key(unit: Unit) -> dict[str, object]:
+def draw_key(unit: Unit) -> dict[str, Any]:
     """Key columns of a draw record."""
     return {
         "dataset": unit.dataset, "model": unit.model, "smoother": unit.smoother,
@@ -175,7 +176,7 @@ def draw_record(
         spectral_delta=spectral.get("delta"),
         forward_passes=passes,
         seconds=seconds,
-        **draw_key(unit),  # type: ignore[arg-type]
+        **draw_key(unit),
     )
 
 
@@ -184,7 +185,7 @@ def scale_of(defense: Defense, card: ModelCard, mos_range: tuple[float, float]) 
     return defense.smoother.scale(card, mos_range)
 
 
-def common(unit: Unit, defense: Defense, item: Item, context: Context) -> dict[str, object]:
+def common(unit: Unit, defense: Defense, item: Item, context: Context) -> dict[str, Any]:
     """Columns that every evaluation record of a unit has, whatever became of it."""
     card = context.model(unit.model or "").card
     scale = scale_of(defense, card, context.dataset(unit.dataset).card.mos_range)
@@ -223,8 +224,8 @@ def evaluation_record(
     """Certificate, curve, deployed interval and native certificate of one defence."""
     columns = common(unit, defense, item, context)
     scale = ScoreScale(
-        float(columns["range_low"]),  # type: ignore[arg-type]
-        float(columns["range_high"]),  # type: ignore[arg-type]
+        float(columns["range_low"]),
+        float(columns["range_high"]),
         bool(columns["higher_is_better"]),
     )
     # A native certificate is stated around the clean score of the very function that is smoothed.
@@ -235,7 +236,7 @@ def evaluation_record(
         height=image.shape[-2],
         width=image.shape[-1],
         delta=geometry.delta,
-        **columns,  # type: ignore[arg-type]
+        **columns,
         **certificate_columns(
             defense, scores, geometry, scale=scale, confidence=context.confidence,
             radii=context.profile.certificate.radii, center=center,
