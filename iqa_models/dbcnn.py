@@ -79,7 +79,7 @@ def compact() -> DBCNN:
     return frozen(
         DBCNN(
             features1=conv_stack(((32, 4), (48, 2), (96, 2), (48, 1))),
-            features2=conv_stack(((12, 2), (24, 2), (32, 2), (32, 2))),
+            features2=conv_stack(((32, 4), (48, 2), (32, 2))),
             channels=(48, 32),
             edition="compact",
         )

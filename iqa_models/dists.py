@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.registry import ModelPlugin
-from iqa_models.trunks import FINE, Standardize, conv_stages, cut, frozen, vgg16_layers
+from iqa_models.trunks import COARSE, Standardize, conv_stages, cut, frozen, vgg16_layers
 
 CARD = ModelCard(
     name="dists",
@@ -87,7 +87,11 @@ class DISTS(IQAModel):
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
         """Texture terms S1, then structure terms S2, of all channels: ``(B, D)``."""
-        pairs = zip(self.encode_reference(images), reference or (), strict=True)
+        return self.compare(self.encode_reference(images), reference or ())
+
+    def compare(self, encoded: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> Tensor:
+        """Features ``(B, D)`` of two encoded sides."""
+        pairs = zip(encoded, reference, strict=True)
         terms = [similarity(ours, theirs) for ours, theirs in pairs]
         return torch.cat([s1 for s1, _ in terms] + [s2 for _, s2 in terms], dim=1)
 
@@ -111,9 +115,9 @@ def similarity(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def compact() -> DISTS:
-    """A small pyramid, untrained (about 167k parameters, D = 622)."""
-    channels = tuple(width for width, _ in FINE)
-    return frozen(DISTS(stages=conv_stages(FINE), channels=channels, edition="compact"))
+    """A small pyramid, untrained (about 171k parameters, D = 614)."""
+    channels = tuple(width for width, _ in COARSE)
+    return frozen(DISTS(stages=conv_stages(COARSE), channels=channels, edition="compact"))
 
 
 def published() -> DISTS:

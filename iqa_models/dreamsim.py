@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.registry import ModelPlugin
-from iqa_models.trunks import COARSE, FINE, Standardize, conv_stack, frozen
+from iqa_models.trunks import COARSE, Standardize, conv_stack, frozen
 
 CARD = ModelCard(
     name="dreamsim",
@@ -56,8 +56,12 @@ class DreamSim(IQAModel):
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
         """Squared embedding differences ``(B, D)``."""
-        (theirs,) = reference or ()
-        return (unit_embedding(self.embedder(images)) - theirs).square()
+        return self.compare(self.encode_reference(images), reference or ())
+
+    def compare(self, encoded: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> Tensor:
+        """Features ``(B, D)`` of two encoded sides."""
+        (ours,), (theirs,) = encoded, reference
+        return (ours - theirs).square()
 
     def head(self, features: Tensor) -> Tensor:
         """Cosine distance ``(B,)``; 0 means equal to the reference."""
@@ -91,7 +95,7 @@ class Branches(nn.Module):
 
 def compact() -> DreamSim:
     """An ensemble of two small trunks, untrained (about 230k parameters, D = 224)."""
-    trunks = [conv_stack(plan) for plan in (FINE, (*COARSE[:2], (96, 2), (96, 1)))]
+    trunks = [conv_stack(plan) for plan in (COARSE, ((32, 4), (48, 2), (64, 2), (96, 1)))]
     return frozen(DreamSim(embedder=Branches(trunks), edition="compact"))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.registry import ModelPlugin
-from iqa_models.trunks import FINE, Pyramid, Standardize, conv_stages, frozen, without_inplace
+from iqa_models.trunks import COARSE, Pyramid, Standardize, conv_stages, frozen, without_inplace
 
 CARD = ModelCard(
     name="hyperiqa",
@@ -68,7 +68,7 @@ PUBLISHED = Geometry(
     layers=(112, 56, 28, 14, 1),
 )
 COMPACT = Geometry(
-    maps=(24, 48, 96, 128),
+    maps=(32, 48, 96, 128),
     local=(8, 12, 24),
     grid=(4, 2, 1),
     cell=(6, 8),
@@ -222,7 +222,7 @@ def compact() -> HyperIQA:
     """A small pyramid on the whole image, untrained (about 190k parameters, D = 816)."""
     return frozen(
         HyperIQA(
-            base_model=Pyramid(conv_stages(FINE)),
+            base_model=Pyramid(conv_stages(COARSE)),
             geometry=COMPACT,
             crops=WholeImage(),
             edition="compact",

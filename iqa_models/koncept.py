@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.registry import ModelPlugin
-from iqa_models.trunks import FINE, Standardize, conv_stack, frozen, without_inplace
+from iqa_models.trunks import COARSE, Standardize, conv_stack, frozen, without_inplace
 
 CARD = ModelCard(
     name="koncept",
@@ -67,8 +67,8 @@ def compact() -> KonCept:
     """A small trunk with global average pooling, untrained (about 180k parameters, D = 128)."""
     return frozen(
         KonCept(
-            base=nn.Sequential(*conv_stack(FINE), nn.AdaptiveAvgPool2d(1)),
-            features=FINE[-1][0],
+            base=nn.Sequential(*conv_stack(COARSE), nn.AdaptiveAvgPool2d(1)),
+            features=COARSE[-1][0],
             hidden=((64, 0.0), (32, 0.0), (16, 0.0)),
             edition="compact",
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.registry import ModelPlugin
 from iqa_models.trunks import (
-    FINE,
+    COARSE,
     Pyramid,
     Standardize,
     alexnet_layers,
@@ -94,12 +94,12 @@ class LPIPS(IQAModel):
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
         """Spatial mean of squared differences ``(B, D)``, layer after layer."""
-        encoded = self.encode_reference(images)
-        differences = [
-            (ours - theirs).square().mean((2, 3))
-            for ours, theirs in zip(encoded, reference or (), strict=True)
-        ]
-        return torch.cat(differences, dim=1)
+        return self.compare(self.encode_reference(images), reference or ())
+
+    def compare(self, encoded: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> Tensor:
+        """Features ``(B, D)`` of two encoded sides."""
+        pairs = zip(encoded, reference, strict=True)
+        return torch.cat([(ours - theirs).square().mean((2, 3)) for ours, theirs in pairs], dim=1)
 
     def head(self, features: Tensor) -> Tensor:
         """Weighted sum ``(B,)`` of differences ``(B, D)``; 0 means equal to the reference."""
@@ -113,9 +113,9 @@ def normalize_channels(maps: Tensor) -> Tensor:
 
 
 def compact() -> LPIPS:
-    """A small pyramid, untrained (about 166k parameters, D = 308)."""
-    channels = tuple(width for width, _ in FINE)
-    return frozen(LPIPS(net=Pyramid(conv_stages(FINE)), channels=channels, edition="compact"))
+    """A small pyramid, untrained (about 171k parameters, D = 304)."""
+    channels = tuple(width for width, _ in COARSE)
+    return frozen(LPIPS(net=Pyramid(conv_stages(COARSE)), channels=channels, edition="compact"))
 
 
 def published(*, variant: Literal["alex", "vgg"] = "alex") -> LPIPS:

@@ -21,9 +21,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 COARSE = ((32, 4), (48, 2), (96, 2), (128, 1))
 """(channels, stride) of a trunk that strides early: about 171k parameters, cheapest."""
 
-FINE = ((12, 2), (24, 2), (48, 2), (96, 2), (128, 1))
-"""(channels, stride) of a trunk that keeps half resolution once: about 166k parameters."""
-
 
 class Standardize(nn.Module):
     """``(images - mean) / std`` per colour channel; constants stay out of the state dict."""
