@@ -9,8 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.plan import Plan
 from defenses.base import Array, Defense, Geometry, NativeSettings, ScoreScale
 from defenses.certify import Certificate, certify, width_curve
+
+
+def per_side_confidence(plan: Plan) -> float:
+    """Confidence of each side of each certificate.
+
+    With ``familywise`` the profile's failure probability is split evenly over both sides of every
+    certificate of the plan (Bonferroni), so it bounds the chance that *any* of them fails.
+    """
+    settings = plan.profile.certificate
+    if not settings.familywise:
+        return settings.confidence
+    certificates = sum(
+        len(unit.defense.split(",")) for unit in plan.units if unit.stage == "evaluate"
+    )
+    return 1.0 - (1.0 - settings.confidence) / (2.0 * max(certificates, 1))
 
 
 def certificate_columns(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.cache import Cache, content_key, default_cache, source_sha256
+from bench.certificates import per_side_confidence
 from bench.datasets import Dataset, Item, Pair, select
 from bench.errors import BenchError
 from bench.plan import UNDEFENDED, Plan
@@ -320,18 +321,3 @@ def open_context(
         store=Cache(cache_folder or default_cache()),
         confidence=per_side_confidence(plan),
     )
-
-
-def per_side_confidence(plan: Plan) -> float:
-    """Confidence of each side of each certificate.
-
-    With ``familywise`` the profile's failure probability is split evenly over both sides of every
-    certificate of the plan (Bonferroni), so it bounds the chance that *any* of them fails.
-    """
-    settings = plan.profile.certificate
-    if not settings.familywise:
-        return settings.confidence
-    certificates = sum(
-        len(unit.defense.split(",")) for unit in plan.units if unit.stage == "evaluate"
-    )
-    return 1.0 - (1.0 - settings.confidence) / (2.0 * max(certificates, 1))

@@ -90,14 +90,23 @@ class Registry:
     """Plugin files, as given: enough for a worker to build the same registry."""
 
     @classmethod
-    def open(cls, files: Iterable[str | Path] = ()) -> Registry:
+    def open(
+        cls, files: Iterable[str | Path] = (), *, kinds: Iterable[Kind] = tuple(GROUPS)
+    ) -> Registry:
         """Find everything: built-in parts, installed packages, then the given files.
+
+        Args:
+            files: Plugin files.
+            kinds: What is wanted of the packages; nothing else of them is imported.
 
         Raises:
             BenchError: A file does not exist, or two parts of a kind have the same name.
         """
         paths = tuple(dict.fromkeys(str(file) for file in files))
-        results = [*_from_entry_points(), *(r for path in paths for r in _from_file(Path(path)))]
+        results = [
+            *_from_entry_points(kinds),
+            *(r for path in paths for r in _from_file(Path(path))),
+        ]
         parts: dict[tuple[Kind, str], Found] = {}
         for part in (r for r in results if isinstance(r, Found)):
             other = parts.setdefault((part.kind, part.name), part)
@@ -144,9 +153,10 @@ class Registry:
         return value.open() if hasattr(value, "open") else value()
 
 
-def _from_entry_points() -> Iterator[Found | Broken]:
+def _from_entry_points(kinds: Iterable[Kind]) -> Iterator[Found | Broken]:
     """Built-in and installed parts; ours may be both, which is no clash."""
-    for kind, group in GROUPS.items():
+    for kind in kinds:
+        group = GROUPS[kind]
         ours = set(BUILT_IN[kind].items())
         entries = [metadata.EntryPoint(name, value, group) for name, value in ours_in_order(kind)]
         seen = set(ours)
