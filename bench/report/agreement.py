@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
+from bench.report.frames import grouped, numbers, of_mode
 from bench.report.source import RunTables
 from bench.report.theme import UNDEFENDED, defense_order, model_order
 from bench.statistics import (
@@ -135,7 +137,7 @@ def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
     """Agreement by mode (``NR``, ``FR``), for modes that have records."""
     frame = run.table("evaluate")
     return {
-        mode: _agreement(mode, frame[frame["mode"] == mode], reps=reps, seed=run.profile.seed)
+        mode: _agreement(mode, of_mode(frame, mode), reps=reps, seed=run.profile.seed)
         for mode in ("NR", "FR")
         if (frame["mode"] == mode).any()
     }
@@ -144,9 +146,11 @@ def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
 def _agreement(mode: str, frame: pd.DataFrame, *, reps: int, seed: int) -> Agreement:
     scores: dict[Key, Scores] = {}
     samples: dict[tuple[Metric, Key], Array] = {}
-    for _, data in frame.groupby("dataset", sort=True):
+    for (dataset,), data in grouped(frame, ["dataset"]):
         images = data.drop_duplicates("image").sort_values("image").set_index("image")
-        weights = cluster_weights(images["group"].tolist(), reps=reps, seed=seed)
+        weights = cluster_weights(
+            images["group"].tolist(), reps=reps, seed=seed ^ crc32(dataset.encode())
+        )
         for key, cell in _cells(data, images):
             scores[key] = cell
             sign = 1 if cell.higher_is_better else -1
@@ -163,18 +167,18 @@ def _agreement(mode: str, frame: pd.DataFrame, *, reps: int, seed: int) -> Agree
 
 
 def _cells(data: pd.DataFrame, images: pd.DataFrame) -> list[tuple[Key, Scores]]:
-    mos = images["mos"].to_numpy(dtype=float)
+    mos = numbers(images, "mos")
     cells: list[tuple[Key, Scores]] = []
-    for (model, defense, sigma), part in data.groupby(["model", "defense", "sigma"], sort=True):
+    for (model, defense, sigma), part in grouped(data, ["model", "defense", "sigma"]):
         values = _aligned(part, "score", images)
         up = bool(part["higher_is_better"].iloc[0])
         cells.append(((model, defense, sigma), Scores(values, mos, up, len(images))))
-    for model, part in data.groupby("model", sort=True):
+    for (model,), part in grouped(data, ["model"]):
         first = part.dropna(subset=["undefended"]).drop_duplicates("image")
         if len(first):
             values = _aligned(first, "undefended", images)
             up = bool(first["undefended_higher_is_better"].iloc[0])
-            cells.append(((str(model), UNDEFENDED, 0.0), Scores(values, mos, up, len(images))))
+            cells.append(((model, UNDEFENDED, 0.0), Scores(values, mos, up, len(images))))
     return cells
 
 

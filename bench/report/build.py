@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from bench.report.compose import compose
 from bench.report.exports import write_exports
+from bench.report.render_html import render_html
 from bench.report.render_markdown import render_markdown
 from bench.report.render_pdf import render_pdf
 from bench.report.source import RunTables
@@ -28,15 +29,17 @@ class ReportPaths:
 
     markdown: Path
     pdf: Path
+    html: Path
 
 
 def build(run: RunTables, out: Path, *, reps: int = REPS) -> ReportPaths:
     """Write the report of ``run`` to the folder ``out``."""
     document = compose(run, reps=reps)
     out.mkdir(parents=True, exist_ok=True)
-    paths = ReportPaths(out / "report.md", out / "report.pdf")
+    paths = ReportPaths(out / "report.md", out / "report.pdf", out / "report.html")
     paths.markdown.write_text(render_markdown(document), encoding="utf-8")
     paths.pdf.write_bytes(render_pdf(document))
+    paths.html.write_text(render_html(document), encoding="utf-8")
     write_exports(document, out)
     tools = json.dumps(tool_versions(), indent=1, sort_keys=True) + "\n"
     (out / "tools.json").write_text(tools, encoding="utf-8")
@@ -69,13 +72,21 @@ def check(run: RunTables, out: Path, *, reps: int = REPS) -> list[str]:
         expected, found = _files(fresh), _files(out)
         remarks = [f"{path}: expected, not found" for path in sorted(expected - found)]
         remarks += [f"{path}: found, not expected" for path in sorted(found - expected)]
-        remarks += [f"{path}: differs from what the records say" for path in sorted(expected & found)
-                    if not _equal(fresh / path, out / path, same_tools=same_tools)]  # fmt: skip
+        remarks += [
+            f"{path}: differs from what the records say"
+            for path in sorted(expected & found)
+            if not _equal(fresh / path, out / path, same_tools=same_tools)
+        ]
     return remarks
 
 
 def _files(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    """Files of a report; hidden ones belong to whoever made it."""
+    return {
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_file() and not p.name.startswith(".")
+    }
 
 
 def _read(path: Path) -> bytes:

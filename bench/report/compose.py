@@ -1,18 +1,46 @@
 """Which parts a report has, and in which order.
 
-This module knows the parts; it must not know how they are computed or rendered.
+This module knows the parts; it must not know how they are computed or rendered.  A part that the
+run cannot fill becomes a sentence that says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.report.agreement import METRICS, Agreement, agreements
-from bench.report.document import Block, Document, Paragraph, Section
-from bench.report.figures import attack_gain, present, width_against_radius
+from bench.report.charts import equal_radius, pareto, rank_intervals
+from bench.report.claims import verdicts
+from bench.report.cost import cost_frame, cost_table
+from bench.report.document import (
+    Block,
+    Bullets,
+    Card,
+    Document,
+    Images,
+    Paragraph,
+    Section,
+    Verdict,
+    Verdicts,
+)
+from bench.report.figures import attack_gain, width_against_radius
+from bench.report.guarantee import (
+    Guarantees,
+    audit_table,
+    guarantees,
+    native_table,
+    ranking_table,
+    violations,
+    width_table,
+)
+from bench.report.numbers import Format, number
+from bench.report.provenance import provenance_section
 from bench.report.published import published
 from bench.report.source import RunTables
 from bench.report.tables import main_table, model_table
+from bench.report.theme import defense_order, defense_title, model_title
+from bench.report.widths import reference_radii
 
 TITLE = "Certified defences of image-quality models"
 BANNERS = {
@@ -20,53 +48,241 @@ BANNERS = {
     "embedded data set; trends only",
     "published": "Published edition: the authors' weights",
 }
-_NUMBERS = {"NR": 1, "FR": 2}
+MODES = ("NR", "FR")
+_NUMBER = {"NR": 1, "FR": 2}
+_LETTER = {"NR": "a", "FR": "b"}
+_CARD_FIELDS = (
+    ("statement", "promise"), ("norm", "norm"), ("claim", "claim"), ("rigor", "rigor"),
+    ("applies_to", "applies to"), ("assumptions", "assumes"), ("trained", "trained"),
+    ("cost", "cost"), ("citation", "source"),
+)  # fmt: skip
 
 
-def compose(run: RunTables, *, reps: int = 1000) -> Document:
+def compose(run: RunTables, *, reps: int = 1000, examples: Sequence[Images] = ()) -> Document:
     """The whole document of a run.
 
     Args:
         run: Its tables and facts.
         reps: Bootstrap resamples.
+        examples: Worked examples, if somebody made them.
     """
     found = agreements(run, reps=reps)
-    profile = run.profile
-    count = run.completeness
+    frame, calibration = run.table("evaluate"), run.table("calibration")
+    family = run.profile.certificate.familywise
+    data = {mode: guarantees(frame, calibration, mode=mode, familywise=family) for mode in found}
+    judged = verdicts(run, found, published())
+    sections = (
+        *(_accuracy(run, found[mode]) for mode in found),
+        _claims(judged),
+        _figures(run, found),
+        _guarantee(run, data),
+        _ranks(found),
+        _cost(run, found, data),
+        *([Section("examples", "Worked examples", tuple(examples))] if examples else []),
+        provenance_section(run),
+    )
+    if not found:
+        nothing = Paragraph("No image was evaluated in this run, so there is nothing to report.")
+        sections = (Section("accuracy", "Accuracy", (nothing,)), provenance_section(run))
     return Document(
         title=TITLE,
-        subtitle=f"Profile `{profile.name}`: {len(profile.models)} models, "
-        f"{len(profile.defenses)} defences, {len(profile.sigmas)} noise levels".replace("`", ""),
-        banner=BANNERS[profile.edition],
-        verdict=(f"{count.ok}/{count.expected} cells ok", *count.remarks),
-        complete=count.complete,
-        sections=(
-            *(_accuracy(run, found[mode]) for mode in found),
-            _figures(run),
-        ),
+        subtitle=_subtitle(run),
+        banner=BANNERS[run.profile.edition],
+        verdict=_verdict_box(run, found, judged),
+        complete=run.completeness.complete,
+        sections=sections,
+        facts=_facts(run),
     )
+
+
+def _subtitle(run: RunTables) -> str:
+    profile = run.profile
+    parts = ((len(profile.models), "model"), (len(profile.defenses), "defence"),
+             (len(profile.sigmas), "noise level"))  # fmt: skip
+    counted = ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in parts)
+    return f"Profile {profile.name}: {counted}"
+
+
+def _facts(run: RunTables) -> dict[str, str]:
+    wanted = {"plan_sha256": "plan", "code_sha256": "code", "started": "started"}
+    short = {"plan_sha256", "code_sha256"}
+    return {
+        title: str(run.provenance[key])[: 12 if key in short else None]
+        for key, title in wanted.items()
+        if run.provenance.get(key)
+    }
+
+
+# --- the box at the top ------------------------------------------------------------------------
+
+
+def _verdict_box(
+    run: RunTables, found: Mapping[str, Agreement], judged: Sequence[Verdict]
+) -> tuple[str, ...]:
+    count = run.completeness
+    lines = [f"{count.ok}/{count.expected} cells ok", *count.remarks]
+    lines += [line for a in found.values() if (line := _leaders(a))]
+    lines += _audit_lines(run)
+    words = [v.word for v in judged]
+    lines.append(
+        f"Claims of the paper: {words.count('reproduced')} reproduced, "
+        f"{words.count('not reproduced')} not reproduced, {words.count('cannot be said')} cannot "
+        f"be said from this run"
+        + (" (directions, not sizes: this is the compact edition)."
+           if run.profile.edition == "compact" else ".")
+    )  # fmt: skip
+    return tuple(lines)
+
+
+def _leaders(agreement: Agreement) -> str:
+    """Who leads by SRCC at every noise level; an honest sentence if nobody can be named."""
+    if not all(agreement.rankable(s) for s in agreement.sigmas):
+        return f"{agreement.mode}: unequal sets, so defences are not ranked."
+    leading = [
+        {d for d, letter in agreement.groups("srcc", s).items() if letter == "a"}
+        for s in agreement.sigmas
+    ]
+    always = defense_order(set.intersection(*leading)) if leading else []
+    names = ", ".join(defense_title(d) for d in always)
+    if not names:
+        return f"{agreement.mode}: no defence is in the leading group at every noise level."
+    verb = "is" if len(always) == 1 else "are"
+    ends = (agreement.sigmas[0], agreement.sigmas[-1])
+    values = [agreement.mean("srcc", always[0], s).value for s in ends]
+    detail = (f" (SRCC {number(values[0])} at σ = {ends[0]:g}, {number(values[1])} at "  # noqa: RUF001
+              f"σ = {ends[1]:g})" if len(always) == 1 else "")  # fmt: skip  # noqa: RUF001
+    return f"{agreement.mode}: {names} {verb} in the leading group at every noise level{detail}."
+
+
+def _audit_lines(run: RunTables) -> list[str]:
+    audit = run.table("audit")
+    decided = audit[audit["status"] == "ok"]["violated"].dropna().astype(bool)
+    if decided.empty:
+        return []
+    return [f"Audit: {int(decided.sum())} of {len(decided)} attacked certificates violated."]
+
+
+# --- sections ----------------------------------------------------------------------------------
 
 
 def _accuracy(run: RunTables, agreement: Agreement) -> Section:
     mode = agreement.mode
-    number = _NUMBERS[mode]
-    blocks: list[Block] = [main_table(agreement, run.table("time"), published(), number=number)]
-    blocks += [model_table(agreement, metric, number=f"S{number}{'ab'[i]}")
-               for i, metric in enumerate(METRICS)]  # fmt: skip
+    index = _NUMBER[mode]
+    blocks: list[Block] = [main_table(agreement, run.table("time"), published(), number=index)]
+    blocks += [model_table(agreement, metric, number=f"S{index}{letter}")
+               for letter, metric in zip("ab", METRICS, strict=True)]  # fmt: skip
     return Section(f"accuracy-{mode.lower()}", f"Accuracy: {mode} models", tuple(blocks))
 
 
-def _figures(run: RunTables) -> Section:
+def _claims(judged: Sequence[Verdict]) -> Section:
+    return Section("claims", "The paper's claims", (
+        Paragraph("Each claim is judged by a rule fixed before the run; the rule is printed with "
+                  "the numbers. Scope `size` judges the number itself, `trend` its direction only."),
+        Verdicts(tuple(judged)),
+    ))  # fmt: skip
+
+
+def _figures(run: RunTables, found: Mapping[str, Agreement]) -> Section:
     frame = run.table("evaluate")
-    drawn = present([
-        *(width_against_radius(frame, mode=m, number_=f"3{'ab'[i]}")
-          for i, m in enumerate(("NR", "FR"))),
-        attack_gain(run.table("attack")),
-    ])  # fmt: skip
-    return Section("figures", "Figures 3 and 4", drawn or (Paragraph("Not in this run."),))
+    blocks: list[Block] = [
+        width_against_radius(frame, mode=mode, number_=f"3{_LETTER[mode]}")
+        or Paragraph(f"Figure 3, {mode}: FS-IQA has no certificate in this run.")
+        for mode in found
+    ]
+    blocks.append(
+        attack_gain(run.table("attack"))
+        or Paragraph("Figure 4: the attack stage was not run, so nothing is said about it.")
+    )
+    return Section("figures", "Figures 3 and 4", tuple(blocks))
 
 
-def guarded(part: Callable[[], Block | None], sentence: str) -> Block:
-    """A part, or the sentence that says why it is not there."""
-    made = part()
-    return Paragraph(sentence) if made is None else made
+def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Section:
+    blocks: list[Block] = []
+    for mode, guarantee in data.items():
+        x = _LETTER[mode]
+        drawn = equal_radius(guarantee, id=f"figure-5{x}", title=f"Figure 5{x.upper()}. Interval "
+                             f"width at equal radius, {mode} models")  # fmt: skip
+        absent = Paragraph(f"{mode}: no record holds bounds on a grid of radii.")
+        blocks.append(drawn or absent)
+        tables = (
+            width_table(guarantee, id=f"table-g1{x}",
+                        title=f"Table G1{x}. Width at equal radius, {mode} models"),
+            native_table(guarantee, id=f"table-g2{x}",
+                         title=f"Table G2{x}. Each defence at its own radius, {mode} models"),
+            ranking_table(guarantee, id=f"table-g3{x}",
+                          title=f"Table G3{x}. Certified ranking of images, {mode} models"),
+        )  # fmt: skip
+        blocks += [table for table in tables if table is not None]
+    blocks += _audit(run)
+    cards = [_card(card) for card in run.cards]
+    blocks += cards or [Paragraph("The run holds no guarantee cards.")]
+    return Section("guarantee", "What is guaranteed", tuple(blocks))
+
+
+def _audit(run: RunTables) -> list[Block]:
+    frame, audit = run.table("evaluate"), run.table("audit")
+    modes = {str(m): str(k) for m, k in zip(frame["model"], frame["mode"], strict=True)}
+    table = audit_table(audit, modes, id="table-audit",
+                        title="Table A. Attacks inside the certified balls")  # fmt: skip
+    if table is None:
+        return [Paragraph("The audit stage was not run: no certificate of this run was attacked.")]
+    listed = violations(audit)
+    if not listed:
+        return [table]
+    shown = tuple(
+        f"{model_title(str(v['model']))}, {defense_title(str(v['defense']))}, σ = {v['sigma']:g}, "  # noqa: RUF001
+        f"image `{v['image']}`: interval use {number(_float(v['interval_use']))}"
+        for v in listed[:20]
+    )  # fmt: skip
+    more = f" The first {len(shown)} of {len(listed)}:" if len(listed) > len(shown) else ""
+    return [table, Paragraph(f"**Violated certificates.**{more}"), Bullets(shown)]
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)
+
+
+def _card(card: Mapping[str, Any]) -> Card:
+    def text(value: Any) -> str:
+        return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+    fields = tuple((title, text(card[key])) for key, title in _CARD_FIELDS if card.get(key))
+    title = card.get("title") or defense_title(str(card.get("name", "")))
+    return Card(f"Guarantee card: {title}", fields)
+
+
+def _ranks(found: Mapping[str, Agreement]) -> Section:
+    drawn = rank_intervals(found, id="figure-6",
+                           title="Figure 6. Average ranks over models and noise levels")  # fmt: skip
+    return Section("ranks", "Ranks", (
+        drawn or Paragraph("Fewer than two complete blocks of (model, noise level), or fewer than "
+                           "two defences: ranks would say nothing."),
+    ))  # fmt: skip
+
+
+def _cost(
+    run: RunTables, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]
+) -> Section:
+    time = run.table("time")
+    blocks: list[Block] = []
+    for mode, agreement in found.items():
+        x = _LETTER[mode]
+        table = cost_table(time, agreement, id=f"table-c{x}",
+                           title=f"Table C{x}. Cost per image, {mode} models")  # fmt: skip
+        if table is None:
+            blocks.append(Paragraph(f"{mode} models were not timed in this run."))
+            continue
+        grid = reference_radii(data[mode].grid)
+        radius = grid[len(grid) // 2] if grid else None
+        drawn = pareto(
+            cost_frame(time, agreement, data[mode], radius=radius),
+            mode=mode,
+            radius=radius,
+            id=f"figure-7{x}",
+            title=f"Figure 7{x.upper()}. Accuracy and width against time, {mode} models",
+        )
+        blocks += [table, drawn or Paragraph(f"{mode}: not every model was timed under a defence.")]
+    return Section("cost", "Cost", tuple(blocks))  # fmt: skip
+
+
+__all__ = ["BANNERS", "Format", "compose"]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.report.numbers import Format, number
+from bench.report.numbers import PLAIN, Format, number
 
 VerdictWord = Literal["reproduced", "not reproduced", "cannot be said"]
 SUPERSCRIPTS: Mapping[str, str] = dict(zip(
@@ -26,7 +26,7 @@ class Column:
     """One column: heading, second heading line, and how its numbers are printed."""
 
     name: str
-    form: Format = Format()
+    form: Format = PLAIN
     kind: Literal["number", "text", "prose"] = "number"
     """``prose`` columns share the width that is left and wrap."""
     group: str = ""
@@ -152,14 +152,13 @@ class Hover:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing in three formats with the numbers behind it."""
+    """A drawing as pixels and as vectors, with the numbers behind it."""
 
     id: str
     title: str
     caption: str
     alt: str
     png: bytes
-    pdf: bytes
     svg: str
     data: Table
     width: float

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - these characters are meant
 """Each table and figure as files of its own: CSV and LaTeX, PNG and PDF.
 
 The CSV holds the printed characters, split into parts; exact values are in the run's records.
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from bench.report.document import Document, Printed, Table
 from bench.report.numbers import MINUS, ascii_minus
+from bench.report.render_pdf import figure_pdf
 
 _PARTS = (("value", ""), ("error", " ±"), ("low", " low"), ("high", " high"),
           ("group", " group"), ("mark", " mark"), ("published", " paper"),
@@ -78,7 +80,7 @@ def write_exports(document: Document, out: Path) -> None:
         (tables / f"{table.id}.tex").write_text(latex_text(table), encoding="utf-8")
     for figure in document.figures():
         (figures / f"{figure.id}.png").write_bytes(figure.png)
-        (figures / f"{figure.id}.pdf").write_bytes(figure.pdf)
+        (figures / f"{figure.id}.pdf").write_bytes(figure_pdf(figure))
         (figures / f"{figure.id}.csv").write_text(csv_text(figure.data), encoding="utf-8")
     for section in document.sections:
         for block in section.blocks:

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from bench.report.document import Cell, Column, Figure, Table
-from bench.report.drawing import Point, finish, legend_below, line_style, panels, style
+from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
 from bench.report.numbers import PERCENT, Format, number
 from bench.report.theme import defense_looks, defense_title, model_looks, model_title
 
@@ -42,7 +42,8 @@ def width_against_radius(frame: pd.DataFrame, *, mode: str, number_: str) -> Fig
                 points += [Point(ax, a, b, f"{look.title}, σ = {sigma:g}: ρ = {number(a, RADIUS)},"
                                  f" width {number(b / 100, WIDTH_SHARE)} ({n} images)")
                            for a, b, n in zip(x, y, line["images"], strict=True)]  # fmt: skip
-            ax.set(xscale="log", title=f"σ = {sigma:g}", xlabel="certified radius ρ (l2)")
+            log_axis(ax, x=True)
+            ax.set(title=f"σ = {sigma:g}", xlabel="certified radius ρ (l2)")
         axes[0].set_ylabel("interval width (% of score range)")
         axes[0].set_ylim(bottom=0)
         legend_below(canvas, axes)

@@ -37,14 +37,15 @@ class Format:
     scale: float = 1.0
 
 
-def number(value: float | None, form: Format = Format()) -> str:
+def number(value: float | None, form: Format | None = None) -> str:
     """Print a value.
 
-    >>> number(0.12999, Format(rounding="down")), number(-0.5, Format(1)), number(None)
-    ('0.12', '−0.5', '–')
+    >>> number(0.12999, Format(rounding="down")), number(-0.5, Format(1)) == MINUS + "0.5"
+    ('0.12', True)
     >>> number(0.0012349, Format(significant=2, rounding="up"))
     '0.0013'
     """
+    form = form or PLAIN
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value):

@@ -10,24 +10,41 @@ from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.report.document import Document, Images
+from bench.report.document import Document, Figure, Images
 from bench.report.view import view
 
 
 def render_pdf(document: Document) -> bytes:
     """A PDF whose bytes depend on nothing but the document and typst's version."""
-    import matplotlib
-    import typst
-
     with TemporaryDirectory() as name:
         folder = Path(name)
         _lay_out(document, folder)
-        compiled = typst.Compiler(
-            folder / "report.typ",
-            root=folder,
-            font_paths=[Path(matplotlib.get_data_path()) / "fonts" / "ttf"],
-            ignore_system_fonts=True,
-        ).compile(format="pdf", timestamp=0)
+        return _compile(folder)
+
+
+def figure_pdf(figure: Figure) -> bytes:
+    """One figure as a PDF page of its own size, with vector graphics."""
+    source = (
+        "#set document(date: none)\n#set page(width: auto, height: auto, margin: 0pt)\n"
+        f'#image("figure.svg", width: {figure.width:g}in)\n'
+    )
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "report.typ").write_text(source, encoding="utf-8")
+        (folder / "figure.svg").write_text(figure.svg, encoding="utf-8")
+        return _compile(folder)
+
+
+def _compile(folder: Path) -> bytes:
+    import matplotlib
+    import typst
+
+    compiled = typst.Compiler(
+        folder / "report.typ",
+        root=folder,
+        font_paths=[Path(matplotlib.get_data_path()) / "fonts" / "ttf"],
+        ignore_system_fonts=True,
+    ).compile(format="pdf", timestamp=0)
     if not isinstance(compiled, bytes):
         raise TypeError(f"typst: expected one PDF, found {type(compiled).__name__}.")
     return compiled

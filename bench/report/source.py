@@ -87,7 +87,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
     remarks = tuple(str(counted).splitlines()[1:])
     facts = {
         **run.provenance(),
-        "plan": plan.hash,
+        "plan_sha256": plan.hash,
         "code_sha256": plan.code_sha256,
         "data_sha256": dict(plan.data_sha256),
         "noise_device": plan.device,

@@ -14,7 +14,7 @@ from bench.report.agreement import METRICS, Agreement, Mean, Metric
 from bench.report.document import Cell, Column, Table
 from bench.report.numbers import CORRELATION, DIFFERENCE, Format
 from bench.report.published import Published
-from bench.report.theme import UNDEFENDED, defense_title, model_order, model_title
+from bench.report.theme import UNDEFENDED, defense_order, defense_title, model_order, model_title
 from bench.statistics import percentile_interval, sem
 
 SECONDS = Format(significant=2)
@@ -124,15 +124,21 @@ def _main_caption(agreement: Agreement) -> str:
             "Not all defences have all models and images, so no order is stated; "
             "the image counts say what is missing."
         )
-    parts = []
-    for sigma in agreement.sigmas:
-        groups = agreement.groups("srcc", sigma)
-        leaders = [defense_title(d) for d in agreement.defenses if groups.get(d) == "a"]
-        if leaders:
-            verb = "leads" if len(leaders) == 1 else "lead together"
-            parts.append(f"at σ = {sigma:g} {_listed(leaders)} {verb}")
-    text = "; ".join(parts)
-    return f"By SRCC, {text}." if text else "The correlations are not defined in every cell."
+    leaders = {
+        sigma: tuple(d for d, letter in agreement.groups("srcc", sigma).items() if letter == "a")
+        for sigma in agreement.sigmas
+    }
+    if not all(leaders.values()):
+        return "The correlations are not defined in every cell."
+    if len({frozenset(names) for names in leaders.values()}) == 1:
+        return f"By SRCC, {_leads(next(iter(leaders.values())))} at every noise level."
+    parts = [f"{_leads(names)} at σ = {sigma:g}" for sigma, names in leaders.items()]
+    return f"By SRCC, {'; '.join(parts)}."
+
+
+def _leads(names: tuple[str, ...]) -> str:
+    titles = [defense_title(name) for name in defense_order(names)]
+    return f"{_listed(titles)} {'leads' if len(titles) == 1 else 'lead together'}"
 
 
 def _listed(names: list[str]) -> str:

@@ -44,7 +44,7 @@ def synthetic_run(
         tables={name: makers[name]() for name in stages},
         completeness=CellCount(cells - broken, cells, remarks if broken else ()),
         provenance={
-            "plan": "0123456789abcdef" * 4,
+            "plan_sha256": "0123456789abcdef" * 4,
             "code_sha256": "ab" * 32,
             "data_sha256": {"embedded": "cd" * 32},
             "weights_sha256": {"koncept.safetensors": "ef" * 32, "lpips.safetensors": "12" * 32},

@@ -1,0 +1,110 @@
+# ruff: noqa: RUF001 - Greek letters are meant
+"""The provenance section: what the numbers depend on, and how to make them again.
+
+This module knows the run's facts as plain values; it must not know how they were collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.report.document import Block, Cell, Column, Paragraph, Section, Table
+from bench.report.frames import rows
+from bench.report.numbers import COUNT, Format
+from bench.report.source import RunTables
+from bench.report.theme import model_title
+
+_HIDDEN = frozenset({"cards", "rates", "resumed", "finished"})
+"""Long, or changed by a call that changes no record."""
+
+
+def provenance_section(run: RunTables) -> Section:
+    """How to reproduce, all facts, and the trained parts."""
+    blocks: list[Block] = [
+        Paragraph("The same numbers again, in one line:"),
+        Paragraph(reproduce_line(run), kind="code"),
+        Paragraph("Whether this report is what its records say: `python -m bench report --check`."),
+        _facts(run.provenance),
+        trained_table(run.table("fit"))
+        or Paragraph("No part was trained in this run (the fit stage has no records)."),
+    ]
+    return Section("provenance", "Provenance", tuple(blocks))
+
+
+def reproduce_line(run: RunTables) -> str:
+    """The command that repeats this run."""
+    profile = run.profile
+    return (
+        f"python -m bench run --profile {profile.name}"
+        f" --models {','.join(profile.models)} --defenses {','.join(profile.defenses)}"
+        f" --sigmas {','.join(f'{s:g}' for s in profile.sigmas)}"
+        + (f" --limit {profile.data.limit}" if profile.data.limit else "")
+        + f" --samples {profile.certificate.samples}"
+    )
+
+
+def _facts(facts: Mapping[str, Any]) -> Table:
+    body = tuple((Cell(name), Cell(text)) for name, text in sorted(flatten(facts)))
+    return Table(
+        id="table-provenance", title="Table P1. What every number depends on",
+        caption="A report made from the same plan, code, data and weights has the same words and "
+        "numbers, except for measured seconds and memory.",
+        columns=(Column("fact", kind="text"), Column("value", kind="prose")), rows=body,
+    )  # fmt: skip
+
+
+def flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested facts as dotted names and text.
+
+    >>> list(flatten({"a": {"b": 1}, "c": [1, 2]}))
+    [('a.b', '1'), ('c', '1, 2')]
+    """
+    for key, value in facts.items():
+        if key in _HIDDEN or value is None or value == {} or value == []:
+            continue
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{key}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def trained_table(fit: pd.DataFrame) -> Table | None:
+    """Every trained part with its size, losses and digest."""
+    if fit.empty:
+        return None
+    loss = Format(significant=3)
+    columns = (
+        Column("part", kind="text"), Column("model", kind="text"), Column("σ", kind="text"),
+        Column("parameters", COUNT), Column("epochs", COUNT), Column("train", loss, group="loss"),
+        Column("validation", loss, group="loss"), Column("sha256", kind="text"),
+        Column("state", kind="text"),
+    )  # fmt: skip
+    body = []
+    for row in sorted(rows(fit), key=lambda r: (str(r["part"]), str(r["model"]), str(r["sigma"]))):
+        sigma, model = row["sigma"], row["model"]
+        body.append((
+            Cell(row["part"]), Cell("all" if pd.isna(model) else model_title(model)),
+            Cell("all" if pd.isna(sigma) else f"{sigma:g}"), Cell(_known(row["parameters"])),
+            Cell(_known(row["epochs"])), Cell(_last(row["train_loss"])),
+            Cell(_last(row["validation_loss"])),
+            Cell("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
+            Cell(row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"),
+        ))  # fmt: skip
+    return Table(
+        id="table-trained", title="Table P2. Parts trained by the run",
+        caption="Losses after the last epoch; the full curves are in the fit records.",
+        columns=columns, rows=tuple(body),
+    )  # fmt: skip
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _last(values: Any) -> float | None:
+    return float(values[-1]) if values is not None and len(values) else None
