@@ -248,6 +248,11 @@ class RunFolder:
             if not files:
                 return
             entries = self._latest(stage)
+            if sealed is not None and not sealed.keys() <= entries.keys():
+                raise BenchError(
+                    f"{self.path}: expected the journal of stage {stage}, found only a part of "
+                    "it; this is a copy that can be read but not continued, use --fresh."
+                )
             for table, rows in _by_table(entries.values()).items():
                 write_table(self.path / f"{table}.parquet", BY_TABLE[table], rows)
             write_units(self._units_file(stage), [

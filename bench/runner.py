@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from bench import work as worker
+from bench.errors import BenchError
 from bench.plan import STAGES, Plan, StageName, Unit
 from bench.progress import Progress
 from bench.provenance import code_sha256, cores, describe_machine, now, weights_sha256
@@ -23,6 +24,9 @@ from bench.work import Chunk, Done, WorkerOptions
 
 ALONE_ATTEMPTS = 2
 """Tries of a unit in a process of its own, after it was at work when a worker died."""
+
+MOST_DEATHS = 20
+"""Workers that may die in one stage: beyond that the machine is at fault, not the units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def execute(
     """
     with run.locked():
         plan = run.plan()
-        if not all(_left(plan.of_stage(s), run.outcomes(s)) == () for s in how.stages):
+        if any(_left(plan.of_stage(stage), run.outcomes(stage)) for stage in how.stages):
             _note_start(run, plan, how)
             run.note(cards=list(cards))
             worker.take_in_flight(run.path)
@@ -211,7 +215,8 @@ class _Walk:
                 self.progress.finish()
                 if self.jobs == 1:
                     worker.close_session(self.options)
-        if all(unit.key in self.run.outcomes(self.stage) for unit in units):
+            outcomes = self.run.outcomes(self.stage)
+        if all(unit.key in outcomes for unit in units):
             self.run.seal(self.stage)
 
     def _note_speed(self, seconds: float, cost: float) -> None:
@@ -223,16 +228,19 @@ class _Walk:
 
     def _walk(self, chunks: list[Chunk]) -> None:
         """Hand out chunks; whoever was at work when a worker died is tried again alone."""
-        while chunks:
+        for _ in range(MOST_DEATHS):
             try:
-                self._hand_out(chunks, jobs=self.jobs)
-                return
+                return self._hand_out(chunks, jobs=self.jobs)
             except _died():
                 suspects = worker.take_in_flight(self.run.path)
                 for chunk in self._open(chunks):
                     for unit in (u for u in chunk.units if u.key in suspects):
                         self._alone(replace(chunk, units=(unit,)))
                 chunks = self._open(chunks)
+        raise BenchError(
+            f"stage {self.stage}: {MOST_DEATHS} workers died, perhaps for want of memory; all "
+            "results so far are safe: try fewer --jobs, or --debug to see more."
+        )
 
     def _open(self, chunks: list[Chunk]) -> list[Chunk]:
         """What this attempt has not finished, by the journal."""

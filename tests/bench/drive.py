@@ -1,0 +1,37 @@
+"""Runs the small plan in a process of its own, so that tests can kill it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.commands.run import interrupted
+from bench.progress import PlainProgress
+from bench.run_folder import RunFolder
+from bench.runner import Execution, execute
+from tests.bench.plans import small_plan
+
+
+def main(results: str, jobs: str) -> int:
+    plan = small_plan()
+    run = RunFolder.create(Path(results), plan)
+    how = Execution(jobs=int(jobs), workshop="tests.bench.fake_workshop")
+    console = Console(stderr=True)
+    try:
+        verdict = execute(run, how, PlainProgress(console, every=0.2))
+    except KeyboardInterrupt:
+        console.print(interrupted(run, plan), soft_wrap=True)
+        return 130
+    print(verdict)
+    return 0 if verdict.complete else 1
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    if code == 130:
+        import os
+
+        os._exit(code)
+    sys.exit(code)
