@@ -44,7 +44,11 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "dists": "iqa_models.dists:MODEL",
         "dreamsim": "iqa_models.dreamsim:MODEL",
     },
-    "dataset": {"embedded": "bench.datasets.embedded:DATASET"},
+    "dataset": {
+        "embedded": "bench.datasets.embedded:DATASET",
+        "koniq10k": "bench.datasets.koniq10k:DATASET",
+        "kadid10k": "bench.datasets.kadid10k:DATASET",
+    },
     "attack": {},
 }
 """Our own entry points, so that a source tree that was never installed works as well."""
@@ -146,7 +150,14 @@ class Registry:
         return self.get("model", name)
 
     def dataset(self, name: str) -> Any:
-        """An open data set: a plugin may be one itself, or make it when opened or called."""
+        """An open data set: a plugin's name, or the path of a ``dataset.toml``.
+
+        A plugin may be the data set itself, or make it when opened or called.
+        """
+        if name.endswith(".toml"):
+            from bench.datasets.table import find_table, open_table
+
+            return open_table(find_table(name))
         value = self.get("dataset", name)
         if hasattr(value, "items"):
             return value

@@ -33,10 +33,23 @@ BLOCKS = {"repeat": "block35", "repeat_1": "block17", "repeat_2": "block8"}
 """timm's residual stages and Keras's names of them; the last block8 stands alone in timm."""
 
 # Children of the network that timm's ``inception_resnet_v2`` registers before its pooling.
-CHILDREN = (
-    "conv2d_1a conv2d_2a conv2d_2b maxpool_3a conv2d_3b conv2d_4a maxpool_5a mixed_5b repeat "
-    "mixed_6a repeat_1 mixed_7a repeat_2 block8 conv2d_7b"
-).split()
+CHILDREN = [
+    "conv2d_1a",
+    "conv2d_2a",
+    "conv2d_2b",
+    "maxpool_3a",
+    "conv2d_3b",
+    "conv2d_4a",
+    "maxpool_5a",
+    "mixed_5b",
+    "repeat",
+    "mixed_6a",
+    "repeat_1",
+    "mixed_7a",
+    "repeat_2",
+    "block8",
+    "conv2d_7b",
+]
 
 
 @dataclass
@@ -82,7 +95,7 @@ def read_layers(path: Path) -> Layers:
         ) from error
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             names = [_text(name) for name in root.attrs["layer_names"]]
             return Layers(path, {name: _arrays(root[name]) for name in names})
     except (OSError, KeyError) as error:
