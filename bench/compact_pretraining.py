@@ -90,9 +90,9 @@ def blocks(model: nn.Module) -> list[Block]:
     found: list[Block] = []
     for part in model.modules():
         inner = list(part.children()) if isinstance(part, nn.Sequential) else []
-        if len(inner) == 2 and isinstance(inner[0], nn.Conv2d):
-            if isinstance(inner[1], nn.BatchNorm2d):
-                found.append((inner[0], inner[1]))
+        match inner:
+            case [nn.Conv2d() as convolution, nn.BatchNorm2d() as norm]:
+                found.append((convolution, norm))
     return found
 
 

@@ -51,8 +51,8 @@ class ModelCard:
 class IQAModel(nn.Module, abc.ABC):
     """An IQA network as a deterministic, differentiable function of the image tensor.
 
-    Subclasses implement :meth:`extract` and :meth:`head`, FR ones :meth:`encode_reference` too.  Images are
-    ``(B, 3, H, W)`` float RGB *before* any resize or normalisation.  Values outside [0, 1] are
+    Subclasses implement :meth:`extract` and :meth:`head`, FR ones :meth:`encode_reference` too.
+    Images are ``(B, 3, H, W)`` float RGB *before* any resize or normalisation.  Values outside [0, 1] are
     legal: noisy images have them.
     """
 
@@ -130,6 +130,14 @@ class BoundModel:
     def __call__(self, images: Tensor) -> Tensor:
         """Score ``(B,)`` of images ``(B, 3, H, W)``, inside ``card.score_range``."""
         return self.score_features(self.features(images))
+
+    def row(self, index: int) -> BoundModel:
+        """The model bound to the reference of one row alone (itself if all rows share one)."""
+        shape = self.reference_shape
+        if self.reference is None or shape is None or shape[0] == 1:
+            return self
+        rows = tuple(part[index : index + 1] if len(part) > 1 else part for part in self.reference)
+        return BoundModel(self.model, rows, (1, *shape[1:]))
 
     def _check_reference(self, images: Tensor) -> None:
         shape = self.reference_shape

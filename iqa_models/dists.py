@@ -132,7 +132,7 @@ def published() -> DISTS:
 def published_state(
     *, backbone: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Join torchvision's VGG16 ``features.*`` and DISTS' ``alpha, beta`` into this model's state."""
+    """Join torchvision's VGG16 ``features.*`` and DISTS' weights into this model's state."""
     state = {name: weights[name] for name in ("alpha", "beta")}
     bounds = (0, 4, 9, 16, 23, 30)
     for key, tensor in backbone.items():

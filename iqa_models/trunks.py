@@ -1,4 +1,4 @@
-"""Small convolutional trunks of the compact edition, and the parts both editions assemble them from.
+"""Small trunks of the compact edition, and the parts both editions are assembled from.
 
 All modules here are plain differentiable functions of the image: no batch statistics, no in-place
 activations, no custom gradients, so forward- and double-backward automatic differentiation work.
