@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from bench.commands.selection import Selection
 
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+PATIENCE = 1.0
+"""Seconds from an interruption's message to the end, at most."""
 
 app = typer.Typer(
     name="python -m bench",
@@ -117,6 +120,22 @@ def plan(
     show_plan(selection, results)
 
 
+@app.command()
+def prefetch(
+    models: ModelsOption = None,
+    datasets: Annotated[
+        str | None, typer.Option("--datasets", help="Data sets, separated by commas.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only say what is there; no network.")
+    ] = False,
+) -> None:
+    """Get the published models' weights and the paper's data sets, with checksums."""
+    from bench.commands.fetch import prefetch_files
+
+    raise typer.Exit(prefetch_files(_split(models), _split(datasets), offline=offline))
+
+
 @app.command("list")
 def list_parts(plugin: PluginOption = None) -> None:
     """Show defences, models, data sets, attacks and profiles, and what could not be loaded."""
@@ -137,6 +156,57 @@ def report(
     from bench.commands.look import write_report
 
     write_report(folder, results, reports)
+
+
+@app.command()
+def verify(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of a run; default: the latest.")
+    ] = None,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Recompute every bound and aggregate of a run from its records, without a model."""
+    from bench.commands.trust import verify_run
+
+    raise typer.Exit(verify_run(folder, results))
+
+
+@app.command("check-defense")
+def check_defense(
+    name: Annotated[str, typer.Argument(help="Defence, ours or a plugin's.")],
+    plugin: PluginOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Fixes every random number.")] = 0,
+) -> None:
+    """Run the conformance kit on a defence: does it keep what it promises?"""
+    from bench.commands.trust import check_defense as run_kit
+
+    raise typer.Exit(run_kit(name, tuple(map(str, plugin or ())), seed=seed))
+
+
+@app.command()
+def certify(
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model.")],
+    defense: Annotated[str, typer.Option("--defense", "-d", help="Defence.")],
+    sigma: Annotated[float, typer.Option("--sigma", "-s", help="Noise level.")],
+    reference: Annotated[
+        Path | None, typer.Option("--reference", "-r", help="Pristine original, for FR models.")
+    ] = None,
+    radius: Annotated[
+        float | None, typer.Option("--radius", help="l2 radius; default: the defence's own.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    profile: ProfileOption = "embedded",
+    samples: SamplesOption = None,
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+) -> None:
+    """Certify one image: score, bounds, radius, and what exactly is claimed."""
+    from bench.commands.trust import Question, certify_one
+
+    selection = _selection(profile, None, None, None, None, samples, device, plugin)
+    question = Question(image, reference, model, defense, sigma, radius)
+    raise typer.Exit(certify_one(question, selection, as_json=as_json))
 
 
 def _selection(
@@ -192,6 +262,12 @@ def entry() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if code == INTERRUPTED:
-        # Waiting for threads and pools to say goodbye takes longer than anybody wants.
-        os._exit(code)
+        leave_within(PATIENCE, code)
     sys.exit(code)
+
+
+def leave_within(seconds: float, code: int) -> None:
+    """Give threads and pools a moment to say goodbye, but no more than that."""
+    watch = threading.Timer(seconds, os._exit, (code,))
+    watch.daemon = True
+    watch.start()
