@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.report.compose import compose
+from bench.report.document import Document
 from bench.report.exports import write_exports
 from bench.report.render_html import render_html
 from bench.report.render_markdown import render_markdown
@@ -34,7 +35,11 @@ class ReportPaths:
 
 def build(run: RunTables, out: Path, *, reps: int = REPS) -> ReportPaths:
     """Write the report of ``run`` to the folder ``out``."""
-    document = compose(run, reps=reps)
+    return write(compose(run, reps=reps), out)
+
+
+def write(document: Document, out: Path) -> ReportPaths:
+    """Write a document in every format, with its tables and figures beside it."""
     out.mkdir(parents=True, exist_ok=True)
     paths = ReportPaths(out / "report.md", out / "report.pdf", out / "report.html")
     paths.markdown.write_text(render_markdown(document), encoding="utf-8")

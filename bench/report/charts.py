@@ -7,6 +7,7 @@ This module knows which numbers a figure shows and what they say; it must not kn
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,6 @@ from bench.rankings import compare_ranks
 from bench.report.agreement import Agreement
 from bench.report.document import Cell, Column, Figure, Table
 from bench.report.drawing import (
-    Canvas,
     Point,
     finish,
     legend_below,
@@ -78,7 +78,14 @@ def _rms_axis(ax: Axes, frame: pd.DataFrame, title: str) -> None:
     ax.set_title(title, pad=4)
     if not unit:
         return
-    top = ax.secondary_xaxis("top", functions=(lambda x: x * unit, lambda x: x / unit))
+
+    def scale(x: Any) -> Any:
+        return x * unit
+
+    def unscale(x: Any) -> Any:
+        return x / unit
+
+    top = ax.secondary_xaxis("top", functions=(scale, unscale))
     log_axis(top, x=True)
     top.set_xlabel("RMS, 8-bit levels", fontsize=7)
     top.tick_params(labelsize=6.5)
@@ -195,9 +202,15 @@ def pareto(
             if wide:
                 axes[1].plot(row["seconds"], 100 * row["width"], color=look.color,
                              marker=look.marker, markersize=7, linestyle="")  # fmt: skip
-                points.append(Point(axes[1], row["seconds"], 100 * row["width"],
-                                    f"{look.title}: {number(row['width'], WIDTH_UP)} of the range, "
-                                    f"{number(row['seconds'], Format(significant=2))} s"))  # fmt: skip
+                points.append(
+                    Point(
+                        axes[1],
+                        row["seconds"],
+                        100 * row["width"],
+                        f"{look.title}: width {number(row['width'], WIDTH_UP)}, "
+                        f"{number(row['seconds'], Format(significant=2))} s",
+                    )
+                )
         axes[0].set(xlabel="seconds per image", ylabel="SRCC, mean over noise levels",
                     title="accuracy (hollow: estimate only)")  # fmt: skip
         if wide and radius is not None:
@@ -214,12 +227,17 @@ def pareto(
 
 
 def _pareto_point(
-    ax: Axes, title: str, color: str, marker: str, row: Mapping[str, float]
+    ax: Axes, title: str, color: str, marker: str, row: Mapping[str, Any]
 ) -> list[Point]:
     if pd.isna(row["srcc"]):
         return []
-    shape = {"marker": marker, "markersize": 7, "linestyle": "", "markeredgecolor": color}
-    ax.plot(row["seconds"], row["srcc"], color=color, label=title, **shape)  # type: ignore[arg-type]
+    shape: dict[str, Any] = {
+        "marker": marker,
+        "markersize": 7,
+        "linestyle": "",
+        "markeredgecolor": color,
+    }
+    ax.plot(row["seconds"], row["srcc"], color=color, label=title, **shape)
     words = f"{title}: SRCC {number(row['srcc'])}"
     made = [
         Point(
@@ -230,7 +248,7 @@ def _pareto_point(
         )
     ]
     if not pd.isna(row["plain"]):
-        ax.plot(row["plain"], row["srcc"], markerfacecolor="white", **shape)  # type: ignore[arg-type]
+        ax.plot(row["plain"], row["srcc"], markerfacecolor="white", **shape)
         made.append(
             Point(
                 ax,
@@ -272,4 +290,4 @@ def _pareto_table(cost: pd.DataFrame, id: str) -> Table:
     return Table(id, "", "", columns, body)
 
 
-__all__ = ["Canvas", "equal_radius", "pareto", "rank_intervals"]
+__all__ = ["equal_radius", "pareto", "rank_intervals"]

@@ -125,7 +125,7 @@ def relative_gain(
             if ours.value is None or rival.value is None or rival.value < 0.05:
                 return None, np.empty(0), (
                     f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: its "
-                    f"{metric.upper()} there is {number(rival.value)} (FS-IQA {number(ours.value)})."
+                    f"{metric.upper()} is {number(rival.value)}, FS-IQA's {number(ours.value)}."
                 )  # fmt: skip
             gains.append(ours.value / rival.value - 1)
             base = agreement.mean_samples(metric, RIVAL, sigma)
@@ -159,9 +159,9 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
         single += [1 - ours[m] / rival[m] for m in agreement.models]
     if len(modes) < 2:
         return Verdict(claim, "cannot be said", evidence.scope,
-                       "Not every NR and FR model was timed under both defences.", rule)  # fmt: skip
+                       "Not every model, NR and FR, was timed under both.", rule)  # fmt: skip
     saving = float(np.mean(modes))
-    text = (f"Measured saving {number(saving, PERCENT)} (single models {number(min(single), PERCENT)}"
+    text = (f"Measured saving {number(saving, PERCENT)} (models {number(min(single), PERCENT)}"
             f" to {number(max(single), PERCENT)}).")  # fmt: skip
     if size:
         return Verdict(claim, _word(yes=abs(saving - value) <= _SIZE_TOLERANCE), "size", text, rule)
@@ -240,8 +240,8 @@ def _stability(evidence: Evidence) -> Verdict:
     claim = f"FS-IQA's output varies by {number(value, _FINE)} between runs"
     rule = (
         "reproduced if the mean standard deviation of repeated scores of one image, as a share of "
-        f"the score range, is at most {number(limit, _FINE)} (twice the paper's number, whose exact "
-        "measure is not stated)."
+        f"the score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
+        "it was measured is not stated)."
     )
     mean, error = stability(evidence.run.table("time"), OURS)
     if mean is None:
@@ -297,8 +297,8 @@ def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigm
 
 def _flat(evidence: Evidence) -> Verdict:
     claim = "FS-IQA's SRCC does not depend on the noise level"
-    rule = (f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of that at "
-            "the smallest, NR and FR.")  # fmt: skip
+    rule = (f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of "
+            "that at the smallest, NR and FR.")  # fmt: skip
     return _drops(evidence, claim, rule, (OURS,), flat=True)
 
 

@@ -176,8 +176,8 @@ def _accuracy(run: RunTables, agreement: Agreement) -> Section:
 
 def _claims(judged: Sequence[Verdict]) -> Section:
     return Section("claims", "The paper's claims", (
-        Paragraph("Each claim is judged by a rule fixed before the run; the rule is printed with "
-                  "the numbers. Scope `size` judges the number itself, `trend` its direction only."),
+        Paragraph("Each claim is judged by a fixed rule, printed with the numbers. Scope `size` "
+                  "judges the number itself, `trend` its direction only."),
         Verdicts(tuple(judged)),
     ))  # fmt: skip
 
@@ -252,8 +252,8 @@ def _card(card: Mapping[str, Any]) -> Card:
 
 
 def _ranks(found: Mapping[str, Agreement]) -> Section:
-    drawn = rank_intervals(found, id="figure-6",
-                           title="Figure 6. Average ranks over models and noise levels")  # fmt: skip
+    title = "Figure 6. Average ranks over models and noise levels"
+    drawn = rank_intervals(found, id="figure-6", title=title)
     return Section("ranks", "Ranks", (
         drawn or Paragraph("Fewer than two complete blocks of (model, noise level), or fewer than "
                            "two defences: ranks would say nothing."),

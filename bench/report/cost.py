@@ -123,7 +123,7 @@ def cost_frame(
         complete = all(m.complete and m.value is not None for m in srcc)
         out.append({
             "defense": defense,
-            "srcc": float(np.mean([m.value for m in srcc])) if complete else np.nan,  # type: ignore[arg-type]
+            "srcc": float(np.mean([m.value for m in srcc])) if complete else np.nan,
             "seconds": _model_mean(time, agreement, defense, certified=True),
             "plain": _model_mean(time, agreement, defense, certified=False),
             "width": _width(data, defense, radius),

@@ -135,7 +135,7 @@ def _print(cell: Cell, column: Column) -> Printed:
         group=cell.group,
         mark=cell.mark,
         published="" if cell.published is None else number(cell.published, column.form),
-        difference=number(cell.value - cell.published, column.difference)  # type: ignore[operator,arg-type]
+        difference=number(cell.value - cell.published, column.difference)  # type: ignore[operator]
         if known else "",
         sort=cell.value,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from scipy import stats
 
 from bench.report.document import Cell, Column, Figure, Table
 from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
+from bench.report.frames import grouped, rows
 from bench.report.numbers import PERCENT, Format, number
 from bench.report.theme import defense_looks, defense_title, model_looks, model_title
 
@@ -88,11 +89,12 @@ def _bin_table(bins: pd.DataFrame, id: str) -> Table:
         Column("radius", RADIUS),
         Column("width", WIDTH_SHARE),
     )
-    rows = tuple(
-        (Cell(r.sigma), Cell(model_title(r.model)), Cell(r.bin), Cell(r.images), Cell(r.radius),
-         Cell(r.width)) for r in bins.sort_values(["sigma", "model", "bin"]).itertuples()
+    body = tuple(
+        (Cell(r["sigma"]), Cell(model_title(r["model"])), Cell(r["bin"]), Cell(r["images"]),
+         Cell(r["radius"]), Cell(r["width"]))
+        for r in rows(bins.sort_values(["sigma", "model", "bin"]))
     )  # fmt: skip
-    return Table(id, "", "", columns, rows)
+    return Table(id, "", "", columns, body)
 
 
 def _bins_caption(bins: pd.DataFrame) -> str:
@@ -140,7 +142,7 @@ def attack_gain(frame: pd.DataFrame) -> Figure | None:
     summary = attack_summary(frame)
     if summary.empty:
         return None
-    lines = [(m, d, w) for (m, d, w), _ in summary.groupby(["model", "direction", "norm"])]
+    lines = [key for key, _ in grouped(summary, ["model", "direction", "norm"])]
     looks = defense_looks(summary["defense"].unique())
     with style():
         canvas, axes = panels(len(lines), share_y=False)
@@ -180,12 +182,13 @@ def _attack_table(summary: pd.DataFrame) -> Table:
                Column("norm", kind="text"), Column("direction", kind="text"),
                Column("ε"), Column("images", Format(0)), Column("gain, share of range", PERCENT),
                Column("gain, share of score", PERCENT))  # fmt: skip
-    rows = tuple(
-        (Cell(model_title(r.model)), Cell(defense_title(r.defense)), Cell(_norm(r.norm)),
-         Cell(r.direction), Cell(r.epsilon), Cell(r.images), Cell(r.gain), Cell(r.relative))
-        for r in summary.itertuples()
+    body = tuple(
+        (Cell(model_title(r["model"])), Cell(defense_title(r["defense"])), Cell(_norm(r["norm"])),
+         Cell(r["direction"]), Cell(r["epsilon"]), Cell(r["images"]), Cell(r["gain"]),
+         Cell(r["relative"]))
+        for r in rows(summary)
     )  # fmt: skip
-    return Table("figure-4", "", "", columns, rows)
+    return Table("figure-4", "", "", columns, body)
 
 
 def _attack_caption(frame: pd.DataFrame, summary: pd.DataFrame) -> str:

@@ -320,7 +320,8 @@ def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: s
             body.append((
                 Cell(mode), Cell(defense_title(defense)), Cell(str(chosen["rigor"].iloc[0])),
                 Cell(f"{m}/{wanted}"), Cell(f"{k}/{m}"), Cell(proportion_upper(k, m)),
-                Cell(_largest(chosen, "interval_use")), Cell(_largest(chosen, "displacement_ratio")),
+                Cell(_largest(chosen, "interval_use")),
+                Cell(_largest(chosen, "displacement_ratio")),
                 Cell(median(numbers(chosen, "radius"))),
                 Cell(median(numbers(chosen, "verified_radius"))),
             ))  # fmt: skip

@@ -64,7 +64,10 @@ def _rounded(value: float, form: Format) -> Decimal:
         step = Decimal(1).scaleb(-form.decimals)
     else:
         step = _step(near, form.significant) if near else Decimal(1)
-    return near.quantize(step, _MODES[form.rounding])
+    rounded = near.quantize(step, _MODES[form.rounding])
+    if form.significant is not None and rounded.adjusted() > near.adjusted() and near:
+        return rounded.quantize(_step(rounded, form.significant))  # 0.0999 became 0.100
+    return rounded
 
 
 def _step(value: Decimal, significant: int) -> Decimal:

@@ -1,0 +1,255 @@
+"""What the tables say: every axis has two different values, failures are seen, labels matter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.rankings import disjoint_share
+from bench.report.agreement import agreements
+from bench.report.claims import relative_gain, suppression, verdicts
+from bench.report.compose import compose
+from bench.report.cost import repeat_deviation, stability
+from bench.report.examples import amplified, worked_example
+from bench.report.figures import radius_bins
+from bench.report.guarantee import guarantees, ledger_note
+from bench.report.provenance import reproduce_line
+from bench.report.published import published
+from bench.report.tables import main_table, model_seconds
+from bench.report.theme import KNOWN, defense_looks
+from bench.report.widths import human_width, largest_radius, ranking_summary, width_summary
+from bench.statistics import srcc
+from tests.bench.report.synthetic import DEFENSES, MODELS, SIGMAS, synthetic_run
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return synthetic_run(broken=False)
+
+
+@pytest.fixture(scope="module")
+def found(whole):
+    return agreements(whole, reps=40)
+
+
+def test_means_are_over_the_right_models(whole, found):
+    frame = whole.table("evaluate")
+    for mode in ("NR", "FR"):
+        for defense in DEFENSES:
+            for sigma in SIGMAS:
+                values = []
+                for model in (m for m, k in MODELS.items() if k == mode):
+                    part = frame[(frame["model"] == model) & (frame["defense"] == defense)
+                                 & (frame["sigma"] == sigma)]  # fmt: skip
+                    up = bool(part["higher_is_better"].iloc[0])
+                    values.append(srcc(part["score"], part["mos"], higher_is_better=up).value)
+                mean = found[mode].mean("srcc", defense, sigma)
+                assert mean.value == pytest.approx(np.mean(values))
+                assert mean.sem == pytest.approx(np.std(values, ddof=1) / np.sqrt(2))
+                assert values[0] != values[1]
+    means = [found[m].mean("srcc", d, s).value for m in found for d in DEFENSES for s in SIGMAS]
+    assert len(set(means)) == len(means)
+
+
+def test_unequal_sets_are_marked_and_not_ranked(run):
+    fr = agreements(run, reps=20)["FR"]
+    table = main_table(fr, run.table("time"), published(), number=2)
+    rows = {row[0].value: row for row in table.rows}
+    assert rows["MS"][1].value == "95/96"
+    assert rows["FS-IQA"][1].value == "96/96"
+    column = next(i for i, c in enumerate(table.columns) if c.label == "SRCC σ = 0.5")
+    assert rows["MS"][column].mark == "*"
+    assert all(row[column].group == "" for row in table.rows)
+    assert rows["MS"][column - 1].group != ""
+    assert "no order is stated" in table.caption
+    assert (("lpips", 0.5) in fr.blocks("srcc").index) is False
+
+
+def test_a_missing_model_makes_sets_unequal(whole):
+    frame = whole.table("evaluate")
+    kept = frame[~((frame["model"] == "dbcnn") & (frame["defense"] == "ms"))]
+    fewer = replace(whole, tables={**whole.tables, "evaluate": kept})
+    nr = agreements(fewer, reps=10)["NR"]
+    mean = nr.mean("srcc", "ms", 0.1)
+    assert (mean.models, mean.models_wanted, mean.n, mean.wanted) == (1, 2, 24, 48)
+    assert not nr.rankable(0.1)
+
+
+def test_permuting_labels_permutes_output(whole, found):
+    names = dict(zip(DEFENSES, (DEFENSES[1], DEFENSES[2], DEFENSES[0]), strict=True))
+    frame = whole.table("evaluate").assign(defense=lambda f: f["defense"].map(names))
+    swapped = agreements(replace(whole, tables={**whole.tables, "evaluate": frame}), reps=40)
+    for mode in ("NR", "FR"):
+        for sigma in SIGMAS:
+            old, new = found[mode].groups("srcc", sigma), swapped[mode].groups("srcc", sigma)
+            assert {names[d]: letter for d, letter in old.items()} == new
+            for defense in DEFENSES:
+                assert found[mode].mean("plcc", defense, sigma) == swapped[mode].mean(
+                    "plcc", names[defense], sigma
+                )
+
+
+def test_order_of_records_does_not_matter(run, no_figures):
+    shuffled = {
+        name: frame.sample(frac=1, random_state=3).reset_index(drop=True)
+        for name, frame in run.tables.items()
+    }
+    first, second = compose(run, reps=10), compose(replace(run, tables=shuffled), reps=10)
+    for a, b in zip(first.tables(), second.tables(), strict=True):
+        assert a.printed() == b.printed()
+
+
+def test_groups_add_up_to_the_whole(run):
+    frame = run.table("evaluate")
+    parts = {m: guarantees(frame, run.table("calibration"), mode=m, familywise=False)
+             for m in ("NR", "FR")}  # fmt: skip
+    assert sum(len(p.frame) for p in parts.values()) == len(frame)
+    for part in parts.values():
+        judged = part.frame[part.frame["status"] != "failed"]
+        assert len(part.curve) == len(judged) * len(part.grid)
+        assert width_summary(part.curve)["images"].sum() == len(part.curve)
+    bins = radius_bins(frame[frame["defense"] == "fs-iqa"])
+    certified = frame[(frame["defense"] == "fs-iqa") & (frame["status"] == "ok")]
+    assert bins["images"].sum() == len(certified)
+    assert "expected failing" in ledger_note(parts["NR"])
+
+
+def test_abstained_images_count_with_the_whole_range(run):
+    nr = guarantees(run.table("evaluate"), run.table("calibration"), mode="NR", familywise=False)
+    gone = nr.frame[nr.frame["status"] == "abstained"]
+    assert len(gone) == 2
+    curve = nr.curve.merge(gone[["model", "defense", "sigma", "image"]])
+    assert len(curve) == 2 * len(nr.grid)
+    assert (curve["share"] == 1).all()
+    reach = largest_radius(nr.curve, share=0.5)
+    row = gone.iloc[0]
+    assert reach[row["model"], row["defense"], row["sigma"], row["image"]] == 0
+
+
+def test_largest_radius_stops_at_the_first_width_that_is_too_large():
+    curve = pd.DataFrame({
+        "model": "m", "defense": "d", "sigma": 0.1, "image": ["a"] * 3 + ["b"] * 3,
+        "radius": [0.1, 0.2, 0.3] * 2, "share": [0.05, 0.2, 0.05, 0.01, 0.02, 0.03],
+    })  # fmt: skip
+    assert largest_radius(curve, share=0.1).to_dict() == {
+        ("m", "d", 0.1, "a"): 0.1, ("m", "d", 0.1, "b"): 0.3,
+    }  # fmt: skip
+
+
+def test_certified_ranking_respects_the_direction(whole):
+    fr = guarantees(whole.table("evaluate"), whole.table("calibration"), mode="FR",
+                    familywise=False)  # fmt: skip
+    summary = ranking_summary(fr.curve, (fr.grid[0], fr.grid[-1]))
+    row = summary[(summary["model"] == "lpips") & (summary["defense"] == "ms")].iloc[0]
+    part = fr.curve[
+        (fr.curve["model"] == "lpips")
+        & (fr.curve["defense"] == "ms")
+        & (fr.curve["sigma"] == row["sigma"])
+        & (fr.curve["radius"] == row["radius"])
+    ]
+    assert not part["up"].any()
+    assert row["pairs"] == pytest.approx(disjoint_share(part["lower"], part["upper"]))
+    full = agreements(whole, reps=2)["FR"]
+    assert row["srcc"] <= full.scores["lpips", "ms", row["sigma"]].estimate("srcc").value
+    assert row["srcc"] > -0.5
+
+
+def test_human_width_uses_the_right_slope(whole):
+    frame = whole.table("evaluate")
+    width = human_width(frame, whole.table("calibration"))
+    for model, slope in (("koncept", 4.0), ("dbcnn", 5.0)):
+        for defense in ("ms", "fs-iqa"):
+            i = frame.index[(frame["model"] == model) & (frame["defense"] == defense)][0]
+            used = 1.0 if defense == "fs-iqa" else slope
+            expected = (frame.at[i, "upper"] - frame.at[i, "lower"]) * used / 1.1
+            assert width[i] == pytest.approx(expected)
+
+
+def test_time_is_per_model_and_defence(whole):
+    time = whole.table("time")
+    seconds = model_seconds(time, MODELS, "ms", certified=True)
+    assert seconds == pytest.approx({"koncept": 1.05, "dbcnn": 2.1, "lpips": 3.15, "dists": 4.2})
+    plain = model_seconds(time, ("dbcnn",), "fs-iqa", certified=False)
+    assert plain == pytest.approx({"dbcnn": 0.021})
+    assert len(repeat_deviation(time)) == len(time)
+    assert stability(time, "ms")[0] != stability(time, "fs-iqa")[0]
+    assert stability(time, "nobody") == (None, None)
+
+
+def test_relative_gain_is_the_mean_over_columns(found):
+    gain, samples, _ = relative_gain(found, "srcc")
+    single = [a.mean("srcc", "fs-iqa", s).value / a.mean("srcc", "dms-iqa", s).value - 1
+              for a in found.values() for s in SIGMAS]  # fmt: skip
+    assert gain == pytest.approx(np.mean(single))
+    assert len(samples) == 40
+
+
+def test_suppression_by_norm(whole):
+    attack = whole.table("attack")
+    assert suppression(attack) == pytest.approx({"linf": 0.7, "l2": 0.7})
+    weaker = attack[attack["defense"] == "undefended"]
+    assert suppression(weaker) == {}
+
+
+@pytest.mark.parametrize("edition", ["compact", "published"])
+def test_verdicts_say_what_the_numbers_say(edition):
+    run = synthetic_run(edition=edition, defenses=("rs-reg", "cert-reg", "ms", "dms", "dms-iqa",
+                                                   "fs-iqa"), broken=False)  # fmt: skip
+    made = verdicts(run, agreements(run, reps=40), published())
+    words = {v.claim.split(" (")[0]: (v.word, v.scope) for v in made}
+    scope = "size" if edition == "published" else "trend"
+    assert len(made) == 10
+    suppressed = words["FS-IQA suppresses 69.9 % of the attack's gain on KonCept"]
+    assert suppressed == ("reproduced", scope)
+    saved = next(v for v in made if "with the certificate" in v.claim)
+    assert saved.word == ("not reproduced" if edition == "published" else "reproduced")
+    alike = next(v for v in made if "RS-Reg = Cert-Reg = MS" in v.claim)
+    assert alike.word == "reproduced"
+    assert "Largest difference 0.000" in alike.evidence
+
+
+def test_claims_cannot_be_said_without_the_records(whole):
+    only = replace(whole, tables={"evaluate": whole.table("evaluate")})
+    words = [v.word for v in verdicts(only, agreements(only, reps=10), published())]
+    assert words.count("cannot be said") >= 4
+
+
+def test_banner_and_first_line(document, no_figures):
+    assert "Compact edition" in document.banner
+    assert document.verdict[0] == "23/24 cells ok"
+    assert not document.complete
+    assert "Published edition" in compose(synthetic_run(edition="published"), reps=5).banner
+
+
+def test_a_violation_is_named(document):
+    texts = [item for s in document.sections for b in s.blocks for item in getattr(b, "items", ())]
+    assert any("KonCept, FS-IQA" in str(text) and "1.20" in str(text) for text in texts)
+
+
+def test_colours_are_distinct_and_stable():
+    looks = defense_looks(["zeta", "fs-iqa", "alpha", "undefended"])
+    assert list(looks) == ["undefended", "fs-iqa", "alpha", "zeta"]
+    assert looks["fs-iqa"] == KNOWN["fs-iqa"]
+    assert len({look.color for look in (*KNOWN.values(), *looks.values())}) == len(KNOWN) + 2
+
+
+def test_reproduce_line_names_every_axis(run):
+    line = reproduce_line(run)
+    assert "--models koncept,dbcnn,lpips,dists" in line
+    assert "--sigmas 0.1,0.5" in line
+
+
+def test_worked_examples_take_arrays(no_figures):
+    grey = np.full((4, 5, 3), 0.5)
+    block = worked_example(
+        id="x", caption="c", pictures=[("a", grey), ("b", amplified(grey, grey))]
+    )
+    assert [label for label, _ in block.pictures] == ["a", "b"]
+    assert block.pictures[0][1].startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="shape"):
+        worked_example(id="x", caption="c", pictures=[("a", grey[0])])
+    document = compose(synthetic_run(), reps=5, examples=[block])
+    assert any(section.id == "examples" for section in document.sections)

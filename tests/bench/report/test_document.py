@@ -1,0 +1,82 @@
+"""One formatting step: rounding, parts of a cell, marks."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.report.document import Cell, Column, Table
+from bench.report.exports import csv_text, latex_text
+from bench.report.markup import spans
+from bench.report.numbers import DIFFERENCE, MINUS, Format, ascii_minus, number
+
+
+@given(
+    st.floats(-1e6, 1e6, allow_nan=False).filter(lambda v: v == 0 or abs(v) > 1e-9),
+    st.sampled_from([0, 1, 2, 4]),
+)
+def test_safe_sides(value, decimals):
+    down = float(ascii_minus(number(value, Format(decimals, rounding="down"))))
+    up = float(ascii_minus(number(value, Format(decimals, rounding="up"))))
+    slack = abs(value) * 1e-11
+    assert down <= value + slack
+    assert up >= value - slack
+    assert up - down <= 10**-decimals + slack
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (0.1 + 0.2, Format(1, rounding="up"), "0.3"),
+        (0.123, Format(1, unit=" %", scale=100, rounding="up"), "12.3 %"),
+        (0.1231, Format(1, unit=" %", scale=100, rounding="up"), "12.4 %"),
+        (-0.5, Format(2, signed=True), MINUS + "0.50"),
+        (0.5, Format(2, signed=True), "+0.50"),
+        (-0.001, Format(2), "0.00"),
+        (0.0, Format(significant=2), "0"),
+        (0.00123456, Format(significant=2), "0.0012"),
+        (1234.5, Format(significant=2), "1200"),
+        (0.0999, Format(significant=2, rounding="up"), "0.10"),
+        (math.inf, Format(2), "\N{INFINITY}"),
+        (math.nan, Format(2), "\N{EN DASH}"),
+        (None, Format(2), "\N{EN DASH}"),
+    ],
+)
+def test_numbers(value, form, text):
+    assert number(value, form) == text
+
+
+def _table(cell: Cell) -> Table:
+    column = Column("x", Format(2), group="SRCC", difference=DIFFERENCE)
+    return Table("t", "T", "c", (Column("name", kind="text"), column), ((Cell("a|b & c"), cell),))
+
+
+def test_parts_of_a_cell_reach_every_format():
+    table = _table(Cell(0.844, error=0.021, published=0.86, group="a", mark="*"))
+    printed = table.printed()[0][1]
+    assert printed.line == "0.84 ± 0.02 ᵃ*"
+    assert printed.below == f"0.86 ({MINUS}0.02)"
+    assert csv_text(table).splitlines() == [
+        "name,SRCC x,SRCC x ±,SRCC x group,SRCC x mark,SRCC x paper,SRCC x difference",
+        "a|b & c,0.84,0.02,a,*,0.86,-0.02",
+    ]
+    assert r"a|b \& c & 0.84 $\pm$ 0.02\textsuperscript{a}*" in latex_text(table)
+
+
+def test_missing_values_have_no_difference():
+    printed = _table(Cell(None, published=0.86)).printed()[0][1]
+    assert printed.line == "\N{EN DASH}"
+    assert printed.below == "0.86"
+
+
+def test_rows_must_fit_the_heading():
+    with pytest.raises(ValueError, match="another length"):
+        Table("t", "T", "c", (Column("a"),), ((Cell(1.0), Cell(2.0)),))
+
+
+def test_marks_keep_all_words():
+    text = "a **b** `c*d` e"
+    assert "".join(run for _, run in spans(text)) == "a b c*d e"

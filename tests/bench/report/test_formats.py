@@ -1,0 +1,163 @@
+"""The same numbers in every format; files that stand alone; golden Markdown."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.report import build, check
+from bench.report.numbers import MINUS, ascii_minus
+from bench.report.render_html import render_html
+from bench.report.render_markdown import render_markdown
+from bench.report.render_pdf import typst_source
+from tests.bench.report.conftest import REPS
+from tests.bench.report.synthetic import synthetic_run
+
+GOLDEN = Path(__file__).parent / "golden" / "report.md"
+NUMBER = re.compile(rf"[{MINUS}+]?\d+(?:\.\d+)?")
+
+
+def test_markdown_is_the_golden_file(report):
+    text = report.markdown.read_text("utf-8")
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert text == GOLDEN.read_text("utf-8")
+
+
+def _table_rows(text: str) -> list[list[str]]:
+    """Cells of all Markdown tables as plain words."""
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    return [
+        [_plain(cell) for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows
+    ]  # fmt: skip
+
+
+def _plain(cell: str) -> str:
+    cell = re.sub(r"<[^>]*>", " ", html.unescape(cell)).replace("\\", "")
+    return " ".join(cell.split())
+
+
+def test_every_table_cell_of_the_markdown_is_in_the_page_and_the_pdf_source(document):
+    markdown, page = render_markdown(document), render_html(document)
+    shown = _html_rows(page)
+    source = json.loads(typst_source(document))
+    typeset = [
+        [_join(cell) for cell in row]
+        for section in source["sections"]
+        for block in section["blocks"]
+        if block["type"] == "table"
+        for row in block["rows"]
+    ]
+    numbers = [NUMBER.findall(" ".join(row)) for row in _body_rows(document, markdown)]
+    assert numbers == [NUMBER.findall(" ".join(row)) for row in shown]
+    assert numbers == [NUMBER.findall(" ".join(row)) for row in typeset]
+    assert sum(map(len, numbers)) > 500
+
+
+def _join(cell: dict[str, str]) -> str:
+    return f"{cell['text']} {cell['mark']} {cell['below']}"
+
+
+def _body_rows(document, markdown: str) -> list[list[str]]:
+    heads = {" ".join(c.label for c in t.columns) for t in document.tables()}
+    return [row for row in _table_rows(markdown) if " ".join(row) not in heads]
+
+
+def _html_rows(page: str) -> list[list[str]]:
+    bodies = re.findall(r"<tbody>(.*?)</tbody>", page, re.S)
+    return [
+        [_plain(re.sub(r"<sup>.*?</sup>", "", cell)) for cell in re.findall(r"<td.*?</td>", row)]
+        for body in bodies
+        for row in re.findall(r"<tr.*?</tr>", body, re.S)
+    ]
+
+
+def test_every_number_of_a_table_is_in_its_csv(document, report):
+    for table in document.tables():
+        path = report.markdown.parent / "tables" / f"{table.id}.csv"
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))[1:]
+        assert len(rows) == len(table.rows)
+        for printed, row in zip(table.printed(), rows, strict=True):
+            for cell in printed:
+                parts = (cell.value, cell.error, cell.low, cell.high, cell.published,
+                         cell.difference)  # fmt: skip
+                assert all(ascii_minus(part) in row for part in parts if part)
+        assert (path.with_suffix(".tex")).read_text("utf-8").count(r"\\") == len(rows) + 1
+
+
+def test_every_sentence_is_in_every_format(document):
+    markdown, page, source = (f(document) for f in (render_markdown, render_html, typst_source))
+    flat_page = " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
+    words = json.loads(source)
+    for figure in document.figures():
+        assert figure.caption in markdown
+        assert " ".join(figure.caption.split()) in flat_page
+    for line in document.verdict:
+        assert line in markdown
+        assert line in flat_page
+    assert words["banner"] == document.banner
+    assert page.count(document.banner) == 1
+    assert [f.id for f in document.figures()] == re.findall(r'<figure id="([^"]+)">', page)
+
+
+def test_the_page_needs_no_network_and_is_small(report):
+    page = report.html.read_text("utf-8")
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", page)
+    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert "@import" not in page
+    assert "url(" not in page
+    assert len(page) < 5_000_000
+    assert page.count("aria-sort") >= 2
+    assert page.count("data-tip=") > 50
+
+
+def test_pdf_builds(report):
+    content = report.pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert content.count(b"/Type /Page\n") + content.count(b"/Type/Page") >= 1 or len(content) > 5e4
+
+
+def test_check_passes_on_its_own_report_and_finds_a_changed_number(run, report, tmp_path):
+    out = report.markdown.parent
+    (out / ".stamp").write_text("kept by somebody else")
+    assert check(run, out, reps=REPS) == []
+    text = report.markdown.read_text("utf-8")
+    report.markdown.write_text(text.replace("0.9", "0.8", 1), encoding="utf-8")
+    (out / "tables" / "extra.csv").write_text("1")
+    try:
+        assert check(run, out, reps=REPS) == [
+            "tables/extra.csv: found, not expected",
+            "report.md: differs from what the records say",
+        ]
+    finally:
+        report.markdown.write_text(text, encoding="utf-8")
+        (out / "tables" / "extra.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stages": ()},
+        {"stages": ("evaluate",), "models": ("koncept",), "defenses": ("ms",), "sigmas": (0.1,)},
+        {"stages": ("evaluate", "time", "audit"), "models": ("lpips",), "images": 2,
+         "broken": False},
+    ],
+)  # fmt: skip
+def test_parts_that_were_not_run_become_sentences(options, tmp_path):
+    paths = build(synthetic_run(**options), tmp_path, reps=10)
+    text = paths.markdown.read_text("utf-8")
+    if "evaluate" not in options["stages"]:
+        assert "there is nothing to report" in text
+    else:
+        assert "Figure 4: the attack stage was not run" in text
+        assert "cannot be said" in text
+    assert paths.pdf.stat().st_size > 1000
+    assert not re.search(r"\b(nan|None)\b", text)
