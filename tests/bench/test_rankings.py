@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from bench import rankings
 from bench.rankings import certified_srcc, compare_ranks, disjoint_share
 
 
-def brute_force(lower, upper, mos) -> float:
+def brute_force(lower: Any, upper: Any, mos: Any) -> float:
     """Minimum SRCC over all weak orders, each realised by scores found by a greedy sweep."""
     n, best = len(lower), 1.0
     for levels in itertools.product(range(n), repeat=n):
@@ -24,7 +25,7 @@ def brute_force(lower, upper, mos) -> float:
     return best
 
 
-def realisable(levels, lower, upper) -> bool:
+def realisable(levels: Any, lower: Any, upper: Any) -> bool:
     """Whether increasing levels can be given to scores inside the intervals."""
     at, step = -np.inf, 1e-9
     for level in range(max(levels) + 1):
@@ -36,7 +37,7 @@ def realisable(levels, lower, upper) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_exact_for_tiny_sets(seed):
+def test_exact_for_tiny_sets(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(3, 6))
     lower = rng.random(n)
@@ -51,7 +52,9 @@ def test_exact_for_tiny_sets(seed):
 
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("assignment", [0, 400])
-def test_the_bound_for_large_sets_is_below_the_exact_minimum(seed, assignment, monkeypatch):
+def test_the_bound_for_large_sets_is_below_the_exact_minimum(
+    seed: int, assignment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(3, 8))
     lower = rng.random(n)
@@ -64,7 +67,7 @@ def test_the_bound_for_large_sets_is_below_the_exact_minimum(seed, assignment, m
 
 
 @pytest.mark.parametrize("n", [5, 40])
-def test_no_admitted_score_beats_the_bound(n):
+def test_no_admitted_score_beats_the_bound(n: int) -> None:
     rng = np.random.default_rng(n)
     mos = rng.normal(size=n)
     lower = mos + rng.normal(scale=0.3, size=n)
@@ -76,7 +79,7 @@ def test_no_admitted_score_beats_the_bound(n):
 
 
 @pytest.mark.parametrize("n", [6, 30])
-def test_known_answers(n):
+def test_known_answers(n: int) -> None:
     mos = np.arange(n, dtype=float)
     assert certified_srcc(mos, mos + 0.5, mos) == pytest.approx(1.0)
     assert certified_srcc(-mos, -mos, mos) == pytest.approx(-1.0)
@@ -87,7 +90,7 @@ def test_known_answers(n):
     assert certified_srcc(mos[:2], mos[:2], mos[:2]) is None
 
 
-def test_disjoint_share_counts_pairs():
+def test_disjoint_share_counts_pairs() -> None:
     rng = np.random.default_rng(5)
     lower = rng.random(30)
     upper = lower + 0.2 * rng.random(30)
@@ -100,12 +103,12 @@ def test_disjoint_share_counts_pairs():
 
 
 @pytest.mark.parametrize(("lower", "upper"), [([1.0], [0.0]), ([np.nan], [1.0]), ([0.0], [1, 2])])
-def test_bad_intervals_are_refused(lower, upper):
+def test_bad_intervals_are_refused(lower: Any, upper: Any) -> None:
     with pytest.raises(ValueError, match="lower <= upper"):
         disjoint_share(lower, upper)
 
 
-def test_ranks_over_blocks():
+def test_ranks_over_blocks() -> None:
     values = np.array([[0.9, 0.5, 0.1], [0.8, 0.6, 0.2], [0.7, 0.75, 0.3], [0.9, 0.4, 0.4]])
     result = compare_ranks(values)
     np.testing.assert_allclose(result.average, [1.25, 2.0 - 0.125, 2.875])
@@ -115,7 +118,7 @@ def test_ranks_over_blocks():
     np.testing.assert_allclose(compare_ranks(values[:, ::-1]).average, result.average[::-1])
 
 
-def test_ranks_without_enough_blocks():
+def test_ranks_without_enough_blocks() -> None:
     assert compare_ranks([[0.1, 0.2]]).critical_difference is None
     same = compare_ranks(np.ones((3, 4)))
     assert same.p_value is None

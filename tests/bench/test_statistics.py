@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -23,15 +25,17 @@ from bench.statistics import (
     wilson,
 )
 
+Data = tuple[Any, Any, list[str]]
+
 
 @pytest.fixture
-def data():
+def data() -> Data:
     rng = np.random.default_rng(3)
     mos = rng.integers(1, 6, 40).astype(float)
     return mos + rng.normal(size=40), mos, [f"photo{i // 4}" for i in range(40)]
 
 
-def test_sign_follows_the_direction(data):
+def test_sign_follows_the_direction(data: Data) -> None:
     score, mos, _ = data
     assert srcc(score, mos).value == pytest.approx(stats.spearmanr(score, mos).statistic)
     assert srcc(-score, mos, higher_is_better=False).value == pytest.approx(srcc(score, mos).value)
@@ -48,13 +52,15 @@ def test_sign_follows_the_direction(data):
         ([], [], "fewer than 3 pairs"),
     ],
 )
-def test_undefined_correlations_have_a_reason(function, score, mos, reason):
+def test_undefined_correlations_have_a_reason(
+    function: Any, score: Any, mos: Any, reason: str
+) -> None:
     estimate = function(score, mos)
     assert estimate.value is None
     assert estimate.reason == reason
 
 
-def test_every_resample_equals_a_plain_computation(data):
+def test_every_resample_equals_a_plain_computation(data: Data) -> None:
     score, mos, groups = data
     score = np.round(score, 1)
     weights = cluster_weights(groups, reps=25, seed=1)
@@ -66,13 +72,13 @@ def test_every_resample_equals_a_plain_computation(data):
         assert pearson[rep] == pytest.approx(np.corrcoef(score[chosen], mos[chosen])[0, 1])
 
 
-def test_weighted_ranks_are_midranks_of_the_repeated_sample():
+def test_weighted_ranks_are_midranks_of_the_repeated_sample() -> None:
     ranks = weighted_midranks(np.array([5.0, 1.0, 5.0]), np.array([[2.0, 1.0, 1.0], [1, 0, 1]]))
     np.testing.assert_allclose(ranks[0], [3.0, 1.0, 3.0])
     np.testing.assert_allclose(ranks[1, [0, 2]], [1.5, 1.5])
 
 
-def test_missing_scores_do_not_shift_the_resampling(data):
+def test_missing_scores_do_not_shift_the_resampling(data: Data) -> None:
     score, mos, groups = data
     weights = cluster_weights(groups, reps=10, seed=2)
     holes = score.copy()
@@ -82,7 +88,7 @@ def test_missing_scores_do_not_shift_the_resampling(data):
     )
 
 
-def test_groups_are_resampled_whole(data):
+def test_groups_are_resampled_whole(data: Data) -> None:
     *_, groups = data
     weights = cluster_weights(groups, reps=50, seed=4)
     assert (weights.reshape(50, 10, 4) == weights.reshape(50, 10, 4)[:, :, :1]).all()
@@ -91,7 +97,7 @@ def test_groups_are_resampled_whole(data):
     assert (weights != cluster_weights(groups, reps=50, seed=5)).any()
 
 
-def test_constant_resamples_are_undefined_not_wrong():
+def test_constant_resamples_are_undefined_not_wrong() -> None:
     weights = np.array([[3.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     values = bootstrap_srcc([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], weights)
     assert np.isnan(values[0])
@@ -99,7 +105,7 @@ def test_constant_resamples_are_undefined_not_wrong():
     assert percentile_interval(values) is None
 
 
-def test_bootstrap_interval_covers(data):
+def test_bootstrap_interval_covers(data: Data) -> None:
     rng = np.random.default_rng(11)
     hits = 0
     for seed in range(60):
@@ -111,12 +117,12 @@ def test_bootstrap_interval_covers(data):
     assert hits >= 45
 
 
-def test_sem():
+def test_sem() -> None:
     assert sem([4.0]) is None
     assert sem([1.0, 2.0, 3.0]) == pytest.approx(1 / np.sqrt(3))
 
 
-def test_a_tie_is_one_group_and_a_gap_is_two():
+def test_a_tie_is_one_group_and_a_gap_is_two() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(scale=0.02, size=500)
     estimates = {"low": 0.5, "best": 0.9, "near": 0.895}
@@ -132,7 +138,7 @@ def test_a_tie_is_one_group_and_a_gap_is_two():
     assert tie_groups({"x": 0.3, "y": 0.3}, equal) == {"x": "a", "y": "a"}
 
 
-def test_proportions():
+def test_proportions() -> None:
     assert clopper_pearson(0, 100)[0] == 0.0
     assert clopper_pearson(100, 100)[1] == 1.0
     low, high = clopper_pearson(3, 50)
@@ -146,7 +152,7 @@ def test_proportions():
     assert violation_p_value(3, 100, failure=0.002) == pytest.approx(0.00112, abs=1e-5)
 
 
-def test_ledger_counts_both_sides_and_the_radius():
+def test_ledger_counts_both_sides_and_the_radius() -> None:
     account = ledger([0.999] * 420 + [0.99], [0.0] * 420 + [0.05])
     assert account.certificates == 421
     assert account.expected_failures == pytest.approx(0.84 + 0.07)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.build import write
+from bench.report.build import ReportPaths, write
 from bench.report.compose import compose
+from bench.report.document import Document
+from bench.report.source import FrameRun
 from tests.bench.report.synthetic import synthetic_run
 
 REPS = 60
 
 
 @pytest.fixture(scope="session")
-def run():
+def run() -> FrameRun:
     return synthetic_run()
 
 
 @pytest.fixture(scope="session")
-def document(run):
+def document(run: FrameRun) -> Document:
     return compose(run, reps=REPS)
 
 
 @pytest.fixture(scope="session")
-def report(document, tmp_path_factory):
+def report(document: Document, tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
     return write(document, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture
-def no_figures(monkeypatch):
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents without drawings: most of the time goes into those."""
     for name in ("width_against_radius", "attack_gain", "equal_radius", "rank_intervals", "pareto"):
         monkeypatch.setattr(f"bench.report.compose.{name}", lambda *_, **__: None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -59,7 +62,14 @@ def _unit(*key: object) -> np.random.Generator:
     return np.random.default_rng([ord(c) for c in "|".join(map(str, key))])
 
 
-def _evaluate(models, modes, defenses, sigmas, images, broken) -> pd.DataFrame:
+def _evaluate(
+    models: Sequence[str],
+    modes: Mapping[str, str],
+    defenses: Sequence[str],
+    sigmas: Sequence[float],
+    images: int,
+    broken: bool,
+) -> pd.DataFrame:
     rows = []
     for model in models:
         for image in range(images):
@@ -73,7 +83,9 @@ def _evaluate(models, modes, defenses, sigmas, images, broken) -> pd.DataFrame:
     return frame
 
 
-def _record(model, mode, defense, sigma, image, quality) -> dict:
+def _record(
+    model: str, mode: str, defense: str, sigma: float, image: int, quality: float
+) -> dict[str, Any]:
     feature = defense == "fs-iqa"
     up = feature or mode == "NR"
     noise = NOISE[defense] * (1 if feature else 1 + 4 * sigma) * (1.3 if mode == "FR" else 1)
@@ -131,7 +143,7 @@ def _break(frame: pd.DataFrame) -> None:
             frame.at[index, column] = []
 
 
-def _time(models, defenses, sigmas) -> pd.DataFrame:
+def _time(models: Sequence[str], defenses: Sequence[str], sigmas: Sequence[float]) -> pd.DataFrame:
     rows = []
     for i, model in enumerate(models):
         for j, defense in enumerate(defenses):
@@ -173,7 +185,7 @@ def _attack() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _audit(models, defenses, sigmas) -> pd.DataFrame:
+def _audit(models: Sequence[str], defenses: Sequence[str], sigmas: Sequence[float]) -> pd.DataFrame:
     rows = []
     for i, model in enumerate(models):
         for defense in defenses:
@@ -195,7 +207,7 @@ def _audit(models, defenses, sigmas) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _calibration(models) -> pd.DataFrame:
+def _calibration(models: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([
         {"status": "ok", "reason": None, "dataset": "embedded", "model": model,
          "slope": 4.0 + i, "intercept": 1.0, "mos_std": 1.1, "images": 100}

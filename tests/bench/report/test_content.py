@@ -1,5 +1,6 @@
 """What the tables say: every axis has two different values, failures are seen, labels matter."""
 
+# ruff: noqa: RUF001 - Greek letters are meant
 from __future__ import annotations
 
 from dataclasses import replace
@@ -9,15 +10,17 @@ import pandas as pd
 import pytest
 
 from bench.rankings import disjoint_share
-from bench.report.agreement import agreements
+from bench.report.agreement import Agreement, agreements
 from bench.report.claims import relative_gain, suppression, verdicts
 from bench.report.compose import compose
 from bench.report.cost import repeat_deviation, stability
+from bench.report.document import Document
 from bench.report.examples import amplified, worked_example
 from bench.report.figures import radius_bins
 from bench.report.guarantee import guarantees, ledger_note
 from bench.report.provenance import reproduce_line
 from bench.report.published import published
+from bench.report.source import FrameRun
 from bench.report.tables import main_table, model_seconds
 from bench.report.theme import KNOWN, defense_looks
 from bench.report.widths import human_width, largest_radius, ranking_summary, width_summary
@@ -26,16 +29,16 @@ from tests.bench.report.synthetic import DEFENSES, MODELS, SIGMAS, synthetic_run
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole() -> FrameRun:
     return synthetic_run(broken=False)
 
 
 @pytest.fixture(scope="module")
-def found(whole):
+def found(whole: FrameRun) -> dict[str, Agreement]:
     return agreements(whole, reps=40)
 
 
-def test_means_are_over_the_right_models(whole, found):
+def test_means_are_over_the_right_models(whole: FrameRun, found: dict[str, Agreement]) -> None:
     frame = whole.table("evaluate")
     for mode in ("NR", "FR"):
         for defense in DEFENSES:
@@ -54,7 +57,7 @@ def test_means_are_over_the_right_models(whole, found):
     assert len(set(means)) == len(means)
 
 
-def test_unequal_sets_are_marked_and_not_ranked(run):
+def test_unequal_sets_are_marked_and_not_ranked(run: FrameRun) -> None:
     fr = agreements(run, reps=20)["FR"]
     table = main_table(fr, run.table("time"), published(), number=2)
     rows = {row[0].value: row for row in table.rows}
@@ -68,7 +71,7 @@ def test_unequal_sets_are_marked_and_not_ranked(run):
     assert (("lpips", 0.5) in fr.blocks("srcc").index) is False
 
 
-def test_a_missing_model_makes_sets_unequal(whole):
+def test_a_missing_model_makes_sets_unequal(whole: FrameRun) -> None:
     frame = whole.table("evaluate")
     kept = frame[~((frame["model"] == "dbcnn") & (frame["defense"] == "ms"))]
     fewer = replace(whole, tables={**whole.tables, "evaluate": kept})
@@ -78,7 +81,7 @@ def test_a_missing_model_makes_sets_unequal(whole):
     assert not nr.rankable(0.1)
 
 
-def test_permuting_labels_permutes_output(whole, found):
+def test_permuting_labels_permutes_output(whole: FrameRun, found: dict[str, Agreement]) -> None:
     names = dict(zip(DEFENSES, (DEFENSES[1], DEFENSES[2], DEFENSES[0]), strict=True))
     frame = whole.table("evaluate").assign(defense=lambda f: f["defense"].map(names))
     swapped = agreements(replace(whole, tables={**whole.tables, "evaluate": frame}), reps=40)
@@ -92,7 +95,7 @@ def test_permuting_labels_permutes_output(whole, found):
                 )
 
 
-def test_order_of_records_does_not_matter(run, no_figures):
+def test_order_of_records_does_not_matter(run: FrameRun, no_figures: None) -> None:
     shuffled = {
         name: frame.sample(frac=1, random_state=3).reset_index(drop=True)
         for name, frame in run.tables.items()
@@ -102,7 +105,7 @@ def test_order_of_records_does_not_matter(run, no_figures):
         assert a.printed() == b.printed()
 
 
-def test_groups_add_up_to_the_whole(run):
+def test_groups_add_up_to_the_whole(run: FrameRun) -> None:
     frame = run.table("evaluate")
     parts = {m: guarantees(frame, run.table("calibration"), mode=m, familywise=False)
              for m in ("NR", "FR")}  # fmt: skip
@@ -117,7 +120,7 @@ def test_groups_add_up_to_the_whole(run):
     assert "expected failing" in ledger_note(parts["NR"])
 
 
-def test_abstained_images_count_with_the_whole_range(run):
+def test_abstained_images_count_with_the_whole_range(run: FrameRun) -> None:
     nr = guarantees(run.table("evaluate"), run.table("calibration"), mode="NR", familywise=False)
     gone = nr.frame[nr.frame["status"] == "abstained"]
     assert len(gone) == 2
@@ -129,7 +132,7 @@ def test_abstained_images_count_with_the_whole_range(run):
     assert reach[row["model"], row["defense"], row["sigma"], row["image"]] == 0
 
 
-def test_largest_radius_stops_at_the_first_width_that_is_too_large():
+def test_largest_radius_stops_at_the_first_width_that_is_too_large() -> None:
     curve = pd.DataFrame({
         "model": "m", "defense": "d", "sigma": 0.1, "image": ["a"] * 3 + ["b"] * 3,
         "radius": [0.1, 0.2, 0.3] * 2, "share": [0.05, 0.2, 0.05, 0.01, 0.02, 0.03],
@@ -139,7 +142,7 @@ def test_largest_radius_stops_at_the_first_width_that_is_too_large():
     }  # fmt: skip
 
 
-def test_certified_ranking_respects_the_direction(whole):
+def test_certified_ranking_respects_the_direction(whole: FrameRun) -> None:
     fr = guarantees(whole.table("evaluate"), whole.table("calibration"), mode="FR",
                     familywise=False)  # fmt: skip
     summary = ranking_summary(fr.curve, (fr.grid[0], fr.grid[-1]))
@@ -157,7 +160,7 @@ def test_certified_ranking_respects_the_direction(whole):
     assert row["srcc"] > -0.5
 
 
-def test_human_width_uses_the_right_slope(whole):
+def test_human_width_uses_the_right_slope(whole: FrameRun) -> None:
     frame = whole.table("evaluate")
     width = human_width(frame, whole.table("calibration"))
     for model, slope in (("koncept", 4.0), ("dbcnn", 5.0)):
@@ -168,7 +171,7 @@ def test_human_width_uses_the_right_slope(whole):
             assert width[i] == pytest.approx(expected)
 
 
-def test_time_is_per_model_and_defence(whole):
+def test_time_is_per_model_and_defence(whole: FrameRun) -> None:
     time = whole.table("time")
     seconds = model_seconds(time, MODELS, "ms", certified=True)
     assert seconds == pytest.approx({"koncept": 1.05, "dbcnn": 2.1, "lpips": 3.15, "dists": 4.2})
@@ -179,7 +182,7 @@ def test_time_is_per_model_and_defence(whole):
     assert stability(time, "nobody") == (None, None)
 
 
-def test_relative_gain_is_the_mean_over_columns(found):
+def test_relative_gain_is_the_mean_over_columns(found: dict[str, Agreement]) -> None:
     gain, samples, _ = relative_gain(found, "srcc")
     single = [a.mean("srcc", "fs-iqa", s).value / a.mean("srcc", "dms-iqa", s).value - 1
               for a in found.values() for s in SIGMAS]  # fmt: skip
@@ -187,7 +190,7 @@ def test_relative_gain_is_the_mean_over_columns(found):
     assert len(samples) == 40
 
 
-def test_suppression_by_norm(whole):
+def test_suppression_by_norm(whole: FrameRun) -> None:
     attack = whole.table("attack")
     assert suppression(attack) == pytest.approx({"linf": 0.7, "l2": 0.7})
     weaker = attack[attack["defense"] == "undefended"]
@@ -195,7 +198,7 @@ def test_suppression_by_norm(whole):
 
 
 @pytest.mark.parametrize("edition", ["compact", "published"])
-def test_verdicts_say_what_the_numbers_say(edition):
+def test_verdicts_say_what_the_numbers_say(edition: str) -> None:
     run = synthetic_run(edition=edition, defenses=("rs-reg", "cert-reg", "ms", "dms", "dms-iqa",
                                                    "fs-iqa"), broken=False)  # fmt: skip
     made = verdicts(run, agreements(run, reps=40), published())
@@ -211,38 +214,38 @@ def test_verdicts_say_what_the_numbers_say(edition):
     assert "Largest difference 0.000" in alike.evidence
 
 
-def test_claims_cannot_be_said_without_the_records(whole):
+def test_claims_cannot_be_said_without_the_records(whole: FrameRun) -> None:
     only = replace(whole, tables={"evaluate": whole.table("evaluate")})
     words = [v.word for v in verdicts(only, agreements(only, reps=10), published())]
     assert words.count("cannot be said") >= 4
 
 
-def test_banner_and_first_line(document, no_figures):
+def test_banner_and_first_line(document: Document, no_figures: None) -> None:
     assert "Compact edition" in document.banner
     assert document.verdict[0] == "23/24 cells ok"
     assert not document.complete
     assert "Published edition" in compose(synthetic_run(edition="published"), reps=5).banner
 
 
-def test_a_violation_is_named(document):
+def test_a_violation_is_named(document: Document) -> None:
     texts = [item for s in document.sections for b in s.blocks for item in getattr(b, "items", ())]
     assert any("KonCept, FS-IQA" in str(text) and "1.20" in str(text) for text in texts)
 
 
-def test_colours_are_distinct_and_stable():
+def test_colours_are_distinct_and_stable() -> None:
     looks = defense_looks(["zeta", "fs-iqa", "alpha", "undefended"])
     assert list(looks) == ["undefended", "fs-iqa", "alpha", "zeta"]
     assert looks["fs-iqa"] == KNOWN["fs-iqa"]
     assert len({look.color for look in (*KNOWN.values(), *looks.values())}) == len(KNOWN) + 2
 
 
-def test_reproduce_line_names_every_axis(run):
+def test_reproduce_line_names_every_axis(run: FrameRun) -> None:
     line = reproduce_line(run)
     assert "--models koncept,dbcnn,lpips,dists" in line
     assert "--sigmas 0.1,0.5" in line
 
 
-def test_worked_examples_take_arrays(no_figures):
+def test_worked_examples_take_arrays(no_figures: None) -> None:
     grey = np.full((4, 5, 3), 0.5)
     block = worked_example(
         id="x", caption="c", pictures=[("a", grey), ("b", amplified(grey, grey))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from bench.report.numbers import DIFFERENCE, MINUS, Format, ascii_minus, number
     st.floats(-1e6, 1e6, allow_nan=False).filter(lambda v: v == 0 or abs(v) > 1e-9),
     st.sampled_from([0, 1, 2, 4]),
 )
-def test_safe_sides(value, decimals):
+def test_safe_sides(value: Any, decimals: int) -> None:
     down = float(ascii_minus(number(value, Format(decimals, rounding="down"))))
     up = float(ascii_minus(number(value, Format(decimals, rounding="up"))))
     slack = abs(value) * 1e-11
@@ -45,7 +46,7 @@ def test_safe_sides(value, decimals):
         (None, Format(2), "\N{EN DASH}"),
     ],
 )
-def test_numbers(value, form, text):
+def test_numbers(value: Any, form: Format, text: str) -> None:
     assert number(value, form) == text
 
 
@@ -54,7 +55,7 @@ def _table(cell: Cell) -> Table:
     return Table("t", "T", "c", (Column("name", kind="text"), column), ((Cell("a|b & c"), cell),))
 
 
-def test_parts_of_a_cell_reach_every_format():
+def test_parts_of_a_cell_reach_every_format() -> None:
     table = _table(Cell(0.844, error=0.021, published=0.86, group="a", mark="*"))
     printed = table.printed()[0][1]
     assert printed.line == "0.84 ± 0.02 ᵃ*"
@@ -66,17 +67,17 @@ def test_parts_of_a_cell_reach_every_format():
     assert r"a|b \& c & 0.84 $\pm$ 0.02\textsuperscript{a}*" in latex_text(table)
 
 
-def test_missing_values_have_no_difference():
+def test_missing_values_have_no_difference() -> None:
     printed = _table(Cell(None, published=0.86)).printed()[0][1]
     assert printed.line == "\N{EN DASH}"
     assert printed.below == "0.86"
 
 
-def test_rows_must_fit_the_heading():
+def test_rows_must_fit_the_heading() -> None:
     with pytest.raises(ValueError, match="another length"):
         Table("t", "T", "c", (Column("a"),), ((Cell(1.0), Cell(2.0)),))
 
 
-def test_marks_keep_all_words():
+def test_marks_keep_all_words() -> None:
     text = "a **b** `c*d` e"
     assert "".join(run for _, run in spans(text)) == "a b c*d e"

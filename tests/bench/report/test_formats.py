@@ -8,14 +8,18 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.report import build, check
+from bench.report.build import ReportPaths
+from bench.report.document import Document
 from bench.report.numbers import MINUS, ascii_minus
 from bench.report.render_html import render_html
 from bench.report.render_markdown import render_markdown
 from bench.report.render_pdf import typst_source
+from bench.report.source import FrameRun
 from tests.bench.report.conftest import REPS
 from tests.bench.report.synthetic import synthetic_run
 
@@ -23,7 +27,7 @@ GOLDEN = Path(__file__).parent / "golden" / "report.md"
 NUMBER = re.compile(rf"[{MINUS}+]?\d+(?:\.\d+)?")
 
 
-def test_markdown_is_the_golden_file(report):
+def test_markdown_is_the_golden_file(report: ReportPaths) -> None:
     text = report.markdown.read_text("utf-8")
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)
@@ -44,7 +48,9 @@ def _plain(cell: str) -> str:
     return " ".join(cell.split())
 
 
-def test_every_table_cell_of_the_markdown_is_in_the_page_and_the_pdf_source(document):
+def test_every_table_cell_of_the_markdown_is_in_the_page_and_the_pdf_source(
+    document: Document,
+) -> None:
     markdown, page = render_markdown(document), render_html(document)
     shown = _html_rows(page)
     source = json.loads(typst_source(document))
@@ -65,7 +71,7 @@ def _join(cell: dict[str, str]) -> str:
     return f"{cell['text']} {cell['mark']} {cell['below']}"
 
 
-def _body_rows(document, markdown: str) -> list[list[str]]:
+def _body_rows(document: Document, markdown: str) -> list[list[str]]:
     heads = {" ".join(c.label for c in t.columns) for t in document.tables()}
     return [row for row in _table_rows(markdown) if " ".join(row) not in heads]
 
@@ -79,7 +85,7 @@ def _html_rows(page: str) -> list[list[str]]:
     ]
 
 
-def test_every_number_of_a_table_is_in_its_csv(document, report):
+def test_every_number_of_a_table_is_in_its_csv(document: Document, report: ReportPaths) -> None:
     for table in document.tables():
         path = report.markdown.parent / "tables" / f"{table.id}.csv"
         with path.open(encoding="utf-8", newline="") as file:
@@ -93,7 +99,7 @@ def test_every_number_of_a_table_is_in_its_csv(document, report):
         assert (path.with_suffix(".tex")).read_text("utf-8").count(r"\\") == len(rows) + 1
 
 
-def test_every_sentence_is_in_every_format(document):
+def test_every_sentence_is_in_every_format(document: Document) -> None:
     markdown, page, source = (f(document) for f in (render_markdown, render_html, typst_source))
     flat_page = " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
     words = json.loads(source)
@@ -108,7 +114,7 @@ def test_every_sentence_is_in_every_format(document):
     assert [f.id for f in document.figures()] == re.findall(r'<figure id="([^"]+)">', page)
 
 
-def test_the_page_needs_no_network_and_is_small(report):
+def test_the_page_needs_no_network_and_is_small(report: ReportPaths) -> None:
     page = report.html.read_text("utf-8")
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", page)
     assert "http" not in re.sub(r"data:[^\"]*", "", page)
@@ -119,13 +125,15 @@ def test_the_page_needs_no_network_and_is_small(report):
     assert page.count("data-tip=") > 50
 
 
-def test_pdf_builds(report):
+def test_pdf_builds(report: ReportPaths) -> None:
     content = report.pdf.read_bytes()
     assert content.startswith(b"%PDF")
     assert content.count(b"/Type /Page\n") + content.count(b"/Type/Page") >= 1 or len(content) > 5e4
 
 
-def test_check_passes_on_its_own_report_and_finds_a_changed_number(run, report, tmp_path):
+def test_check_passes_on_its_own_report_and_finds_a_changed_number(
+    run: FrameRun, report: ReportPaths, tmp_path: Path
+) -> None:
     out = report.markdown.parent
     (out / ".stamp").write_text("kept by somebody else")
     assert check(run, out, reps=REPS) == []
@@ -151,7 +159,7 @@ def test_check_passes_on_its_own_report_and_finds_a_changed_number(run, report, 
          "broken": False},
     ],
 )  # fmt: skip
-def test_parts_that_were_not_run_become_sentences(options, tmp_path):
+def test_parts_that_were_not_run_become_sentences(options: dict[str, Any], tmp_path: Path) -> None:
     paths = build(synthetic_run(**options), tmp_path, reps=10)
     text = paths.markdown.read_text("utf-8")
     if "evaluate" not in options["stages"]:
