@@ -22,8 +22,8 @@ class Linearization:
 
     The function must act on each row alone, so that one backward pass gives every row's own
     product. The forward pass is done once and its graph is kept for all VJPs. JVPs come from
-    forward-mode AD, or, where an operator has none, from differentiating the VJP, which is linear
-    in its vector, a second time.
+    differentiating the VJP, which is linear in its vector, a second time, or, where an operator's
+    backward pass cannot be differentiated, from forward-mode AD.
 
     Attributes:
         outputs: (B, m) features at ``x``, detached.
@@ -100,26 +100,28 @@ class Linearization:
             (B, m) products in the features' type.
         """
         if self.jvp_mode == "auto":
-            product = self._try_forward(v, adjoint)
-            self.jvp_mode = "double_vjp" if product is None else "forward"
-            if product is not None:
-                return product
+            return self._settle(v, adjoint)
         return self._forward(v) if self.jvp_mode == "forward" else self._double_vjp(v)
 
-    def _try_forward(self, v: Tensor, adjoint: tuple[Tensor, Tensor] | None) -> Tensor | None:
-        try:
-            product = self._forward(v)
-        except (RuntimeError, NotImplementedError):
-            return None
+    def _settle(self, v: Tensor, adjoint: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The first way whose product is the transpose of the backward pass.
+
+        The double VJP comes first: it costs about two forward passes, a dual pass four to eight
+        (measured on a CPU over both editions), because it need not compute the outputs again.
+        """
         if adjoint is None:
             u = self.outputs.sign() + 0.5
             adjoint = u, self.vjp(u)
-        # A custom operator may drop tangents without a word; the adjoint identity notices.
-        u, pulled = adjoint
-        ours = (u.double() * product.double()).sum()
-        theirs = (pulled.double() * v.double()).sum()
-        size = (u.double().norm(dim=1) * product.double().norm(dim=1)).sum() + theirs.abs()
-        return product if (ours - theirs).abs() <= ADJOINT_TOLERANCE * size else None
+        modes: tuple[JvpMode, ...] = ("double_vjp", "forward")
+        for self.jvp_mode in modes:
+            try:
+                product = self.jvp(v)
+            except (RuntimeError, NotImplementedError):
+                continue
+            if _is_adjoint(adjoint, v, product):
+                return product
+        self.jvp_mode = "auto"
+        raise ValueError("no forward product of this function fits its backward pass.")
 
     def _forward(self, v: Tensor) -> Tensor:
         with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
@@ -147,3 +149,15 @@ class Linearization:
             pulled, u, v.to(pulled.dtype), retain_graph=True, materialize_grads=True
         )
         return product.detach()
+
+
+def _is_adjoint(adjoint: tuple[Tensor, Tensor], v: Tensor, product: Tensor) -> bool:
+    """Whether <u, Jv> = <J^T u, v> for every row.
+
+    A custom operator may drop tangents, or detach its backward pass, without a word.
+    """
+    u, pulled = (part.flatten(1).double() for part in adjoint)
+    ours = (u * product.double()).sum(1)
+    theirs = (pulled * v.flatten(1).double()).sum(1)
+    size = u.norm(dim=1) * product.double().norm(dim=1) + theirs.abs()
+    return bool(((ours - theirs).abs() <= ADJOINT_TOLERANCE * size).all())

@@ -19,6 +19,9 @@ Purpose = Literal["certify", "train", "attack", "audit", "repeat", "time"]
 CHUNK = 16
 """Draws per keyed chunk; part of the stream's definition, so it is never tuned to memory."""
 
+FEATURE_CHUNK = 256
+"""The same for feature noise, whose draws are small: each chunk costs a generator and a launch."""
+
 
 def key_seed(*parts: str | int | float) -> int:
     """Derive a 63-bit seed from the parts by SHA-256; order and type of the parts matter.
@@ -60,7 +63,7 @@ class NoiseStream:
         draws: int,
         device: torch.device | None = None,
     ) -> Iterator[Tensor]:
-        """Yield standard normal chunks ``(<= CHUNK, *shape)`` until ``draws`` draws are out.
+        """Yield standard normal chunks of :func:`chunk_size` rows, the last one cut to ``draws``.
 
         Args:
             shape: Shape of one draw, e.g. ``(3, H, W)`` or ``(512,)``.
@@ -74,7 +77,8 @@ class NoiseStream:
         if draws < 1:
             raise ValueError(f"a noise stream needs at least 1 draw, found {draws}.")
         where = device or torch.device("cpu")
-        for index in range(-(-draws // CHUNK)):
+        size = chunk_size(kind)
+        for index in range(-(-draws // size)):
             generator = torch.Generator(device=where)
             generator.manual_seed(
                 key_seed(
@@ -89,8 +93,8 @@ class NoiseStream:
                 )
             )
             # A whole chunk is always drawn, so a shorter stream is a prefix of a longer one.
-            noise = torch.randn((CHUNK, *shape), generator=generator, device=where)
-            yield noise[: min(CHUNK, draws - index * CHUNK)]
+            noise = torch.randn((size, *shape), generator=generator, device=where)
+            yield noise[: min(size, draws - index * size)]
 
     def draw(
         self,
@@ -108,6 +112,15 @@ class NoiseStream:
         True
         """
         return torch.cat(list(self.chunks(shape, kind=kind, draws=draws, device=device)))
+
+
+def chunk_size(kind: str) -> int:
+    """Draws of one keyed chunk of a kind of noise.
+
+    >>> chunk_size("input"), chunk_size("features")
+    (16, 256)
+    """
+    return FEATURE_CHUNK if kind == "features" else CHUNK
 
 
 def batches(chunks: Iterator[Tensor], *, size: int) -> Iterator[Tensor]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from defenses.confidence import FloatArray, check_count, check_probability
 from defenses.jacobian import Function, JvpMode, Linearization
 from defenses.lanczos import aposteriori_bound, apriori_factor, start_quantile
+from defenses.precision import computing_in
 
 __all__ = [
     "SpectralNorm",
@@ -37,6 +38,9 @@ Method = Literal["exact", "lanczos"]
 ROUNDING_UNITS = 256
 """Upper bounds are enlarged by so many machine epsilons of the products' type."""
 
+GRAM_COLUMNS = 2**16
+"""Pixels whose float64 copy is held at once by `exact`."""
+
 BREAKDOWN = 1e-14
 """Residuals below this share of the largest Ritz value end a run: the space is invariant."""
 
@@ -50,7 +54,7 @@ class SpectralNorm:
         upper: (B,) float64; at least the true norm, except with probability `delta` per image.
         method: `exact` or `lanczos`.
         delta: Failure probability of `upper` for each image; 0 for `exact`.
-        products: Jacobian products (VJPs and JVPs) spent per image.
+        products: Jacobian products (VJPs and JVPs) spent on the image that took most.
         steps: (B,) Lanczos steps that entered the result; the feature size for `exact`.
         converged: (B,) whether `upper` is within the wanted tolerance of `estimate`.
         jvp: How forward products were computed; None when there were none.
@@ -67,6 +71,11 @@ class SpectralNorm:
     converged: Tensor
     jvp: str | None
     right_vector: Tensor | None
+
+    def products_of(self, image: int) -> int:
+        """Products spent on one image, the same whatever its neighbours took."""
+        steps = int(self.steps[image])
+        return steps if self.method == "exact" else 2 * steps
 
 
 def spectral_norm(
@@ -97,7 +106,7 @@ def spectral_norm(
         chunk: VJPs computed at once by ``exact``, at least 1.
         seed: Seed of the random starts. One integer is joined with each image's content, so that
             an image's start does not depend on its neighbours; or one integer per image.
-        jvp: ``forward`` (forward-mode AD), ``double_vjp``, or ``auto`` for the first that works.
+        jvp: ``double_vjp``, ``forward`` (forward-mode AD), or ``auto`` for the first that works.
         vector: Whether to return the right singular vectors too.
 
     Returns:
@@ -119,17 +128,19 @@ def spectral_norm(
         raise ValueError(f"x must be a floating-point batch, found {x.dtype} {tuple(x.shape)}.")
     if tolerance is not None and not tolerance >= 0.0:
         raise ValueError(f"tolerance must be at least 0, found {tolerance!r}.")
-    if method == "exact":
-        check_count("chunk", chunk)
-        return _exact(Linearization(function, x), chunk, vector)
-    if method != "lanczos":
+    if method not in ("exact", "lanczos"):
         raise ValueError(f"method must be exact or lanczos, found {method!r}.")
+    check_count("chunk", chunk)
     check_count("steps", steps)
     check_probability("delta", delta)
-    run = _LanczosRun(Linearization(function, x, jvp=jvp), _keys(seed, x), delta, tolerance)
-    while run.steps_taken < steps and run.active.any():
-        run.step()
-    return run.result(vector)
+    # A certificate's Jacobian is never computed below float32, whatever the scores are.
+    with computing_in("float32", x.device):
+        if method == "exact":
+            return _exact(Linearization(function, x), chunk, vector)
+        run = _LanczosRun(Linearization(function, x, jvp=jvp), _keys(seed, x), delta, tolerance)
+        while run.steps_taken < steps and run.active.any():
+            run.step()
+        return run.result(vector)
 
 
 def top_singular_vector(
@@ -183,9 +194,7 @@ def _exact(jacobian: Linearization, chunk: int, vector: bool) -> SpectralNorm:
     ]
     rows = torch.cat(blocks).transpose(0, 1)  # (B, m, ...)
     _require_finite(rows)
-    # One image at a time: the float64 copy is the largest thing in memory.
-    flat = rows.flatten(2)
-    grams = torch.stack([row.double() @ row.double().T for row in flat]).cpu()
+    grams = torch.stack([_gram(row) for row in rows.flatten(2)]).cpu()
     values, vectors = torch.linalg.eigh(grams)
     norms = values[:, -1].clamp_min(0.0).sqrt()
     right = _unit(jacobian.vjp(vectors[:, :, -1].to(rows.device))) if vector else None
@@ -193,6 +202,15 @@ def _exact(jacobian: Linearization, chunk: int, vector: bool) -> SpectralNorm:
         norms, norms * _margin(rows.dtype), "exact", 0.0, m + int(vector),
         torch.full((batch,), m), torch.ones(batch, dtype=torch.bool), None, right,
     )  # fmt: skip
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """Gram matrix in float64, a block of columns at a time: a whole copy would double memory."""
+    blocks = (block.double() for block in rows.split(GRAM_COLUMNS, dim=1))
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for block in blocks:
+        gram.addmm_(block, block.T)
+    return gram
 
 
 def _keys(seed: int | Sequence[int], x: Tensor) -> list[list[int]]:
@@ -235,6 +253,7 @@ class _LanczosRun:
     def step(self) -> None:
         current = self.basis[-1]
         pulled = self.jacobian.vjp(current)
+        _require_finite(pulled)
         # Of unit length, because J J^T underflows in float32 where J alone does not.
         length = pulled.flatten(1).double().norm(dim=1, keepdim=True)
         direction = _unit(pulled)

@@ -288,6 +288,47 @@ def test_wrong_forward_derivative_is_noticed() -> None:
     assert found.estimate == pytest.approx([2.0, 2.0], rel=1e-6)
 
 
+class OnceOnly(BackwardOnly):
+    """Its backward pass cannot be differentiated, and says so."""
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return 2 * gradient
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:  # type: ignore[override]
+        return 2 * tangent
+
+
+class Detaching(OnceOnly):
+    """Its backward pass cannot be differentiated, and does not say so."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return 2 * gradient.detach()
+
+
+@pytest.mark.parametrize("operator", [OnceOnly, Detaching])
+def test_backward_pass_without_a_derivative_is_noticed(operator: Any) -> None:
+    found = spectral_norm(lambda x: operator.apply(x.flatten(1)), torch.rand(2, 1, 2, 3))
+    assert found.jvp == "forward"
+    assert found.estimate == pytest.approx([2.0, 2.0], rel=1e-6)
+
+
+def test_no_forward_product_that_fits_is_an_error() -> None:
+    class Neither(Detaching):
+        @staticmethod
+        def jvp(ctx: Any, tangent: Tensor) -> Tensor:  # type: ignore[override]
+            return 7 * tangent
+
+    with pytest.raises(ValueError, match="no forward product"):
+        spectral_norm(
+            lambda x: Neither.apply(x.flatten(1)),  # type: ignore[no-untyped-call]
+            torch.rand(2, 1, 2, 3),
+        )
+
+
 # --- batching and seeds -------------------------------------------------------------------------
 
 
