@@ -23,9 +23,8 @@ from defenses.base import (
     TrainingExample,
     TrainingJob,
 )
-from defenses.engine import Engine
 from defenses.networks import FeatureScorer
-from defenses.noise import NoiseStream, key_seed
+from defenses.noise import NoiseStream, batches, key_seed
 from defenses.reference_models import HALF_SPAN, analytic_scorer, direction, grey, linear_model
 from iqa_models.base import IQAModel
 
@@ -198,14 +197,20 @@ class Subject:
         """Certification noise of one image."""
         return NoiseStream(self.seed, "certify", "conformance", image, sigma)
 
+    @torch.no_grad()
     def draws(
         self, target: Target, image: Tensor, *, n: int, key: str = "image", batch: int = 512
     ) -> Array:
-        """Scores in the order of their noise."""
-        return Engine(batch=batch).draw(
-            self.defense.smoother, target, image,
-            noise=self.stream(key, sigma=target.sigma), samples=n,
-        )  # fmt: skip
+        """Scores in the order of their noise, ``batch`` rows at a time.
+
+        Not by the engine, which chooses its batches itself: here they are what is tested.
+        """
+        smoother = self.defense.smoother
+        chunks = self.stream(key, sigma=target.sigma).chunks(
+            smoother.noise_shape(target, image), kind=smoother.noise_kind, draws=n
+        )
+        scores = [smoother.sample(target, image, part) for part in batches(chunks, size=batch)]
+        return np.asarray(torch.cat(scores).numpy(), dtype=np.float64)
 
     def geometry(self, target: Target, image: Tensor) -> Geometry:
         """Geometry of one image, with the exact norm where one is needed."""

@@ -35,7 +35,7 @@ from defenses.reference_models import (
 from defenses.smoothers import FeatureSmoother
 from iqa_models.base import IQAModel
 
-DRAWS, FRESH = 2000, 4000
+DRAWS, FRESH = 1000, 2000
 CONFIDENCE = 1 - 1e-7
 """Of certificates and of the limits they are compared with: a right radius is never refused."""
 ROUNDING = 1e-5

@@ -26,7 +26,7 @@ from defenses.native import NativeCertificate
 from defenses.reference_models import CONSTANT, HALF_SPACE, HALF_SPAN, LAWS, LINEAR, UNIT, Law
 
 Setting = tuple[int, float, float]
-REPETITIONS = 1200
+REPETITIONS = 1000
 SETTINGS: tuple[Setting, ...] = ((14, 1.0, 0.9), (60, 0.5, 0.9), (400, 0.5, 0.9))
 """(n, r, confidence) of the coverage tests.  At n = 14 the median's exact ranks are (1, 14), with a
 failure probability of 0.089 per side; ranks (2, 13) fail with probability 0.324."""

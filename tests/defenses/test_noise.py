@@ -1,0 +1,77 @@
+"""Noise is keyed: one key, one stream; a different key, an independent one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from defenses.noise import CHUNK, NoiseStream, batches, key_seed
+
+STREAM = NoiseStream(7, "certify", "set", "image", 0.25)
+
+
+def draw(stream: NoiseStream, draws: int = 40, kind: str = "input") -> torch.Tensor:
+    return stream.draw((3, 4), kind=kind, draws=draws)
+
+
+def test_first_values_are_part_of_the_format() -> None:
+    """Recorded runs can only be repeated while these stay."""
+    assert key_seed("embedded", 1, 0.5) == 8213892646571225169
+    assert key_seed(1) != key_seed(1.0) != key_seed("1.0")
+    assert key_seed("a", "b") != key_seed("ab") != key_seed("b", "a")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(STREAM, seed=8), replace(STREAM, purpose="audit"), replace(STREAM, dataset="x"),
+        replace(STREAM, image="x"), replace(STREAM, sigma=0.1), replace(STREAM, repeat=1),
+    ],
+)  # fmt: skip
+def test_every_part_of_the_key_counts(other: NoiseStream) -> None:
+    pair = [draw(stream, 400).flatten().numpy() for stream in (STREAM, other)]
+    assert abs(float(np.corrcoef(pair)[0, 1])) < 0.1
+    assert not torch.equal(draw(STREAM), draw(other))
+
+
+def test_kinds_are_different_streams() -> None:
+    assert not torch.equal(draw(STREAM), draw(STREAM, kind="features"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(draws=st.integers(1, 70), more=st.integers(0, 70))
+def test_a_shorter_stream_is_a_prefix(draws: int, more: int) -> None:
+    assert torch.equal(draw(STREAM, draws), draw(STREAM, draws + more)[:draws])
+
+
+@settings(max_examples=40, deadline=None)
+@given(draws=st.integers(1, 100), size=st.integers(1, 120))
+def test_batches_only_cut(draws: int, size: int) -> None:
+    cut = list(batches(STREAM.chunks((2,), kind="input", draws=draws), size=size))
+    assert [len(part) for part in cut[:-1]] == [size] * (len(cut) - 1)
+    assert torch.equal(torch.cat(cut), STREAM.draw((2,), kind="input", draws=draws))
+
+
+def test_chunks_are_independent_of_each_other_and_of_the_global_state() -> None:
+    torch.manual_seed(0)
+    first = draw(STREAM)
+    torch.manual_seed(1)
+    torch.rand(5)
+    assert torch.equal(first, draw(STREAM))
+    assert not torch.equal(first[:CHUNK], first[CHUNK : 2 * CHUNK])
+
+
+def test_draws_are_standard_normal() -> None:
+    values = STREAM.draw((50,), kind="input", draws=400).flatten().numpy()
+    assert stats.kstest(values, "norm").pvalue > 1e-6
+
+
+def test_no_draws_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least 1 draw, found 0"):
+        list(STREAM.chunks((2,), kind="input", draws=0))
