@@ -1,0 +1,115 @@
+"""KonIQ-10k: a miniature copy of the official layout, both resolutions, and what breaks it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.datasets import Dataset, ImageError
+from bench.datasets.folder import FolderDataset
+from bench.datasets.koniq10k import LABELS, Resolution, koniq10k
+from bench.errors import BenchError
+
+HEADER = ["image_name", "c1", "c2", "c3", "c4", "c5", "c_total", "MOS", "SD", "MOS_zscore"]
+
+
+def grades(index: int) -> list[int]:
+    """Counts of the five grades: the higher the index, the better the picture."""
+    counts = [0, 0, 0, 0, 0]
+    counts[index % 5] = 60
+    counts[(index + 1) % 5] += 40 if index % 5 < 4 else 0
+    return counts
+
+
+def write_labels(folder: Path, count: int = 20, *, scale: float = 1.0) -> None:
+    with (folder / LABELS).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        for index in range(count):
+            c = grades(index)
+            mos = scale * sum(g * n for g, n in enumerate(c, start=1)) / sum(c)
+            writer.writerow([f"{index}.jpg", *c, sum(c), f"{mos:.6f}", "0.5", "50.0"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "koniq10k"
+    for name, size in (("512x384", (512, 384)), ("1024x768", (1024, 768))):
+        (root / name).mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", size, (index * 40, 100, 200)).save(root / name / f"{index}.jpg")
+    write_labels(root)
+    return root
+
+
+def everything(data: FolderDataset) -> dict[str, float]:
+    return {i.image_id: i.mos for s in ("train", "validation", "test") for i in data.items(s)}
+
+
+def test_reads_the_official_layout(folder: Path) -> None:
+    data = koniq10k(folder)
+    assert isinstance(data, Dataset)
+    assert (len(data.items("train")), len(data.items("test"))) == (16, 4)
+    assert len(everything(data)) == 20
+    assert "seed 2025" in data.card.label_kind
+
+
+def test_more_good_grades_mean_a_higher_mos(folder: Path) -> None:
+    mos = everything(koniq10k(folder))
+    assert mos["0.jpg"] == pytest.approx(1.4)
+    assert mos["3.jpg"] == pytest.approx(4.4)
+    assert mos["4.jpg"] == pytest.approx(5.0)
+    assert all(1 <= value <= 5 for value in mos.values())
+
+
+@pytest.mark.parametrize(
+    ("resolution", "shape"), [("512x384", (3, 384, 512)), ("1024x768", (3, 768, 1024))]
+)
+def test_both_resolutions(folder: Path, resolution: Resolution, shape: tuple[int, ...]) -> None:
+    data = koniq10k(folder, resolution=resolution)
+    item = next(i for s in ("train", "test") for i in data.items(s) if i.image_id == "2.jpg")
+    pair = data.load(item)
+    assert pair.image.shape == shape
+    assert pair.reference is None
+    assert data.card.image_size == shape[1:]
+    assert abs(pair.image[0].mean() - 80 / 255) < 0.02
+
+
+def test_the_1_to_100_file_is_refused(folder: Path) -> None:
+    write_labels(folder, scale=20)
+    with pytest.raises(BenchError, match=r"line 2: expected a score in 1\.\.5, found 28"):
+        koniq10k(folder)
+
+
+def test_a_mos_that_contradicts_its_counts_is_refused(folder: Path) -> None:
+    write_labels(folder, scale=0.9)
+    with pytest.raises(BenchError, match=r"the mean of c1\.\.c5"):
+        koniq10k(folder)
+
+
+def test_absent_images_stay_listed_and_fail_when_loaded(folder: Path) -> None:
+    data = koniq10k(folder)
+    item = next(i for s in ("train", "test") for i in data.items(s) if i.image_id == "7.jpg")
+    with pytest.raises(ImageError, match=r"7\.jpg: expected an image file, found no such file"):
+        data.load(item)
+
+
+def test_digest_knows_pixels_labels_and_seed(folder: Path) -> None:
+    first = koniq10k(folder).sha256
+    assert koniq10k(folder).sha256 == first
+    assert koniq10k(folder, seed=7).sha256 != first
+    Image.fromarray(np.zeros((384, 512, 3), np.uint8)).save(folder / "512x384" / "1.jpg")
+    assert koniq10k(folder).sha256 != first
+
+
+def test_found_below_bench_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(folder.parent))
+    assert len(everything(koniq10k())) == 20
+    monkeypatch.setenv("BENCH_DATA", str(folder / "nowhere"))
+    with pytest.raises(BenchError, match="prefetch --datasets koniq10k"):
+        koniq10k()
