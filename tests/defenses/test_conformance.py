@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from planted import PLANTED
 
 from defenses import cert_reg, dms, dms_iqa, fs_iqa, ms, rs_reg
 from defenses.base import Defense
@@ -21,6 +16,7 @@ from defenses.conformance.report import Refusal, Subject, failure_limit
 from defenses.conformance.statistics import REPETITIONS, SETTINGS
 from defenses.ranks import median_ranks
 from defenses.reference_models import COUNTEREXAMPLE_RATIO, unstable_model
+from tests.defenses.planted import PLANTED
 
 OURS = (rs_reg, cert_reg, ms, dms, dms_iqa, fs_iqa)
 
@@ -78,7 +74,7 @@ def test_report_says_what_happened() -> None:
         def __getattr__(self, name: str) -> object:
             raise RuntimeError("boom")
 
-    report = check(Defense("x", "X", ms.DEFENSE.smoother, Raises(), ms.DEFENSE.card, "c"))  # type: ignore[arg-type]
+    report = check(replace(ms.DEFENSE, name="x", statistic=Raises()))
     assert not report.ok
     assert "raised RuntimeError: boom" in str(report)
     assert str(report).endswith(f"x fails {len(report.failures)} checks")
