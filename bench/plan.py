@@ -107,7 +107,7 @@ class Plan:
         data_sha256: Digest of each data set.
         code_sha256: Digest of the code and shipped weights that numbers depend on.
         device: Device type the noise streams are defined on: ``cpu`` or ``cuda``.
-        plugins: Plugin files as given, each with its digest.
+        plugins: Digest of each plugin file, by its bare name.
     """
 
     profile: Profile

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.datasets import select
@@ -96,8 +97,23 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         data_sha256={name: data.sha256 for name, data in datasets.items()},
         code_sha256=code_sha256(),
         device=device,
-        plugins={file: file_sha256(file) for file in registry.files},
+        plugins=_plugin_digests(registry.files),
     )
+
+
+def _plugin_digests(files: Iterable[str]) -> dict[str, str]:
+    """Digest of each plugin file by its bare name: where it lies is nobody's business.
+
+    Two files of one name are told apart by a number.
+    """
+    digests: dict[str, str] = {}
+    for file in files:
+        name, number = Path(file).name, 1
+        while name in digests:
+            number += 1
+            name = f"{Path(file).name} ({number})"
+        digests[name] = file_sha256(file)
+    return digests
 
 
 def _tuned(name: str, profile: Profile, registry: Registry) -> Any:

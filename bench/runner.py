@@ -25,8 +25,9 @@ from bench.work import Chunk, Done, WorkerOptions
 ALONE_ATTEMPTS = 2
 """Tries of a unit in a process of its own, after it was at work when a worker died."""
 
-MOST_DEATHS = 20
-"""Workers that may die in one stage: beyond that the machine is at fault, not the units."""
+MOST_DEATHS = 5
+"""Times in a row that workers may die with no unit done in between: beyond that the machine is at
+fault, not the units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,8 @@ class _Walk:
 
     def _walk(self, chunks: list[Chunk]) -> None:
         """Hand out chunks; whoever was at work when a worker died is tried again alone."""
-        for _ in range(MOST_DEATHS):
+        deaths, done = 0, self._count_done()
+        while deaths < MOST_DEATHS:
             try:
                 return self._hand_out(chunks, jobs=self.jobs)
             except _died():
@@ -237,10 +239,17 @@ class _Walk:
                     for unit in (u for u in chunk.units if u.key in suspects):
                         self._alone(replace(chunk, units=(unit,)))
                 chunks = self._open(chunks)
+                before, done = done, self._count_done()
+                deaths = deaths + 1 if done == before else 0
         raise BenchError(
-            f"stage {self.stage}: {MOST_DEATHS} workers died, perhaps for want of memory; all "
-            "results so far are safe: try fewer --jobs, or --debug to see more."
+            f"stage {self.stage}: workers died {MOST_DEATHS} times and got nothing done, perhaps "
+            "for want of memory; results so far are safe: try fewer --jobs, or --debug."
         )
+
+    def _count_done(self) -> int:
+        """Units of this stage that did not fail."""
+        outcomes = self.run.outcomes(self.stage).values()
+        return sum(outcome.status != "failed" for outcome in outcomes)
 
     def _open(self, chunks: list[Chunk]) -> list[Chunk]:
         """What this attempt has not finished, by the journal."""

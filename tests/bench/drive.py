@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.cli import INTERRUPTED, PATIENCE, leave_within
 from bench.commands.run import interrupted
 from bench.progress import PlainProgress
 from bench.run_folder import RunFolder
@@ -30,8 +31,6 @@ def main(results: str, jobs: str) -> int:
 
 if __name__ == "__main__":
     code = main(*sys.argv[1:])
-    if code == 130:
-        import os
-
-        os._exit(code)
+    if code == INTERRUPTED:
+        leave_within(PATIENCE, code)
     sys.exit(code)

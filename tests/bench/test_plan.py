@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -107,11 +108,16 @@ def test_the_attack_keeps_to_the_selection(registry: Registry) -> None:
 
 
 def test_the_hash_names_the_work(registry: Registry, plan: Plan) -> None:
-    assert make_plan(profile_of(), registry).hash == plan.hash
+    def made(device: str = "cpu", **changes: object) -> Plan:
+        again = make_plan(profile_of(**changes), registry, device=device)
+        # Somebody may be editing the code while the tests run.
+        return replace(again, code_sha256=plan.code_sha256)
+
+    assert made().hash == plan.hash
     others = [
-        make_plan(profile_of(limit=4), registry),
-        make_plan(profile_of(samples=50), registry),
-        make_plan(profile_of(), registry, device="cuda"),
+        made(limit=4),
+        made(samples=50),
+        made(device="cuda"),
         replace(plan, code_sha256="2" * 64),
         replace(plan, data_sha256={"embedded": "3" * 64}),
         replace(plan, plugins={"a.py": "4" * 64}),
@@ -119,6 +125,24 @@ def test_the_hash_names_the_work(registry: Registry, plan: Plan) -> None:
     assert len({plan.hash, *(other.hash for other in others)}) == 7
     moved = [replace(plan, plugins={name: "4" * 64}) for name in ("a.py", "elsewhere/a.py")]
     assert moved[0].hash == moved[1].hash
+
+
+def test_plugin_files_are_known_by_name_and_content(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "p.py" for folder in ("a", "b")]
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        file.write_text(TEMPLATE.format(number=number))
+    plan = make_plan(profile_of(defenses=("ms", "mine1")), Registry.open(files))
+    assert list(plan.plugins) == ["p.py", "p.py (2)"]
+    assert len(set(plan.plugins.values())) == 2
+    assert str(tmp_path) not in canonical(plan.to_json())
+
+
+TEMPLATE = """
+from dataclasses import replace
+from defenses.ms import DEFENSE as MS
+DEFENSE = replace(MS, name="mine{number}")
+"""
 
 
 def test_a_smaller_limit_takes_part_of_the_same_images(registry: Registry, plan: Plan) -> None:
