@@ -34,6 +34,7 @@ from bench.datasets.photographs import CROPS, Crop, take
 from iqa_models.base import IQAModel
 from iqa_models.dists import DISTS
 from iqa_models.dreamsim import DreamSim
+from iqa_models.koncept import KonCept
 from iqa_models.lpips import LPIPS
 from iqa_models.registry import names, plugin
 from iqa_models.trunks import frozen
@@ -143,12 +144,9 @@ def _bytes(pixels: np.ndarray) -> Tensor:
 
 
 def target_of(mos: Tensor, model: IQAModel) -> Tensor:
-    """Opinion (1..5) on the model's own scale; FR scores grow with the distance."""
+    """Opinion (1..5) on the unit scale, turned round for distances."""
     quality = (mos - 1) / 4
-    if not model.card.higher_is_better:
-        return 1 - quality
-    low, high = model.card.score_range
-    return low + (high - low) * quality
+    return quality if model.card.higher_is_better else 1 - quality
 
 
 def batches(images: Images, settings: Settings, epoch: int) -> Iterator[tuple[Tensor, ...]]:
@@ -178,9 +176,9 @@ def _floats(pixels: Tensor) -> Tensor:
     return (pixels / 255).contiguous(memory_format=torch.channels_last)  # faster convolutions
 
 
-def loss_of(scores: Tensor, targets: Tensor, *, scale: float) -> Tensor:
+def loss_of(scores: Tensor, targets: Tensor) -> Tensor:
     """Huber loss on the unit scale plus one minus the linear correlation."""
-    fit = F.huber_loss(scores / scale, targets / scale, delta=0.2)
+    fit = F.huber_loss(scores, targets, delta=0.2)
     a, b = scores - scores.mean(), targets - targets.mean()
     return 10 * fit + 1 - (a * b).sum() / (a.norm() * b.norm() + 1e-6)
 
@@ -190,7 +188,6 @@ def train(
 ) -> int:
     """Train in place, keep the epoch that is best on the validation photographs; return it."""
     targets = target_of(images.mos, model)
-    scale = float(targets.max().clamp(min=1.0))
     width = features_of(model, *_probe(images)).shape[1]
     normalise(model)
     transplant(start, model)
@@ -204,7 +201,7 @@ def train(
         model.train()
         for references, distorted, cells, place in batches(images, settings, epoch):
             features = features_of(model, references, distorted, place)
-            loss = loss_of(model.head(features), targets[cells], scale=scale)
+            loss = loss_of(model.head(features), targets[cells])
             if model.card.mode == "NR":
                 loss = loss + settings.auxiliary * naming_loss(namer(whiten(features)), cells)
             optimiser.zero_grad()
@@ -220,7 +217,16 @@ def train(
             best, best_epoch, best_state = srcc, epoch, deepcopy(model.state_dict())
     model.load_state_dict(best_state)
     fold(frozen(model))
+    stretch(model)
     return best_epoch
+
+
+def stretch(model: IQAModel) -> None:
+    """KonCept's head answers on 0..100; it is trained on the unit scale, as all heads are."""
+    if isinstance(model, KonCept):
+        low, high = model.card.score_range
+        for name in ("weight", "bias"):
+            model.fc.get_submodule(str(len(model.fc) - 1)).get_parameter(name).data *= high - low
 
 
 def features_of(model: IQAModel, references: Tensor, distorted: Tensor, place: Tensor) -> Tensor:
@@ -290,8 +296,8 @@ def pretrain(images: Images, settings: Settings) -> Curriculum:
         for references, distorted, cells, place in batches(images, settings, 100 + epoch):
             distance, alone, pair_names, own_names = model.train()(references, distorted, place)
             parts = (
-                loss_of(distance, 1 - quality[cells], scale=1.0),
-                loss_of(alone, 100 * quality[cells], scale=100.0),
+                loss_of(distance, 1 - quality[cells]),
+                loss_of(alone / 100, quality[cells]),
                 0.3 * naming_loss(pair_names, cells),
                 0.3 * naming_loss(own_names, cells),
             )

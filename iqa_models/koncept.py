@@ -67,7 +67,8 @@ def compact() -> KonCept:
     """A small trunk with global average pooling, untrained (about 180k parameters, D = 128)."""
     return frozen(
         KonCept(
-            base=nn.Sequential(*conv_stack(COARSE), nn.AdaptiveAvgPool2d(1)),
+            # Tanh: noise drives the last map far out of what the head has seen; this bounds it.
+            base=nn.Sequential(*conv_stack(COARSE), nn.Tanh(), nn.AdaptiveAvgPool2d(1)),
             features=COARSE[-1][0],
             hidden=((64, 0.0), (32, 0.0), (16, 0.0)),
             edition="compact",
