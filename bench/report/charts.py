@@ -268,6 +268,8 @@ def _pareto_words(cost: pd.DataFrame, mode: str) -> str:
         and (o["srcc"], o["seconds"]) != (r["srcc"], r["seconds"]) for o in known
     )]  # fmt: skip
     names = ", ".join(defense_title(r["defense"]) for r in front)
+    if len(known) < len(cost):
+        return f"{mode} models. Not every defence has all models and images, so none is ranked."
     return (
         f"{mode} models, means over models and noise levels. Not beaten in both SRCC and certified "
         f"seconds (sampling error not considered): {names}."
@@ -288,6 +290,3 @@ def _pareto_table(cost: pd.DataFrame, id: str) -> Table:
          Cell(r["plain"]), Cell(r["width"])) for r in rows(cost)
     )  # fmt: skip
     return Table(id, "", "", columns, body)
-
-
-__all__ = ["equal_radius", "pareto", "rank_intervals"]

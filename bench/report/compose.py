@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.report.agreement import METRICS, Agreement, agreements
+from bench.report.audit import audit_table, violations
 from bench.report.charts import equal_radius, pareto, rank_intervals
 from bench.report.claims import verdicts
 from bench.report.cost import cost_frame, cost_table
@@ -27,18 +28,16 @@ from bench.report.document import (
 from bench.report.figures import attack_gain, width_against_radius
 from bench.report.guarantee import (
     Guarantees,
-    audit_table,
     guarantees,
     native_table,
     ranking_table,
-    violations,
     width_table,
 )
-from bench.report.numbers import Format, number
+from bench.report.numbers import number
 from bench.report.provenance import provenance_section
 from bench.report.published import published
 from bench.report.source import RunTables
-from bench.report.tables import main_table, model_table
+from bench.report.tables import difference_table, main_table, model_table
 from bench.report.theme import defense_order, defense_title, model_title
 from bench.report.widths import reference_radii
 
@@ -171,6 +170,8 @@ def _accuracy(run: RunTables, agreement: Agreement) -> Section:
     blocks: list[Block] = [main_table(agreement, run.table("time"), published(), number=index)]
     blocks += [model_table(agreement, metric, number=f"S{index}{letter}")
                for letter, metric in zip("ab", METRICS, strict=True)]  # fmt: skip
+    compared = difference_table(agreement, number=f"S{index}c")
+    blocks += [compared] if compared else []
     return Section(f"accuracy-{mode.lower()}", f"Accuracy: {mode} models", tuple(blocks))
 
 
@@ -283,6 +284,3 @@ def _cost(
         )
         blocks += [table, drawn or Paragraph(f"{mode}: not every model was timed under a defence.")]
     return Section("cost", "Cost", tuple(blocks))  # fmt: skip
-
-
-__all__ = ["BANNERS", "Format", "compose"]

@@ -46,7 +46,7 @@ def width_against_radius(frame: pd.DataFrame, *, mode: str, number_: str) -> Fig
             log_axis(ax, x=True)
             ax.set(title=f"σ = {sigma:g}", xlabel="certified radius ρ (l2)")
         axes[0].set_ylabel("interval width (% of score range)")
-        axes[0].set_ylim(bottom=0)
+        axes[0].set_ylim(0, 108 * float(bins["width"].max()) or 1.0)
         legend_below(canvas, axes)
         return finish(
             canvas, id=f"figure-{number_}", points=points, data=data,

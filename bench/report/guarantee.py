@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from bench.report.document import Cell, Column, Table
-from bench.report.frames import grouped, median, numbers, rows
+from bench.report.frames import median, numbers
 from bench.report.numbers import PERCENT, Format, number
 from bench.report.theme import defense_order, defense_title
 from bench.report.widths import (
-    CELL,
     curves,
     human_width,
     judged,
@@ -123,10 +122,14 @@ def _maybe(value: object) -> float | None:
     return None if value is None or value != value else float(value)  # type: ignore[arg-type]
 
 
+def _unequal(data: Guarantees) -> bool:
+    """Whether some defence has fewer judged images than another."""
+    return len({len(judged(_cell(data.frame, d, s))) for d, s in data.order}) > 1
+
+
 def _width_caption(data: Guarantees) -> str:
     """Which defence is narrowest at small and large radius; only stated over equal sets."""
-    counts = {len(judged(_cell(data.frame, d, s))) for d, s in data.order}
-    if len(counts) > 1:
+    if _unequal(data):
         return "The defences rest on unequal sets of images, so no order is stated."
     summary = width_summary(data.curve)
     words = []
@@ -266,7 +269,7 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
                      Cell(f"{len(judged(part))}/{len(part)}"),
                      *(Cell(v) for m in values for v in m)))  # fmt: skip
     return Table(
-        id=id, title=title, caption=_ranking_caption(summary, radii), columns=columns,
+        id=id, title=title, caption=_ranking_caption(data, summary, radii), columns=columns,
         rows=tuple(body), rule_after=data.block_ends,
         notes=(
             "Certified order: the two intervals are disjoint, so no pair of perturbations within "
@@ -278,7 +281,9 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     )  # fmt: skip
 
 
-def _ranking_caption(summary: pd.DataFrame, radii: tuple[float, ...]) -> str:
+def _ranking_caption(data: Guarantees, summary: pd.DataFrame, radii: tuple[float, ...]) -> str:
+    if _unequal(data):
+        return "The defences rest on unequal sets of images, so no order is stated."
     first = summary[summary["radius"] == radii[0]]
     best = first.groupby("defense")["pairs"].mean()
     if best.isna().all():
@@ -288,82 +293,3 @@ def _ranking_caption(summary: pd.DataFrame, radii: tuple[float, ...]) -> str:
         f"At ρ = {radii[0]:g} the largest certified share of pairs is "
         f"{number(float(best[top]), SHARE_DOWN)} ({defense_title(top)}, mean over noise levels)."
     )
-
-
-def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: str) -> Table | None:
-    """Attacks inside the certified balls: violations, worst cases, attack-verified radius."""
-    from bench.statistics import proportion_upper
-
-    tried = audit[audit["status"] == "ok"].copy()
-    if tried.empty:
-        return None
-    tried["mode"] = [modes.get(m, "") for m in tried["model"]]
-    ratio = Format(2, rounding="up")
-    columns = (
-        Column("Mode", kind="text"), Column("Defence", kind="text"), Column("rigor", kind="text"),
-        Column("attacked", kind="text"), Column("violations", kind="text"),
-        Column("95 % limit", Format(1, unit=" %", scale=100, rounding="up")),
-        Column("interval use", ratio, group="worst"),
-        Column("displacement", ratio, group="worst"),
-        Column("certified", RADIUS_DOWN, group="median radius"),
-        Column("attack-verified", RADIUS_DOWN, group="median radius"),
-    )  # fmt: skip
-    body = []
-    for mode in sorted(tried["mode"].unique(), reverse=True):
-        part = tried[tried["mode"] == mode]
-        for defense in defense_order(part["defense"]):
-            chosen = part[part["defense"] == defense]
-            decided = chosen["violated"].dropna().astype(bool)
-            k, m = int(decided.sum()), len(decided)
-            wanted = len(audit[(audit["defense"] == defense)
-                               & (audit["model"].map(modes).fillna("") == mode)])  # fmt: skip
-            body.append((
-                Cell(mode), Cell(defense_title(defense)), Cell(str(chosen["rigor"].iloc[0])),
-                Cell(f"{m}/{wanted}"), Cell(f"{k}/{m}"), Cell(proportion_upper(k, m)),
-                Cell(_largest(chosen, "interval_use")),
-                Cell(_largest(chosen, "displacement_ratio")),
-                Cell(median(numbers(chosen, "radius"))),
-                Cell(median(numbers(chosen, "verified_radius"))),
-            ))  # fmt: skip
-    return Table(
-        id=id, title=title, caption=_audit_caption(tried), columns=columns, rows=tuple(body),
-        notes=(
-            "PGD inside each certified ball, both directions; a violation needs the confidence "
-            "interval of fresh samples to lie outside the certified interval. 95 % limit: exact "
-            "upper limit of the violation rate over the attacked images. Interval use: largest "
-            "excursion as a share of the certified half-width; above 1 is outside. Displacement: "
-            "largest feature displacement in units of the feature noise (linearisation gap); "
-            "above 1 the first-order radius is too large.",
-            "Attack-verified radius: `empirical`, the largest tried radius that the attack did not "
-            "break. A passed audit does not prove a certificate.",
-        ),
-    )  # fmt: skip
-
-
-def _largest(frame: pd.DataFrame, column: str) -> float | None:
-    values = numbers(frame, column)
-    values = values[np.isfinite(values)]
-    return float(values.max()) if len(values) else None
-
-
-def _audit_caption(tried: pd.DataFrame) -> str:
-    decided = tried["violated"].dropna().astype(bool)
-    text = f"{int(decided.sum())} of {len(decided)} attacked certificates were violated."
-    ratios = numbers(tried, "displacement_ratio")
-    ratios = ratios[np.isfinite(ratios)]
-    if len(ratios):
-        text += (
-            f" Features moved further than the linearisation allows in {int((ratios > 1).sum())} "
-            f"of {len(ratios)} first-order balls."
-        )
-    return text
-
-
-def violations(audit: pd.DataFrame) -> list[dict[str, object]]:
-    """The violated certificates, for the list under the table."""
-    broken = audit[audit["violated"].fillna(False).astype(bool)]
-    return [dict(row) for row in rows(broken[[*CELL, "image", "radius", "interval_use"]])]
-
-
-__all__ = ["Guarantees", "audit_table", "grouped", "guarantees", "native_table",
-           "ranking_table", "violations", "width_table"]  # fmt: skip

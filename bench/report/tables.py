@@ -209,3 +209,52 @@ def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -
                      else Cell(estimate.reason))  # fmt: skip
     cells += [Cell("″")] * (len(agreement.sigmas) - len(cells))
     return (Cell(model_title(model)), Cell(defense_title(defense)), share(done, wanted), *cells)
+
+
+def difference_table(agreement: Agreement, *, number: str) -> Table | None:
+    """Supplement: every defence minus the best of its column, with the paired interval."""
+    columns = [(m, s) for m in METRICS for s in agreement.sigmas]
+    if len(agreement.defenses) < 2 or not any(agreement.rankable(s) for s in agreement.sigmas):
+        return None
+    cells = [_differences(agreement, metric, sigma) for metric, sigma in columns]
+    return Table(
+        id=f"table-{number.lower()}",
+        title=f"Table {number}. Difference from the best defence, {MODE_WORDS[agreement.mode]}",
+        caption=_difference_caption(agreement, cells),
+        columns=(
+            Column("Defence", kind="text"),
+            *(Column(f"σ = {s:g}", DIFFERENCE, group=NAMES[m]) for m, s in columns),
+        ),
+        rows=tuple(
+            (Cell(defense_title(d)), *(column.get(d, Cell("unequal")) for column in cells))
+            for d in agreement.defenses
+        ),
+        notes=(
+            "Mean over models minus that of the column's best, with the 95 % interval of the "
+            "bootstrap over photographs, the same resamples for both (paired). The models are "
+            "taken as given.",
+        ),
+    )
+
+
+def _differences(agreement: Agreement, metric: Metric, sigma: float) -> dict[str, Cell]:
+    """One column: difference from its best; empty where the sets are unequal."""
+    if not agreement.rankable(sigma):
+        return {}
+    means = {d: agreement.mean(metric, d, sigma).value for d in agreement.defenses}
+    known = {d: v for d, v in means.items() if v is not None}
+    if len(known) < len(means):
+        return {}
+    best = max(defense_order(known), key=lambda d: known[d])
+    base = agreement.mean_samples(metric, best, sigma)
+    cells = {}
+    for defense, value in known.items():
+        interval = percentile_interval(agreement.mean_samples(metric, defense, sigma) - base)
+        cells[defense] = Cell(value - known[best], interval=interval)
+    return {**cells, best: Cell("best")}
+
+
+def _difference_caption(agreement: Agreement, cells: list[dict[str, Cell]]) -> str:
+    found = [c for column in cells for c in column.values() if c.value != "best"]
+    apart = sum(c.interval is not None and c.interval[1] < 0 for c in found)
+    return f"{apart} of {len(found)} differences have an interval below zero."

@@ -21,7 +21,7 @@ from bench.report.guarantee import guarantees, ledger_note
 from bench.report.provenance import reproduce_line
 from bench.report.published import published
 from bench.report.source import FrameRun
-from bench.report.tables import main_table, model_seconds
+from bench.report.tables import difference_table, main_table, model_seconds
 from bench.report.theme import KNOWN, defense_looks
 from bench.report.widths import human_width, largest_radius, ranking_summary, width_summary
 from bench.statistics import srcc
@@ -256,3 +256,18 @@ def test_worked_examples_take_arrays(no_figures: None) -> None:
         worked_example(id="x", caption="c", pictures=[("a", grey[0])])
     document = compose(synthetic_run(), reps=5, examples=[block])
     assert any(section.id == "examples" for section in document.sections)
+
+
+def test_differences_are_paired_and_from_the_best(found: dict[str, Agreement]) -> None:
+    nr = found["NR"]
+    table = difference_table(nr, number="S1c")
+    assert table is not None
+    rows = {row[0].value: row[1:] for row in table.rows}
+    assert rows["FS-IQA"][0].value == "best"
+    expected = nr.mean("srcc", "ms", 0.1).value - nr.mean("srcc", "fs-iqa", 0.1).value
+    assert rows["MS"][0].value == pytest.approx(expected)
+    low, high = rows["MS"][0].interval
+    assert low < expected < high < 0
+    assert nr.mean("plcc", "ms", 0.5).value - nr.mean("plcc", "fs-iqa", 0.5).value == (
+        pytest.approx(rows["MS"][-1].value)
+    )
