@@ -39,7 +39,8 @@ def load_state(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"Weights file {path} is missing.")
-    head = path.open("rb").read(512)
+    with path.open("rb") as stream:
+        head = stream.read(512)
     if head.lstrip()[:1] == b"<":
         raise WeightsError(f"{path} is a web page, not a checkpoint: the download went wrong.")
     if sha256 is not None and not (found := file_sha256(path)).startswith(sha256.lower()):
