@@ -13,6 +13,8 @@ from defenses.confidence import FloatArray
 from defenses.ranks import LARGEST_USEFUL_N
 
 Range = tuple[float, float]
+FLOAT32_ROUNDING = 2.0**-22
+"""Relative: two roundings of a float32 to nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def checked_scores(sorted_scores: npt.ArrayLike, score_range: Range | None) -> F
         score_range: Closed range that the scores must keep to, if one is stated.
 
     Returns:
-        The scores as float64.
+        The scores as float64, inside the range: what lies beyond it by float32 rounding is clipped.
 
     Raises:
         ValueError: One sentence that names what was expected and what was found.
@@ -67,11 +69,14 @@ def checked_scores(sorted_scores: npt.ArrayLike, score_range: Range | None) -> F
         low, high = score_range
         if not -math.inf < low < high < math.inf:
             raise ValueError(f"score_range must be two increasing numbers, found {score_range!r}.")
-        if scores[0] < low or scores[-1] > high:
+        # A float32 network clamps to the nearest float32 of an end, which may lie just beyond it.
+        slack = FLOAT32_ROUNDING * max(abs(low), abs(high))
+        if scores[0] < low - slack or scores[-1] > high + slack:
             raise ValueError(
                 f"scores reach from {scores[0]:g} to {scores[-1]:g}, outside the stated score_range"
                 f" [{low:g}, {high:g}]; clamp the model's output so that the range is a fact."
             )
+        scores = scores.clip(low, high)
     return scores
 
 

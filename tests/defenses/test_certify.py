@@ -100,6 +100,18 @@ def test_tabulated_radius_is_never_interpolated() -> None:
     assert found.reason == "no radius spans 1 noise units or less"
 
 
+@pytest.mark.parametrize("high", [0.1, 1.1, 4.9])
+def test_float32_rounding_at_the_end_of_the_range_is_no_error(high: float) -> None:
+    """A float32 clamp at 4.9 gives 4.900000095: still a score of a range that ends at 4.9."""
+    scores = np.full(100, np.float32(high), dtype=np.float64)
+    assert scores[0] > high
+    scale = ScoreScale(0.0, high, higher_is_better=True)
+    found = certify(ms.DEFENSE, scores, GEOMETRY, scale=scale, confidence=0.99)
+    assert (found.lower, found.upper) == (high, high)
+    with pytest.raises(ValueError, match="expected one in|outside the stated"):
+        certify(ms.DEFENSE, scores + 1e-5, GEOMETRY, scale=scale, confidence=0.99)
+
+
 def test_constant_scores_have_a_certificate_of_no_width() -> None:
     scores = np.full(500, 0.25)
     for defense in (cert_reg.DEFENSE, ms.DEFENSE):
