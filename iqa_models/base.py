@@ -52,8 +52,8 @@ class IQAModel(nn.Module, abc.ABC):
     """An IQA network as a deterministic, differentiable function of the image tensor.
 
     Subclasses implement :meth:`extract` and :meth:`head`, FR ones :meth:`encode_reference` too.
-    Images are ``(B, 3, H, W)`` float RGB *before* any resize or normalisation.  Values outside [0, 1] are
-    legal: noisy images have them.
+    Images are ``(B, 3, H, W)`` float RGB *before* any resize or normalisation.  Values outside
+    [0, 1] are legal: noisy images have them.
     """
 
     card: ModelCard

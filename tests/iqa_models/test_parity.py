@@ -6,7 +6,8 @@ test only, by random weights of the same shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,9 +30,10 @@ def offline_originals(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import timm
     import torchvision
 
-    for name in ("vgg16", "alexnet"):
-        real = getattr(torchvision.models, name)
-        monkeypatch.setattr(torchvision.models, name, _without_weights(real))
+    # Only their convolutions are used; initialising the classifiers would take seconds.
+    real_alexnet = torchvision.models.alexnet
+    monkeypatch.setattr(torchvision.models, "vgg16", lambda **_: SimpleNamespace(features=vgg()))
+    monkeypatch.setattr(torchvision.models, "alexnet", lambda **_: real_alexnet(weights=None))
     real_timm = timm.create_model
     monkeypatch.setattr(
         timm, "create_model", lambda name, **kw: real_timm(name, **{**kw, "pretrained": False})
@@ -40,8 +42,11 @@ def offline_originals(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield pyiqa.archs
 
 
-def _without_weights(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    return lambda **_: builder(weights=None)
+def vgg() -> nn.Sequential:
+    """Torchvision's own VGG16 convolutions, with its in-place activations."""
+    from torchvision.models.vgg import cfgs, make_layers
+
+    return make_layers(cfgs["D"], batch_norm=False)
 
 
 def shake(module: nn.Module, *, seed: int = 0) -> nn.Module:
@@ -163,9 +168,8 @@ def test_dreamsim_resizes_other_sizes() -> None:
 
 
 def test_published_files_join_into_the_published_state() -> None:
-    from torchvision.models import vgg16
-
-    backbone = vgg16(weights=None).state_dict()
+    backbone = {f"features.{key}": tensor for key, tensor in vgg().state_dict().items()}
+    backbone["classifier.0.weight"] = torch.zeros(1)  # whole files are welcome, too
     weights = {"alpha": torch.rand(1, 1475, 1, 1), "beta": torch.rand(1, 1475, 1, 1)}
     load_into(dists.published(), dists.published_state(backbone=backbone, weights=weights))
     linear = {
