@@ -46,6 +46,7 @@ def run_benchmark(request: RunRequest) -> int:
     device = resolve_device(request.selection.device)
     registry = request.selection.open_registry()
     plan = request.selection.make_plan(device, registry)
+    check_weights(plan)
     console = Console(stderr=True)
     run = RunFolder.create(request.results, plan)
     console.print(summary(plan, run), highlight=False)
@@ -98,6 +99,27 @@ def check_intent(request: RunRequest) -> None:
             f"nothing chosen: say --all for the {cells} cells of profile {profile.name!r}, or "
             "choose with --models, --defenses, --sigmas or --limit."
         )
+
+
+def check_weights(plan: Plan) -> None:
+    """A published model whose files are missing is an error now, not in every later record.
+
+    Raises:
+        BenchError: Naming the files and how to get them.
+    """
+    if plan.profile.edition != "published":
+        return
+    from iqa_models.artifacts import Shelf
+    from iqa_models.assembly import RECIPES, recipe
+    from iqa_models.weights import WeightsError
+
+    try:
+        shelf = Shelf.open()
+        for model in plan.profile.models:
+            if model in RECIPES:
+                recipe(model, shelf)
+    except WeightsError as error:
+        raise BenchError(str(error)) from error
 
 
 def summary(plan: Plan, run: RunFolder) -> str:

@@ -216,3 +216,20 @@ def test_the_verb_says_what_is_missing(
     said = capsys.readouterr().err
     assert "missing  vgg16_features" in said
     assert "0/2 artifacts present" in said
+
+
+def test_a_run_without_weights_ends_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.commands.run import check_weights
+    from bench.plan import Plan
+    from bench.profile import Profile
+
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
+    for edition, models in (("compact", ("lpips",)), ("published", ("someones-plugin",))):
+        profile = Profile(name="p", edition=edition, models=models)  # type: ignore[arg-type]
+        check_weights(Plan(profile, (), (), {}, "", "cpu", {}))
+    profile = Profile(name="p", edition="published", models=("dists",))
+    with pytest.raises(BenchError, match="vgg16_features, dists_alpha_beta not found in the cache"):
+        check_weights(Plan(profile, (), (), {}, "", "cpu", {}))
