@@ -10,6 +10,7 @@ and the model's title repeats it, so it cannot pass for the authors' model.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -87,7 +88,7 @@ def features_of(
 def _digest(model: IQAModel) -> str:
     """Digest of everything but the head, which is what is to be trained."""
     parts = {
-        name: float(value.double().sum())
+        name: hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
         for name, value in model.state_dict().items()
         if not name.startswith("fc.")
     }
@@ -96,10 +97,11 @@ def _digest(model: IQAModel) -> str:
 
 @torch.no_grad()
 def _extract(model: IQAModel, dataset: Dataset, items: Sequence[Item]) -> Features:
+    bound = model.bind()
     rows = []
     for item in items:
-        image = torch.from_numpy(dataset.load(item).image)[None]
-        rows.append(model.bind().features(image).float().numpy())
+        image = torch.from_numpy(dataset.load(item).image)[None].to(bound.device)
+        rows.append(bound.features(image).float().cpu().numpy())
     return np.concatenate(rows)
 
 
@@ -179,7 +181,9 @@ def write_head(head: Head, path: Path, *, dataset: Dataset, images: int, test: A
     return save_tensors(state, path, notes=notes)
 
 
-def train(dataset: Dataset, out: Path, *, limit: int | None, store: Cache) -> Agreement:
+def train(
+    dataset: Dataset, out: Path, *, limit: int | None, store: Cache, device: str = "cpu"
+) -> Agreement:
     """Train on the training part, measure once on the test part, write the file.
 
     Raises:
@@ -192,7 +196,7 @@ def train(dataset: Dataset, out: Path, *, limit: int | None, store: Cache) -> Ag
     empty = [split for split, items in parts.items() if not items]
     if empty:
         raise BenchError(f"{dataset.name}: expected {empty[0]} images, found none.")
-    model = dbcnn_trunk()
+    model = dbcnn_trunk().to(device)
     chosen = select(parts["train"], limit=limit, seed=0)
     training = features_of(model, dataset, chosen, store=store)
     head = fit_head(training, unit_scores(dataset, chosen))
@@ -205,17 +209,21 @@ def train(dataset: Dataset, out: Path, *, limit: int | None, store: Cache) -> Ag
 
 def main() -> int:
     """Command line."""
+    from bench.commands.selection import resolve_device
     from bench.datasets.table import find_table, open_table
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, help="a dataset.toml, no-reference")
     parser.add_argument("--out", type=Path, default=Path("dbcnn_head.safetensors"))
     parser.add_argument("--limit", type=int, help="training images; all by default")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         dataset = open_table(find_table(options.dataset))
-        train(dataset, options.out, limit=options.limit, store=Cache(default_cache()))
+        device = resolve_device(options.device)
+        store = Cache(default_cache())
+        train(dataset, options.out, limit=options.limit, store=store, device=device)
     except (BenchError, WeightsError) as error:
         log.error("%s", error)
         return 2
