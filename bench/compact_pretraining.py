@@ -36,7 +36,8 @@ def cosine_filters(*, count: int, size: int) -> Tensor:
             for c, (u, v) in plan
         ]
     )
-    return filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
+    lengths: Tensor = filters.flatten(1).norm(dim=1)
+    return filters / lengths[:, None, None, None]
 
 
 class Curriculum(nn.Module):
@@ -80,29 +81,3 @@ def naming_loss(answers: Tensor, cells: Tensor) -> Tensor:
     """Cross entropy of the type (25) and of the level (5) of cells 0..124."""
     entropy = nn.functional.cross_entropy
     return entropy(answers[:, :25], cells // 5) + entropy(answers[:, 25:], cells % 5)
-
-
-Block = tuple[nn.Conv2d, nn.BatchNorm2d]
-
-
-def blocks(model: nn.Module) -> list[Block]:
-    """Convolutions followed by batch normalisation, in order."""
-    found: list[Block] = []
-    for part in model.modules():
-        inner = list(part.children()) if isinstance(part, nn.Sequential) else []
-        match inner:
-            case [nn.Conv2d() as convolution, nn.BatchNorm2d() as norm]:
-                found.append((convolution, norm))
-    return found
-
-
-def transplant(source: nn.Module, target: nn.Module) -> None:
-    """Copy the source's trunk into every trunk of the target, as deep as the shapes agree."""
-    donors, depth = blocks(source), -1
-    for block in blocks(target):
-        depth = 0 if block[0].in_channels == 3 else depth + (depth >= 0)
-        if not 0 <= depth < len(donors) or donors[depth][0].weight.shape != block[0].weight.shape:
-            depth = -1
-            continue
-        for receiver, donor in zip(block, donors[depth], strict=True):
-            receiver.load_state_dict(donor.state_dict())

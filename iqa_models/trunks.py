@@ -98,7 +98,7 @@ def without_inplace(module: nn.Module) -> nn.Module:
     """Switch in-place activations off: they overwrite maps that features are read from."""
     for part in module.modules():
         if hasattr(part, "inplace"):
-            part.inplace = False
+            setattr(part, "inplace", False)  # noqa: B010 - torch types it as a module
     return module
 
 
