@@ -14,6 +14,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def features_of(
         part = items[start : start + SHARD]
         names = [item.image_id for item in part]
         key = content_key(what="head", data=dataset.sha256, trunk=trunk, items=names)
-        shards.append(store.array(key, lambda part=part: _extract(model, dataset, part)))
+        shards.append(store.array(key, partial(_extract, model, dataset, part)))
         log.info("features of %d / %d images", start + len(part), len(items))
     return np.concatenate(shards)
 
@@ -129,8 +130,8 @@ def fit_head(
 
 
 def _solve(gram: Array, targets: Array, strength: float) -> Array:
-    answer: Array = np.linalg.solve(gram + strength * np.eye(len(gram)), targets)
-    return answer
+    solved = np.linalg.solve(gram + strength * np.eye(len(gram)), targets)
+    return np.asarray(solved, dtype=np.float64)
 
 
 def _validated(gram: Array, targets: Array, fold: NDArray[np.int64], strength: float) -> float:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -61,8 +62,8 @@ class FolderDataset:
         """
         self._entries = {entry.item.image_id: entry for entry in self.entries}
         if len(self._entries) < len(self.entries):
-            seen: set[str] = set()
-            twice = next(i for e in self.entries if (i := e.item.image_id) in seen or seen.add(i))
+            counts = Counter(entry.item.image_id for entry in self.entries)
+            twice, _ = counts.most_common(1)[0]
             raise BenchError(f"{self.name}: expected each image once, found {twice} twice.")
         _check_groups(self.name, [entry.item for entry in self.entries])
 
@@ -145,9 +146,12 @@ def file_digests(name: str, paths: Sequence[Path], *, folder: Path | None) -> di
             row = known.get(str(path), [])
             found[str(path)] = row if row[:2] == stamp else [*stamp, sha256_of(path)]
     if found != known:
-        text = json.dumps(found)
-        write_atomically(memory, lambda part: part.write_text(text, encoding="utf-8") and None)
+        write_atomically(memory, lambda part: _write_json(part, found))
     return {Path(path): str(row[2]) for path, row in found.items()}
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def split_groups(
