@@ -209,6 +209,51 @@ def certify(
     raise typer.Exit(certify_one(question, selection, as_json=as_json))
 
 
+@app.command()
+def time(
+    models: ModelsOption = None,
+    defenses: DefensesOption = None,
+    edition: Annotated[
+        str, typer.Option("--edition", help="published or compact networks, random weights.")
+    ] = "compact",
+    size: Annotated[str, typer.Option("--size", help="Height x width in pixels.")] = "384x512",
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Draws per score.")] = 2000,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Kept runs of each kind.")] = 3,
+    device: DeviceOption = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, tf32 or bf16; Jacobians stay float32.")
+    ] = "float32",
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Measure two passes of draws and scale up.")
+    ] = False,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Also cost against draws, pixels and batch.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = Path(
+        "results/timing"
+    ),
+    plugin: PluginOption = None,
+) -> None:
+    """Time every model x defence on random weights; resumes what is in its folder."""
+    from bench.commands.time import TimeRequest, run_timing
+
+    request = TimeRequest(
+        models=_split(models),
+        defenses=_split(defenses),
+        edition=edition,
+        size=size,
+        samples=samples,
+        repeats=repeats,
+        device=device,
+        precision=precision,
+        extrapolate=extrapolate,
+        scaling=scaling,
+        out=out,
+        plugins=tuple(map(str, plugin or ())),
+    )
+    raise typer.Exit(run_timing(request))
+
+
 def _selection(
     profile: str,
     models: str | None,

@@ -24,7 +24,7 @@ from bench.plan import UNDEFENDED, Plan
 from bench.plugins import Registry
 from bench.profile import Profile
 from defenses.base import Defense, Example, GeometrySettings, NativeSettings, Part, Target
-from defenses.engine import Engine
+from defenses.engine import GIB, Engine
 from defenses.noise import NoiseStream, Purpose
 from iqa_models.base import BoundModel, IQAModel
 
@@ -65,7 +65,13 @@ class Context:
         return self.load_model(name).to(self.device)
 
     def _engine(self, device_type: str) -> Engine:
-        return Engine(batch=self.profile.certificate.batch)
+        settings = self.profile.certificate
+        return Engine(
+            batch=settings.batch,
+            precision=settings.precision,
+            memory=int(settings.memory_gib * GIB),
+            compile=settings.compile,
+        )
 
     # --- data -------------------------------------------------------------------------------
 

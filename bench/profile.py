@@ -74,7 +74,14 @@ class CertificateSection(Section):
     radii: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
     """l2 radii of every certificate's curve, image units."""
     batch: Count = 32
-    """Noisy images per forward pass; halved when memory runs out."""
+    """Noisy images per forward pass where the memory of a pass cannot be measured; a CPU's passes
+    have a fixed size, so that scores are the same bits whatever stands here."""
+    memory_gib: Positive = 8.0
+    """Memory that the passes of an accelerator may take."""
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """What scores are computed in; Jacobians are never computed below float32."""
+    compile: bool = False
+    """Run input-noise passes through torch.compile; the first pass of each image size is slow."""
     spectral: SpectralSection = SpectralSection()
     native: NativeSection = NativeSection()
 
@@ -127,6 +134,9 @@ class AttackSection(Section):
     images: Count = 100
     expectation: Count = 256
     """Draws per gradient of a feature-noise defence (one backbone pass for all of them)."""
+    pictures: Annotated[int, Field(ge=0)] = 6
+    """Attacked images that are kept as pictures for the report, at the strength below."""
+    picture_epsilon: Positive = 0.05
 
 
 class AuditSection(Section):

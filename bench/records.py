@@ -145,7 +145,10 @@ class TimeRecord(Record):
     """Repeated end-to-end runs of one model x defence on one image, after warm-up."""
 
     table: ClassVar[str] = "time"
-    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "device")
+    key: ClassVar[tuple[str, ...]] = (
+        "dataset", "model", "defense", "sigma", "device", "edition", "precision", "height", "width",
+        "samples", "axis", "batch",
+    )  # fmt: skip
     dataset: str
     model: str
     defense: str
@@ -156,6 +159,13 @@ class TimeRecord(Record):
     height: int
     width: int
     samples: int
+    samples_measured: int | None = None
+    """Draws really made, where fewer than ``samples``: seconds of draws are scaled up from them."""
+    edition: str = ""
+    axis: Literal["table", "samples", "pixels", "batch"] = "table"
+    """``table``: one row per model x defence; else the axis along which this is one point."""
+    batch: int | None = None
+    """Rows of one forward pass."""
     threads: int
     seconds_certified: list[Finite] = []
     seconds_uncertified: list[Finite] = []
@@ -163,9 +173,19 @@ class TimeRecord(Record):
     """One plain forward pass of the undefended model, same image, same run."""
     forward_passes_certified: Finite | None = None
     forward_passes_uncertified: Finite | None = None
+    spectral_products: int | None = None
+    """Jacobian products that the certificate took (feature noise)."""
     peak_memory_bytes: int | None = None
+    """Beyond what was held before; of the device's allocator, or of the process on a CPU."""
     flops_forward: Finite | None = None
+    flops_certified: Finite | None = None
+    flops_uncertified: Finite | None = None
+    """Operations of matrix products and convolutions: one plain pass, and the whole defence."""
     peak_flops: Finite | None = None
+    """Operations per second of the device's matrix product, same run and precision."""
+    score_deviation: Finite | None = None
+    bound_deviation: Finite | None = None
+    """Reduced precision: largest difference to float32 on the same noise, score and bounds."""
     repeat_scores: list[Finite] = []
     """Defended score of the same image under fresh noise, one per repeat (output stability)."""
     range_low: Finite | None = None
@@ -245,6 +265,23 @@ class CalibrationRecord(Record):
     images: int = 0
 
 
+class PictureRecord(Record):
+    """An attacked image as a person would see it, for the report's worked examples."""
+
+    table: ClassVar[str] = "pictures"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "image")
+    dataset: str
+    model: str
+    defense: str
+    sigma: Finite
+    image: str
+    norm: Literal["linf", "l2"]
+    epsilon: Finite
+    original_png: str | None = None
+    attacked_png: str | None = None
+    """8-bit PNG files, base64."""
+
+
 RECORD_TYPES: tuple[type[Record], ...] = (
     FitRecord,
     CalibrationRecord,
@@ -253,6 +290,7 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     TimeRecord,
     AttackRecord,
     AuditRecord,
+    PictureRecord,
 )
 BY_TABLE: dict[str, type[Record]] = {kind.table: kind for kind in RECORD_TYPES}
 VOLATILE: frozenset[str] = frozenset(
