@@ -246,9 +246,14 @@ def _attack(scene: _Scene) -> Iterator[Unit]:
         by_input = defense is not None and defense.smoother.noise_kind == "input"
         cost = settings.steps * (settings.expectation if by_input else 1) * 3.0
         images = scene.some(cell.dataset, settings.images)
+        pictured = {
+            (settings.norms[0], settings.picture_epsilon, "up", image)
+            for image in scene.some(cell.dataset, min(settings.pictures, settings.images))
+        }
         for norm, epsilon, direction, image in product(
             settings.norms, settings.epsilons, ("up", "down"), images
         ):
+            kept = ":picture" if (norm, epsilon, direction, image) in pictured else ""
             yield Unit(
                 "attack",
                 cell.dataset,
@@ -257,7 +262,7 @@ def _attack(scene: _Scene) -> Iterator[Unit]:
                 defense.smoother.name if defense is not None else "",
                 cell.sigma,
                 image,
-                f"{norm}:{epsilon}:{direction}",
+                f"{norm}:{epsilon}:{direction}{kept}",
                 cost,
             )
 
@@ -269,8 +274,9 @@ def _audit(scene: _Scene) -> Iterator[Unit]:
         defense = scene.defenses[cell.defense]
         by_input = defense.smoother.noise_kind == "input"
         per_step = 3.0 * (settings.expectation if by_input else 1)
-        fresh = float(defense.smoother.forward_passes(settings.fresh_samples))
-        cost = 2 * (settings.steps * per_step * (settings.restarts + 1) + fresh)
+        # The many fresh draws are only taken where the first look leaves the interval.
+        fresh = scene.draw_cost(defense)
+        cost = 2 * (settings.steps * per_step * (settings.restarts + 2) + fresh)
         for image in scene.some(cell.dataset, settings.images):
             yield Unit("audit", cell.dataset, cell.model, cell.defense, defense.smoother.name,
                        cell.sigma, image, forward_passes=cost)  # fmt: skip

@@ -23,9 +23,7 @@ DEFENSE = Defense(
             "The trimmed mean of f(x + sigma e) of every image within the radius lies in "
             "[lower, upper]."
         ),
-        assumptions=(
-            "noise is drawn independently of the attacker's choice",
-        ),
+        assumptions=("noise is drawn independently of the attacker's choice",),
         trained="nothing",
         cost="N forward passes",
     ),

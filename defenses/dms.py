@@ -21,9 +21,7 @@ DEFENSE = Defense(
             "The median of f(D(x + sigma e)) of every image within the radius lies in "
             "[lower, upper]."
         ),
-        assumptions=(
-            "noise is drawn independently of the attacker's choice",
-        ),
+        assumptions=("noise is drawn independently of the attacker's choice",),
         trained="DnCNN, pixel MSE",
         cost="N passes of denoiser and model",
     ),

@@ -25,14 +25,11 @@ DEFENSE = Defense(
             "The median of f(D(x + sigma e)) of every image within the radius lies in "
             "[lower, upper]."
         ),
-        assumptions=(
-            "noise is drawn independently of the attacker's choice",
-        ),
+        assumptions=("noise is drawn independently of the attacker's choice",),
         trained="U-Net, pixel MSE + score MSE + rank loss through the frozen model",
         cost="N passes of denoiser and model",
     ),
     citation=(
-        "Shumitskaya, Pautov, Vatolin, Antsiferova: DMS-IQA, CVIU 259, 2025 (arXiv "
-        "2411.12575)"
+        "Shumitskaya, Pautov, Vatolin, Antsiferova: DMS-IQA, CVIU 259, 2025 (arXiv 2411.12575)"
     ),
 )

@@ -16,12 +16,9 @@ DEFENSE = Defense(
         claim="population",
         rigor="proved",
         statement=(
-            "The median of f(x + sigma e) of every image within the radius lies in "
-            "[lower, upper]."
+            "The median of f(x + sigma e) of every image within the radius lies in [lower, upper]."
         ),
-        assumptions=(
-            "noise is drawn independently of the attacker's choice",
-        ),
+        assumptions=("noise is drawn independently of the attacker's choice",),
         trained="nothing",
         cost="N forward passes",
     ),

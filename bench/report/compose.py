@@ -19,7 +19,6 @@ from bench.report.document import (
     Bullets,
     Card,
     Document,
-    Images,
     Paragraph,
     Section,
     Verdict,
@@ -40,6 +39,7 @@ from bench.report.source import RunTables
 from bench.report.tables import difference_table, main_table, model_table
 from bench.report.theme import defense_order, defense_title, model_title
 from bench.report.widths import reference_radii
+from bench.report.worked import worked_section
 
 TITLE = "Certified defences of image-quality models"
 BANNERS = {
@@ -57,14 +57,14 @@ _CARD_FIELDS = (
 )  # fmt: skip
 
 
-def compose(run: RunTables, *, reps: int = 1000, examples: Sequence[Images] = ()) -> Document:
+def compose(run: RunTables, *, reps: int = 1000) -> Document:
     """The whole document of a run.
 
     Args:
         run: Its tables and facts.
         reps: Bootstrap resamples.
-        examples: Worked examples, if somebody made them.
     """
+    worked = worked_section(run)
     found = agreements(run, reps=reps)
     frame, calibration = run.table("evaluate"), run.table("calibration")
     family = run.profile.certificate.familywise
@@ -77,7 +77,7 @@ def compose(run: RunTables, *, reps: int = 1000, examples: Sequence[Images] = ()
         _guarantee(run, data),
         _ranks(found),
         _cost(run, found, data),
-        *([Section("examples", "Worked examples", tuple(examples))] if examples else []),
+        *([worked] if worked is not None else []),
         provenance_section(run),
     )
     if not found:

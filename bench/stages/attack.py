@@ -6,17 +6,20 @@ the mean score over fresh noise.  Feature noise costs one backbone pass for any 
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
 from bench.attacks import Norm, Objective, ifgsm
 from bench.context import Context
 from bench.plan import UNDEFENDED, Unit
-from bench.records import AttackRecord, Record
+from bench.records import AttackRecord, PictureRecord, Record
 from defenses.base import Defense, ScoreScale, Target
 from defenses.certify import sorted_draws
 from defenses.expectation import expected_score
@@ -26,21 +29,22 @@ from iqa_models.base import BoundModel
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """What the unit's detail spells: ``norm:epsilon:direction``."""
+    """What the unit's detail spells: ``norm:epsilon:direction``, and ``:picture`` to keep one."""
 
     norm: Norm
     epsilon: float
     direction: str
+    picture: bool = False
 
     @classmethod
     def parse(cls, detail: str) -> Strength:
         """Read a unit's detail.
 
         >>> Strength.parse("linf:0.05:up")
-        Strength(norm='linf', epsilon=0.05, direction='up')
+        Strength(norm='linf', epsilon=0.05, direction='up', picture=False)
         """
-        norm, epsilon, direction = detail.split(":")
-        return cls("l2" if norm == "l2" else "linf", float(epsilon), direction)
+        norm, epsilon, direction, *kept = detail.split(":")
+        return cls("l2" if norm == "l2" else "linf", float(epsilon), direction, kept == ["picture"])
 
 
 class Attack:
@@ -51,7 +55,7 @@ class Attack:
     def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Attack image by image."""
         for unit in units:
-            yield unit, [attack(unit, context)]
+            yield unit, attack(unit, context)
 
     def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
         """An attack that could not be run."""
@@ -60,7 +64,7 @@ class Attack:
         return [AttackRecord(status="failed", reason=reason, **columns)]
 
 
-def attack(unit: Unit, context: Context) -> AttackRecord:
+def attack(unit: Unit, context: Context) -> list[Record]:
     """Attack one image and score it before and after with fresh noise."""
     strength = Strength.parse(unit.detail)
     item = context.item(unit.dataset, unit.image or "")
@@ -92,12 +96,41 @@ def attack(unit: Unit, context: Context) -> AttackRecord:
     attacked = ifgsm(
         objective, image, epsilon=strength.epsilon, steps=settings.steps, norm=strength.norm
     )
-    return AttackRecord(
+    found = AttackRecord(
         status="ok",
         score_before=score(image, 0),
         score_after=score(attacked, 1),
         **columns_of(unit, context, scale),
     )
+    return [found, *pictures(unit, strength, image, attacked)]
+
+
+def pictures(unit: Unit, strength: Strength, image: Tensor, attacked: Tensor) -> list[Record]:
+    """The attacked image as a picture, if it is one of those that are kept."""
+    if not strength.picture:
+        return []
+    return [
+        PictureRecord(
+            status="ok",
+            dataset=unit.dataset,
+            model=unit.model or "",
+            defense=unit.defense,
+            sigma=float(unit.sigma or 0.0),
+            image=unit.image or "",
+            norm=strength.norm,
+            epsilon=strength.epsilon,
+            original_png=png(image),
+            attacked_png=png(attacked),
+        )
+    ]
+
+
+def png(image: Tensor) -> str:
+    """An image ``(1, 3, H, W)`` in [0, 1] as a base64 PNG of 8 bits."""
+    levels = (image[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().cpu().numpy()
+    buffer = io.BytesIO()
+    PillowImage.fromarray(levels).save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def plain_objective(bound: BoundModel, sign: float) -> Objective:

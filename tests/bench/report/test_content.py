@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001 - Greek letters are meant
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from bench.report.agreement import Agreement, agreements
 from bench.report.claims import relative_gain, suppression, verdicts
 from bench.report.compose import compose
 from bench.report.cost import repeat_deviation, stability
-from bench.report.document import Document
+from bench.report.document import Document, Images
 from bench.report.examples import amplified, worked_example
 from bench.report.figures import radius_bins
 from bench.report.guarantee import guarantees, ledger_note
@@ -24,6 +25,7 @@ from bench.report.source import FrameRun
 from bench.report.tables import difference_table, main_table, model_seconds
 from bench.report.theme import KNOWN, defense_looks
 from bench.report.widths import human_width, largest_radius, ranking_summary, width_summary
+from bench.report.worked import worked_section
 from bench.statistics import srcc
 from tests.bench.report.synthetic import DEFENSES, MODELS, SIGMAS, synthetic_run
 
@@ -245,7 +247,7 @@ def test_reproduce_line_names_every_axis(run: FrameRun) -> None:
     assert "--sigmas 0.1,0.5" in line
 
 
-def test_worked_examples_take_arrays(no_figures: None) -> None:
+def test_worked_examples_take_arrays() -> None:
     grey = np.full((4, 5, 3), 0.5)
     block = worked_example(
         id="x", caption="c", pictures=[("a", grey), ("b", amplified(grey, grey))]
@@ -254,8 +256,48 @@ def test_worked_examples_take_arrays(no_figures: None) -> None:
     assert block.pictures[0][1].startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="shape"):
         worked_example(id="x", caption="c", pictures=[("a", grey[0])])
-    document = compose(synthetic_run(), reps=5, examples=[block])
-    assert any(section.id == "examples" for section in document.sections)
+
+
+def _picture(
+    defense: str, image: str, level: float, *, model: str, sigma: float
+) -> dict[str, object]:
+    """A record of one attacked picture, 4 x 5 pixels of one grey."""
+    shade = {"original_png": 0.5, "attacked_png": level}
+    encoded = {
+        name: base64.b64encode(
+            worked_example(id="x", caption="", pictures=[("", np.full((4, 5, 3), grey))]).pictures[
+                0
+            ][1]
+        ).decode()
+        for name, grey in shade.items()
+    }
+    return {
+        "status": "ok", "dataset": "embedded", "model": model, "defense": defense,
+        "sigma": sigma, "image": image, "norm": "linf", "epsilon": 0.05, **encoded,
+    }  # fmt: skip
+
+
+def test_worked_examples_show_best_median_and_worst(no_figures: None) -> None:
+    run = synthetic_run()
+    frame = run.table("evaluate")
+    seen = frame[(frame["defense"] == "fs-iqa") & (frame["status"] == "ok")]
+    model, sigma = seen["model"].iloc[0], float(seen["sigma"].iloc[0])
+    here = seen[(seen["model"] == model) & (seen["sigma"] == sigma)]
+    images = list(here["image"])[:4]
+    pictures = [
+        _picture(defense, image, level, model=model, sigma=sigma)
+        for image in images
+        for defense, level in (("undefended", 0.6), ("fs-iqa", 0.4))
+    ]
+    tables = {**run.tables, "pictures": pd.DataFrame(pictures)}
+    section = worked_section(replace(run, tables=tables))
+    assert section is not None
+    shown = [block for block in section.blocks if isinstance(block, Images)]
+    assert [block.caption.split("**")[1] for block in shown] == ["Best", "Median", "Worst"]
+    assert len({block.caption.split(": ")[1] for block in shown}) == 3
+    labels = [label for label, _ in shown[0].pictures]
+    assert labels[0] == "original" and "attacked, FS-IQA" in labels
+    assert worked_section(run) is None
 
 
 def test_differences_are_paired_and_from_the_best(found: dict[str, Agreement]) -> None:
