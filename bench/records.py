@@ -263,6 +263,12 @@ class CalibrationRecord(Record):
     intercept: Finite | None = None
     mos_std: Finite | None = None
     images: int = 0
+    model_title: str | None = None
+    """The card's title, which names any part that is not the authors'."""
+    model_sha256: str | None = None
+    """Digest of parameters and code."""
+    dataset_title: str | None = None
+    label_kind: str | None = None
 
 
 class PictureRecord(Record):

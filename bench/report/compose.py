@@ -25,6 +25,7 @@ from bench.report.document import (
     Verdicts,
 )
 from bench.report.figures import attack_gain, width_against_radius
+from bench.report.frames import rows
 from bench.report.guarantee import (
     Guarantees,
     guarantees,
@@ -86,7 +87,7 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
     return Document(
         title=TITLE,
         subtitle=_subtitle(run),
-        banner=BANNERS[run.profile.edition],
+        banner=_banner(run),
         verdict=_verdict_box(run, found, judged),
         complete=run.completeness.complete,
         sections=sections,
@@ -100,6 +101,19 @@ def _subtitle(run: RunTables) -> str:
              (len(profile.sigmas), "noise level"))  # fmt: skip
     counted = ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in parts)
     return f"Profile {profile.name}: {counted}"
+
+
+def _banner(run: RunTables) -> str:
+    """Edition, and whatever is not the authors' own: parts of models, data sets of others."""
+    text = BANNERS[run.profile.edition]
+    if run.profile.edition == "compact":
+        return text
+    known = run.table("calibration").dropna(subset=["model_title"])
+    other = sorted({str(title) for title in known["model_title"] if "(" in str(title)})
+    data = sorted({f"{row['dataset_title']}: {row['label_kind']}" for row in rows(known)})
+    if other:
+        text += f"; but {', '.join(other)}"
+    return f"{text}. Data: {'; '.join(data)}" if data else text
 
 
 def _facts(run: RunTables) -> dict[str, str]:

@@ -53,6 +53,10 @@ def calibrate(unit: Unit, context: Context) -> CalibrationRecord:
         intercept=float(intercept),
         mos_std=float(y.std(ddof=1)),
         images=len(train),
+        model_title=context.model(model).card.title,
+        model_sha256=context.model_sha256(model),
+        dataset_title=context.dataset(unit.dataset).card.title,
+        label_kind=context.dataset(unit.dataset).card.label_kind,
     )
 
 
