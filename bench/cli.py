@@ -80,11 +80,18 @@ def run(
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
     stages: StagesOption = None,
+    backend: Annotated[
+        str, typer.Option("--backend", help="loky (this machine), dask or ray.")
+    ] = "loky",
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a dask scheduler or ray head.")
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="One worker in this process; exceptions come through.")
     ] = False,
 ) -> None:
     """Run the benchmark, or what is left of it, and write the report."""
+    from bench.backends import Cluster
     from bench.commands.run import RunRequest, run_benchmark
 
     selection = _selection(profile, models, defenses, sigmas, limit, samples, device, plugin)
@@ -97,6 +104,7 @@ def run(
         reports=reports,
         stages=_split(stages),
         debug=debug,
+        cluster=Cluster.named(backend, scheduler),
     )
     raise typer.Exit(run_benchmark(request))
 
@@ -141,7 +149,7 @@ def list_parts(plugin: PluginOption = None) -> None:
     """Show defences, models, data sets, attacks and profiles, and what could not be loaded."""
     from bench.commands.look import show_parts
 
-    show_parts(tuple(map(str, plugin or ())))
+    show_parts(_plugins(plugin))
 
 
 @app.command()
@@ -180,7 +188,18 @@ def check_defense(
     """Run the conformance kit on a defence: does it keep what it promises?"""
     from bench.commands.trust import check_defense as run_kit
 
-    raise typer.Exit(run_kit(name, tuple(map(str, plugin or ())), seed=seed))
+    raise typer.Exit(run_kit(name, _plugins(plugin), seed=seed))
+
+
+@app.command("new-defense")
+def new_defense(
+    name: Annotated[str, typer.Argument(help="Name, e.g. mine or my-defense.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the two files.")] = Path(),
+) -> None:
+    """Write a defence of your own, and its test, from a template that already conforms."""
+    from bench.commands.new import write_defense
+
+    write_defense(name, out)
 
 
 @app.command()
@@ -249,7 +268,7 @@ def time(
         extrapolate=extrapolate,
         scaling=scaling,
         out=out,
-        plugins=tuple(map(str, plugin or ())),
+        plugins=_plugins(plugin),
     )
     raise typer.Exit(run_timing(request))
 
@@ -269,7 +288,14 @@ def _selection(
     from bench.profile_loading import Overrides
 
     changes = Overrides(_split(models), _split(defenses), _numbers(sigmas), limit, samples)
-    return Selection(profile, changes, device, tuple(map(str, plugin or ())))
+    return Selection(profile, changes, device, _plugins(plugin))
+
+
+def _plugins(given: Sequence[Path] | None) -> tuple[str, ...]:
+    """Plugin files: those that the working directory declares, then those of ``--plugin``."""
+    from bench.local_plugins import plugin_files
+
+    return plugin_files(given or ())
 
 
 def _split(text: str | None) -> tuple[str, ...] | None:

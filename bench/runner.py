@@ -12,18 +12,17 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from bench import work as worker
+from bench.backends import THIS_MACHINE, Cluster, Workers, open_workers
 from bench.errors import BenchError
 from bench.plan import STAGES, Plan, StageName, Unit
 from bench.progress import Progress
 from bench.provenance import code_sha256, cores, describe_machine, now, weights_sha256
 from bench.run_folder import Completeness, Outcome, RunFolder
 from bench.work import Chunk, Done, WorkerOptions
-
-ALONE_ATTEMPTS = 2
-"""Tries of a unit in a process of its own, after it was at work when a worker died."""
 
 MOST_DEATHS = 5
 """Times in a row that workers may die with no unit done in between: beyond that the machine is at
@@ -41,6 +40,7 @@ class Execution:
         plugins: Plugin files.
         debug: One worker, in this process, exceptions let through.
         workshop: Module with context and stages; tests bring their own.
+        cluster: Whose processes do the work.
     """
 
     device: str = "cpu"
@@ -49,13 +49,21 @@ class Execution:
     plugins: tuple[str, ...] = ()
     debug: bool = False
     workshop: str = "bench.workshop"
+    cluster: Cluster = THIS_MACHINE
 
     @property
     def workers(self) -> int:
-        """Number of worker processes; 1 means in this process."""
+        """Number of worker processes; 1 means in this process, or one at a time on a cluster.
+
+        One process per GPU, never two: with ``cuda`` all of the machine's are used, with
+        ``cuda:i`` that one.
+        """
         if self.debug:
             return 1
-        return self.jobs or (cores() if self.device == "cpu" else 1)
+        if self.device == "cpu":
+            return self.jobs or cores()
+        devices = gpus() if self.device == "cuda" else 1
+        return max(1, min(self.jobs or devices, devices))
 
     def threads(self, stage: str) -> int:
         """Threads of one worker.
@@ -91,9 +99,11 @@ def execute(
             run.note(cards=list(cards))
             worker.take_in_flight(run.path)
             call = uuid.uuid4().hex
+            cluster = THIS_MACHINE if how.debug else how.cluster
             try:
-                for stage in how.stages:
-                    _Walk(run, plan, how, stage, progress, call).complete()
+                with open_workers(cluster, jobs=how.workers) as workers:
+                    for stage in how.stages:
+                        _Walk(run, plan, how, stage, progress, call, workers).complete()
             finally:
                 worker.forget_session()
             run.note(finished=now())
@@ -113,9 +123,17 @@ def _note_start(run: RunFolder, plan: Plan, how: Execution) -> None:
         device=device_name(how.device),
         device_type=plan.device,
         workers=how.workers,
+        backend=how.cluster.backend,
         threads={stage: how.threads(stage) for stage in how.stages},
         machine=describe_machine(),
     )
+
+
+def gpus() -> int:
+    """CUDA devices that this process sees."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def device_name(device: str) -> str:
@@ -183,21 +201,28 @@ class _Walk:
     stage: StageName
     progress: Progress
     call: str
+    workers: Workers
 
     def __post_init__(self) -> None:
         """Build what every worker of this stage gets."""
+        # Timings disturb each other: one at a time, with the whole machine.
+        self.jobs = 1 if self.stage == "time" else self.how.workers
+        remote = self.how.cluster.remote and not self.how.debug
+        self.here = self.jobs == 1 and not remote
+        # Another machine's worker starts in another folder, perhaps with another version.
+        place = Path.resolve if remote else Path
         self.options = WorkerOptions(
-            run=str(self.run.path),
+            run=str(place(self.run.path)),
             device=self.how.device,
             threads=self.how.threads(self.stage),
-            plugins=self.how.plugins,
+            plugins=tuple(str(place(Path(file))) for file in self.how.plugins),
             debug=self.how.debug,
             parent=os.getpid(),
             call=self.call,
             workshop=self.how.workshop,
+            pinned=self.how.device == "cuda" and not self.here,
+            code=self.plan.code_sha256 if remote else "",
         )
-        # Timings disturb each other: one at a time, with the whole machine.
-        self.jobs = 1 if self.stage == "time" else self.how.workers
 
     def complete(self) -> None:
         """Do what is left of the stage and seal it."""
@@ -214,7 +239,7 @@ class _Walk:
                 self._note_speed(time.monotonic() - started, cost)
             finally:
                 self.progress.finish()
-                if self.jobs == 1:
+                if self.here:
                     worker.close_session(self.options)
             outcomes = self.run.outcomes(self.stage)
         if all(unit.key in outcomes for unit in units):
@@ -232,8 +257,8 @@ class _Walk:
         deaths, done = 0, self._count_done()
         while deaths < MOST_DEATHS:
             try:
-                return self._hand_out(chunks, jobs=self.jobs)
-            except _died():
+                return self._hand_out(chunks, jobs=self.jobs, here=self.here)
+            except self.workers.died():
                 suspects = worker.take_in_flight(self.run.path)
                 for chunk in self._open(chunks):
                     for unit in (u for u in chunk.units if u.key in suspects):
@@ -259,20 +284,20 @@ class _Walk:
 
     def _alone(self, chunk: Chunk) -> None:
         """One unit in one process: if that dies, it is the unit's own doing."""
-        for _ in range(ALONE_ATTEMPTS):
+        for _ in range(worker.ALONE_ATTEMPTS):
             try:
                 # Two jobs for one chunk: joblib would run a single job in this very process.
-                return self._hand_out([chunk], jobs=2)
-            except _died():
+                return self._hand_out([chunk], jobs=2, here=False)
+            except self.workers.died():
                 worker.take_in_flight(self.run.path)
-        reason = f"WorkerDied: the process died {ALONE_ATTEMPTS + 1} times while it did this unit"
         session = worker.session(self.options)
-        self.progress.advance([session.fail(chunk.units[0], reason, dict(chunk.attempts))])
+        done = session.fail(chunk.units[0], worker.worker_died(), dict(chunk.attempts))
+        self.progress.advance([done])
         session.close()
 
-    def _hand_out(self, chunks: Sequence[Chunk], *, jobs: int) -> None:
+    def _hand_out(self, chunks: Sequence[Chunk], *, jobs: int, here: bool) -> None:
         """Carry out chunks in this process or over workers, telling the progress."""
-        results = self._here(chunks) if jobs == 1 else self._over_workers(chunks, jobs)
+        results = self._here(chunks) if here else self._over_workers(chunks, jobs)
         for done in results:
             self.progress.advance(done)
 
@@ -283,28 +308,12 @@ class _Walk:
     def _over_workers(self, chunks: Sequence[Chunk], jobs: int) -> Iterator[list[Done]]:
         import joblib
 
-        pool = joblib.Parallel(
-            n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1,
-            pre_dispatch="2 * n_jobs",
-        )  # fmt: skip
+        pool = self.workers.parallel(jobs)
         try:
             yield from pool(joblib.delayed(worker.work)(chunk, self.options) for chunk in chunks)
-        except BaseException:
-            stop_workers()
+        except self.workers.died():
+            self.workers.renew()
             raise
-
-
-def _died() -> type[BaseException]:
-    """The exception for a worker that was killed."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    died: type[BaseException] = TerminatedWorkerError
-    return died
-
-
-def stop_workers() -> None:
-    """End all worker processes now; their journals are complete up to the last unit."""
-    from joblib.externals.loky import get_reusable_executor
-
-    executor: Any = get_reusable_executor(reuse=True)
-    executor.shutdown(wait=False, kill_workers=True)
+        except BaseException:
+            self.workers.stop()
+            raise

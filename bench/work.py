@@ -9,8 +9,11 @@ import contextlib
 import json
 import os
 import signal
+import threading
+import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +26,13 @@ from bench.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from bench.stages import Stage
+
+
+ALONE_ATTEMPTS = 2
+"""Tries of a unit by itself, after it was at work when a worker died."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""A cluster's worker may have several threads; models and journals of a process serve one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,8 @@ class WorkerOptions:
         parent: Process id of the runner.
         call: Different for every call of the runner, so that nothing outlives it.
         workshop: Module with ``open_context`` and ``load_stage``.
+        pinned: Claim a GPU of its own instead of ``device``.
+        code: Digest of the code that workers must run; empty where they cannot differ.
     """
 
     run: str
@@ -48,6 +60,8 @@ class WorkerOptions:
     parent: int = 0
     call: str = ""
     workshop: str = "bench.workshop"
+    pinned: bool = False
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +95,39 @@ class Done:
 
 def work(chunk: Chunk, options: WorkerOptions) -> list[Done]:
     """Carry out a chunk in this process; every unit is in the journal when this returns."""
-    session = _session(options)
-    with _in_flight(Path(options.run), chunk):
-        return list(session.carry_out(chunk))
+    with _ONE_AT_A_TIME:
+        session = _session(options)
+        deaths = _deaths(session.run.path, chunk.units)
+        if deaths:
+            return _once_more(session, chunk, deaths)
+        with _in_flight(session.run.path, chunk.units):
+            return list(session.carry_out(chunk))
+
+
+def _once_more(session: Session, chunk: Chunk, deaths: Counter[str]) -> list[Done]:
+    """Carry out a chunk whose worker died, and which a cluster's scheduler handed out again.
+
+    One unit at a time, so that the one which kills is known; after that it is given up.
+    """
+    known, attempts = session.run.outcomes(chunk.stage), dict(chunk.attempts)
+    results: list[Done] = []
+    for unit in chunk.units:
+        found = known.get(unit.key)
+        if found is not None and (
+            found.status != "failed" or found.attempt >= attempts.get(unit.key, 1)
+        ):
+            results.append(Done(unit.key, found.status, unit.forward_passes))
+        elif deaths[unit.key] > ALONE_ATTEMPTS:
+            results.append(session.fail(unit, worker_died(), attempts))
+        else:
+            with _in_flight(session.run.path, [unit]):
+                results += session.carry_out(replace(chunk, units=(unit,)))
+    return results
+
+
+def worker_died() -> str:
+    """Why a unit is given up."""
+    return f"WorkerDied: the process died {ALONE_ATTEMPTS + 1} times while it did this unit"
 
 
 @dataclass
@@ -180,7 +224,7 @@ def describe(error: BaseException) -> str:
 @lru_cache(maxsize=1)
 def _session(options: WorkerOptions) -> Session:
     """This process's session.  Remembered, because models take seconds to load."""
-    if os.getpid() != options.parent:
+    if os.getpid() != options.parent and threading.current_thread() is threading.main_thread():
         # The terminal sends Ctrl-C to everyone; the runner alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     run = RunFolder(Path(options.run))
@@ -212,22 +256,35 @@ def _working(run: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _in_flight(run: Path, chunk: Chunk) -> Iterator[None]:
+def _in_flight(run: Path, units: Sequence[Unit]) -> Iterator[None]:
     """Leave a note that only a killed process does not take away."""
     _working(run).mkdir(exist_ok=True)
-    note = _working(run) / f"{os.getpid()}.json"
-    note.write_text(json.dumps([unit.key for unit in chunk.units]), encoding="utf-8")
+    note = _working(run) / f"{uuid.uuid4().hex}.json"
+    note.write_text(json.dumps([unit.key for unit in units]), encoding="utf-8")
     try:
         yield
     finally:
         note.unlink(missing_ok=True)
 
 
+def _deaths(run: Path, units: Sequence[Unit]) -> Counter[str]:
+    """How often workers died over these units: no two live workers have the same unit."""
+    keys = {unit.key for unit in units}
+    return Counter(key for note in _working(run).glob("*.json") for key in _noted(note)
+                   if key in keys)  # fmt: skip
+
+
+def _noted(note: Path) -> list[str]:
+    """Keys on a note; none if it was torn by a crash or is just being taken away."""
+    with contextlib.suppress(ValueError, OSError):
+        return [str(key) for key in json.loads(note.read_text(encoding="utf-8"))]
+    return []
+
+
 def take_in_flight(run: Path) -> set[str]:
     """Units whose workers died, by key; their notes are removed."""
     keys: set[str] = set()
     for note in _working(run).glob("*.json"):
-        with contextlib.suppress(ValueError):
-            keys.update(json.loads(note.read_text(encoding="utf-8")))
+        keys.update(_noted(note))
         note.unlink(missing_ok=True)
     return keys

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.devices import own_device
+from bench.errors import BenchError
+from bench.provenance import code_sha256
+
 if TYPE_CHECKING:
     from bench.plan import Plan
     from bench.stages import Stage
@@ -16,8 +20,23 @@ def open_context(plan: Plan, options: WorkerOptions) -> Any:
 
     from bench import context
 
+    check_code(options)
     torch.set_num_threads(options.threads)
-    return context.open_context(plan, plugins=options.plugins, device=options.device)
+    device = own_device() if options.pinned else options.device
+    return context.open_context(plan, plugins=options.plugins, device=device)
+
+
+def check_code(options: WorkerOptions) -> None:
+    """A worker on another machine must run the very code that the plan was made with.
+
+    Raises:
+        BenchError: It does not.
+    """
+    if options.code and options.code != code_sha256():
+        raise BenchError(
+            f"expected workers with the same version of this program (code "
+            f"{options.code[:8]}), found one with {code_sha256()[:8]}; install the same everywhere."
+        )
 
 
 def load_stage(name: str) -> Stage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
+
+from defenses.frozen_convolution import FrozenConvolutions
 
 Function = Callable[[Tensor], Tensor]
 JvpMode = Literal["auto", "forward", "double_vjp"]
@@ -42,7 +45,8 @@ class Linearization:
             ValueError: If the function does not return one feature vector per row.
         """
         self._function = function
-        with torch.enable_grad():
+        cheap = contextlib.nullcontext() if jvp == "forward" else FrozenConvolutions()
+        with torch.enable_grad(), cheap:
             self._x = x.detach().clone().requires_grad_(True)
             self._y = function(self._x)
         if self._y.ndim != 2 or self._y.shape[0] != x.shape[0]:
@@ -106,7 +110,7 @@ class Linearization:
     def _settle(self, v: Tensor, adjoint: tuple[Tensor, Tensor] | None) -> Tensor:
         """The first way whose product is the transpose of the backward pass.
 
-        The double VJP comes first: it costs about two forward passes, a dual pass four to eight
+        The double VJP comes first: it costs one to two forward passes, a dual pass four to eight
         (measured on a CPU over both editions), because it need not compute the outputs again.
         """
         if adjoint is None:

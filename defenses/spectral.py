@@ -136,7 +136,8 @@ def spectral_norm(
     # A certificate's Jacobian is never computed below float32, whatever the scores are.
     with computing_in("float32", x.device):
         if method == "exact":
-            return _exact(Linearization(function, x), chunk, vector)
+            # No forward products are needed: the graph is torch's own.
+            return _exact(Linearization(function, x, jvp="forward"), chunk, vector)
         run = _LanczosRun(Linearization(function, x, jvp=jvp), _keys(seed, x), delta, tolerance)
         while run.steps_taken < steps and run.active.any():
             run.step()

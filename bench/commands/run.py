@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from bench.backends import THIS_MACHINE, Cluster
 from bench.cli import INTERRUPTED, OK, SOME_FAILED
 from bench.commands.selection import Selection, resolve_device
 from bench.errors import BenchError
@@ -32,6 +33,7 @@ class RunRequest:
     reports: Path
     stages: tuple[str, ...] | None
     debug: bool
+    cluster: Cluster = THIS_MACHINE
 
 
 def run_benchmark(request: RunRequest) -> int:
@@ -56,6 +58,7 @@ def run_benchmark(request: RunRequest) -> int:
         stages=stages,
         plugins=request.selection.plugins,
         debug=request.debug,
+        cluster=request.cluster,
     )
     try:
         if not request.resume:

@@ -75,7 +75,10 @@ class FrameRun:
         """Records of one kind, with all columns of the schema."""
         columns = list(BY_TABLE[name].model_fields)
         frame = self.tables.get(name)
-        return pd.DataFrame(columns=columns) if frame is None else frame
+        if frame is None:
+            return pd.DataFrame(columns=columns)
+        # Records of an older run may lack a column that came later.
+        return frame.reindex(columns=[*frame, *(name for name in columns if name not in frame)])
 
 
 def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> FrameRun:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.backends import Cluster
 from bench.cli import INTERRUPTED, PATIENCE, leave_within
 from bench.commands.run import interrupted
 from bench.progress import PlainProgress
@@ -15,10 +16,14 @@ from bench.runner import Execution, execute
 from tests.bench.plans import small_plan
 
 
-def main(results: str, jobs: str) -> int:
+def main(results: str, jobs: str, backend: str = "loky", scheduler: str | None = None) -> int:
     plan = small_plan()
     run = RunFolder.create(Path(results), plan)
-    how = Execution(jobs=int(jobs), workshop="tests.bench.fake_workshop")
+    how = Execution(
+        jobs=int(jobs),
+        workshop="tests.bench.fake_workshop",
+        cluster=Cluster.named(backend, scheduler),
+    )
     console = Console(stderr=True)
     try:
         verdict = execute(run, how, PlainProgress(console, every=0.2))
