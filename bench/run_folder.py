@@ -295,7 +295,8 @@ class RunFolder:
 
 
 STAGE_OF: Mapping[str, str] = {
-    table: {"calibration": "prepare", "draws": "evaluate"}.get(table, table) for table in BY_TABLE
+    table: {"calibration": "prepare", "draws": "evaluate", "pictures": "attack"}.get(table, table)
+    for table in BY_TABLE
 }
 """Stage that writes each table; no table has two."""
 
