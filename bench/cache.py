@@ -21,14 +21,6 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 
 
-def default_cache() -> Path:
-    """``BENCH_CACHE``, or the user's cache folder."""
-    import platformdirs
-
-    chosen = os.environ.get("BENCH_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("certified-iqa-bench"))
-
-
 def content_key(**parts: Any) -> str:
     """SHA-256 over the canonical JSON of the parts.
 

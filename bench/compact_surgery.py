@@ -1,4 +1,4 @@
-"""Batch normalisation for the time of training, and a common start for every trunk."""
+"""What is done to a network around its training: a common start, normalisation, its scale."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from iqa_models.base import IQAModel
 
 Block = tuple[nn.Conv2d, nn.BatchNorm2d]
 
@@ -49,3 +51,27 @@ def transplant(source: nn.Module, target: nn.Module) -> None:
             continue
         for receiver, donor in zip(block, donors[depth], strict=True):
             receiver.load_state_dict(donor.state_dict())
+
+
+SCALES = {
+    "dbcnn": (-0.5, ("fc",)),
+    "hyperiqa": (-0.5, ("fc_w_modules.3.2", "fc_b_modules.3.2")),
+    "koncept": (0.0, ("fc.12",)),
+}
+"""Quality put at the lower end of the declared range, and the layers the score is linear in."""
+
+
+def stretch(model: IQAModel) -> None:
+    """Move a head from the unit scale it is trained on into its declared range.
+
+    Strong noise is worse than anything among the labels, and scores that all sit on the clamp
+    could not be ranked: hence the room at the lower end.
+    """
+    if model.card.name not in SCALES:
+        return
+    low, layers = SCALES[model.card.name]
+    scale = model.card.score_range[1] / (1 - low)
+    for layer in layers:
+        for parameter in model.get_submodule(layer).parameters():
+            parameter.data *= scale
+    model.get_parameter(f"{layers[-1]}.bias").data -= low * scale

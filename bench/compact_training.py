@@ -27,12 +27,11 @@ from torch import Tensor, nn
 
 from bench.compact_data import Images, batches, gather, training_crops
 from bench.compact_pretraining import Curriculum, naming_loss, whiten
-from bench.compact_surgery import fold, normalise, transplant
+from bench.compact_surgery import fold, normalise, stretch, transplant
 from bench.datasets.embedded import Recipe, embedded
 from iqa_models.base import IQAModel
 from iqa_models.dists import DISTS
 from iqa_models.dreamsim import DreamSim
-from iqa_models.koncept import KonCept
 from iqa_models.lpips import LPIPS
 from iqa_models.registry import names, plugin
 from iqa_models.trunks import frozen
@@ -126,14 +125,6 @@ def train(model: IQAModel, start: nn.Module, images: Images, settings: Settings)
         log.info("%s epoch %d loss %.3f", model.card.name, epoch, float(loss.detach()))
     fold(frozen(model))
     stretch(model)
-
-
-def stretch(model: IQAModel) -> None:
-    """KonCept's head answers on 0..100; it is trained on the unit scale, as all heads are."""
-    if isinstance(model, KonCept):
-        low, high = model.card.score_range
-        for parameter in model.fc[-1].parameters():
-            parameter.data *= high - low
 
 
 def features_of(model: IQAModel, references: Tensor, distorted: Tensor, place: Tensor) -> Tensor:

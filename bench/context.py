@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.cache import Cache, content_key, default_cache, source_sha256
+from bench.cache import Cache, content_key, source_sha256
 from bench.certificates import per_side_confidence
 from bench.datasets import Dataset, Item, Pair, select
 from bench.errors import BenchError
@@ -27,6 +27,7 @@ from defenses.base import Defense, Example, GeometrySettings, NativeSettings, Pa
 from defenses.engine import GIB, Engine
 from defenses.noise import NoiseStream, Purpose
 from iqa_models.base import BoundModel, IQAModel
+from iqa_models.folders import cache_folder
 
 FEATURE_BATCH = 64
 
@@ -296,7 +297,7 @@ def open_context(
     *,
     plugins: Sequence[str] = (),
     device: str = "cpu",
-    cache_folder: Path | None = None,
+    folder: Path | None = None,
 ) -> Context:
     """The context of a plan in this process.
 
@@ -304,7 +305,7 @@ def open_context(
         plan: What is being run.
         plugins: Plugin files of the run.
         device: Torch device, e.g. ``cpu`` or ``cuda:1``.
-        cache_folder: Where trained parts and features are kept; None takes the user's cache.
+        folder: Where trained parts and features are kept; None takes the user's cache.
     """
     profile = plan.profile
     registry = Registry.open(plugins)
@@ -324,6 +325,6 @@ def open_context(
         load_model=lambda name: registry.model(name).build(profile.edition),
         load_dataset=opened.__getitem__,
         device=torch.device(device),
-        store=Cache(cache_folder or default_cache()),
+        store=Cache(folder or cache_folder()),
         confidence=per_side_confidence(plan),
     )

@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 
-from bench.cache import Cache, content_key, default_cache
+from bench.cache import Cache, content_key
 from bench.datasets.base import Dataset, Item, select
 from bench.errors import BenchError
 from iqa_models.base import IQAModel
+from iqa_models.folders import cache_folder
 from iqa_models.weights import WeightsError
 
 Array = NDArray[np.float64]
@@ -223,7 +224,7 @@ def main() -> int:
     try:
         dataset = open_table(find_table(options.dataset))
         device = resolve_device(options.device)
-        store = Cache(default_cache())
+        store = Cache(cache_folder())
         train(dataset, options.out, limit=options.limit, store=store, device=device)
     except (BenchError, WeightsError) as error:
         log.error("%s", error)

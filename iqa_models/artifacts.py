@@ -19,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from iqa_models.folders import cache_folder
 from iqa_models.weights import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".h5")
@@ -93,13 +94,9 @@ def needed_by(names: Iterable[str]) -> list[Artifact]:
     return [entry for entry in artifacts().values() if wanted & set(entry.needed_by)]
 
 
-def cache_folder() -> Path:
-    """Where downloaded artifacts are kept: below ``BENCH_CACHE``, else the user's cache."""
-    import platformdirs
-
-    named = os.environ.get("BENCH_CACHE")
-    base = Path(named) if named else platformdirs.user_cache_path("certified-iqa-bench")
-    return base / "artifacts"
+def artifact_folder() -> Path:
+    """Where downloaded artifacts are kept."""
+    return cache_folder() / "artifacts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +121,13 @@ class Shelf:
 
         Args:
             given: A folder or a TOML mapping; ``None`` takes ``BENCH_WEIGHTS`` if that is set.
-            cache: Cache folder; ``None`` takes :func:`cache_folder`.
+            cache: Cache folder; ``None`` takes :func:`artifact_folder`.
 
         Raises:
             WeightsError: The folder or mapping is not there or not valid.
         """
         chosen = given or os.environ.get("BENCH_WEIGHTS") or None
-        where = cache or cache_folder()
+        where = cache or artifact_folder()
         if chosen is None:
             return cls(where)
         path = Path(chosen).expanduser()

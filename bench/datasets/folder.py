@@ -20,8 +20,8 @@ from pathlib import Path
 from bench.cache import sha256_of, write_atomically
 from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split
 from bench.datasets.images import Decoding
-from bench.datasets.store import cache_folder
 from bench.errors import BenchError
+from iqa_models.folders import cache_folder
 
 SPLIT_SEED = 2025
 """Seed of the 80/20 splits; in every data set's digest and label kind."""
@@ -176,7 +176,7 @@ def data_folders(name: str, artifacts: Sequence[str] = ()) -> list[Path]:
     Raises:
         BenchError: none of them exists.
     """
-    from iqa_models.artifacts import cache_folder as artifact_folder
+    from iqa_models.artifacts import artifact_folder
 
     root = os.environ.get("BENCH_DATA")
     named = [Path(root).expanduser() / name] if root else []

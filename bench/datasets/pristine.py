@@ -31,9 +31,9 @@ from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
 from bench.datasets.embedded import GENERATOR_VERSION, LIBRARIES, label_cells
 from bench.datasets.folder import split_groups
 from bench.datasets.images import Decoding, open_rgb, to_planes
-from bench.datasets.store import cache_folder
 from bench.datasets.table import Description, Side
 from bench.errors import BenchError
+from iqa_models.folders import cache_folder
 
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm")
 """Lossless formats: a JPEG is not pristine."""

@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
-
-
-def cache_folder() -> Path:
-    """Folder of made-once files: `BENCH_CACHE`, else the user's cache folder."""
-    named = os.environ.get("BENCH_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("certified-iqa-bench")
 
 
 @dataclass(frozen=True, slots=True)

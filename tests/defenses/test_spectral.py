@@ -384,3 +384,30 @@ def test_bad_arguments_are_refused(change: dict[str, Any]) -> None:
     arguments: dict[str, Any] = {"function": lambda x: 2 * x, "x": torch.zeros(2, 3), **change}
     with pytest.raises(ValueError, match=r"found|finite"):
         spectral_norm(arguments.pop("function"), arguments.pop("x"), **arguments)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"stride": 2}, {"stride": 3, "padding": 2}, {"stride": (1, 2), "padding": (0, 1)},
+    {"dilation": 2, "padding": 1}, {"groups": 3, "stride": 2}, {"padding": "same"},
+    {"bias": False, "stride": 4, "kernel_size": 7, "padding": 3}])  # fmt: skip
+def test_frozen_convolutions_have_torchs_own_derivatives(options: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"kernel_size": 3, **options}
+    layer = nn.Conv2d(3, 6, dtype=torch.float64, **settings).requires_grad_(False)
+
+    def net(z: Tensor) -> Tensor:
+        return torch.tanh(layer(z)).flatten(1)
+
+    x = images(2, 13, torch.float64)
+    ours, theirs = Linearization(net, x), Linearization(net, x, jvp="forward")
+    u, v = torch.randn_like(ours.outputs), torch.randn_like(x)
+    assert torch.equal(ours.outputs, theirs.outputs)
+    assert torch.allclose(ours.vjp(u), theirs.vjp(u), rtol=1e-12)
+    assert torch.allclose(ours.jvp(v), theirs.jvp(v), rtol=1e-12)
+    assert ours.jvp_mode == "double_vjp"
+
+
+def test_convolutions_in_training_are_left_alone() -> None:
+    layer = nn.Conv2d(3, 2, 3)
+    linear = Linearization(lambda z: layer(z).flatten(1), images(1, 8))
+    linear.jvp(linear.vjp(torch.ones_like(linear.outputs)))
+    assert linear.jvp_mode == "double_vjp"
