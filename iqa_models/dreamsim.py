@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.registry import ModelPlugin
-from iqa_models.trunks import COARSE, Standardize, conv_stack, frozen
+from iqa_models.trunks import COARSE, Pyramid, Standardize, conv_stages, frozen
 
 CARD = ModelCard(
     name="dreamsim",
@@ -75,10 +75,10 @@ def unit_embedding(embedding: Tensor) -> Tensor:
 
 
 class Branches(nn.Module):
-    """Concatenated globally pooled maps of several small trunks.
+    """Concatenated globally pooled maps, all scales of several small trunks.
 
     Args:
-        trunks: Standardised images to maps ``(B, C_k, h, w)``.
+        trunks: Standardised images to lists of maps ``(B, C_k, h_k, w_k)``.
     """
 
     def __init__(self, trunks: Sequence[nn.Module]) -> None:
@@ -90,12 +90,14 @@ class Branches(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings ``(B, sum of C_k)`` of images ``(B, 3, H, W)``."""
         inputs = self.standardize(images)
-        return torch.cat([trunk(inputs).mean((2, 3)) for trunk in self.trunks], dim=1)
+        return torch.cat(
+            [maps.mean((2, 3)) for trunk in self.trunks for maps in trunk(inputs)], dim=1
+        )
 
 
 def compact() -> DreamSim:
-    """An ensemble of two small trunks, untrained (about 230k parameters, D = 224)."""
-    trunks = [conv_stack(plan) for plan in (COARSE, ((32, 4), (48, 2), (64, 2), (96, 1)))]
+    """An ensemble of two small trunks, untrained (about 300k parameters, D = 544)."""
+    trunks = [Pyramid(conv_stages(plan)) for plan in (COARSE, ((32, 4), (48, 2), (64, 2), (96, 1)))]
     return frozen(DreamSim(embedder=Branches(trunks), edition="compact"))
 
 
