@@ -75,7 +75,7 @@ class DBCNN(IQAModel):
 
 
 def compact() -> DBCNN:
-    """Two small branches, untrained (about 110k parameters, D = 1536)."""
+    """Two small branches, untrained (about 136k parameters, D = 1536)."""
     return frozen(
         DBCNN(
             features1=conv_stack(((32, 4), (48, 2), (96, 2), (48, 1))),

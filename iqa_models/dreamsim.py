@@ -96,7 +96,7 @@ class Branches(nn.Module):
 
 
 def compact() -> DreamSim:
-    """An ensemble of two small trunks, untrained (about 300k parameters, D = 544)."""
+    """An ensemble of two small trunks, untrained (about 273k parameters, D = 544)."""
     trunks = [Pyramid(conv_stages(plan)) for plan in (COARSE, ((32, 4), (48, 2), (64, 2), (96, 1)))]
     return frozen(DreamSim(embedder=Branches(trunks), edition="compact"))
 
