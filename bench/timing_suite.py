@@ -31,6 +31,8 @@ from iqa_models.base import BoundModel, Edition, IQAModel
 
 Axis = Literal["table", "samples", "pixels", "batch"]
 MOS_RANGE = (0.0, 1.0)
+SCALED = ("ms", "fs-iqa")
+"""Defences of the scaling figure, where they are timed: the others cost draws as MS does."""
 SCALING_BATCHES = (1, 2, 4, 8, 16)
 SCALING_SAMPLES = 32
 """Draws of the points along pixels and batch: enough passes, soon done."""
@@ -78,7 +80,8 @@ class Suite:
             ]
             found += table
             if self.scaling:
-                found += [p for point in table for p in self._scaled(point)]
+                shown = [point for point in table if point.defense in SCALED] or table
+                found += [p for point in shown for p in self._scaled(point)]
         return found
 
     def _scaled(self, point: Point) -> Iterator[Point]:
@@ -232,14 +235,27 @@ class Rig:
     # --- before and while measuring ---------------------------------------------------------------
 
     def points(self) -> list[Point]:
-        """The suite's points that mean something: feature noise has no rows to choose."""
-        return [
-            point for point in self.suite.points()
-            if point.axis != "batch" or self.defense(point.defense).smoother.noise_kind == "input"
-        ]  # fmt: skip
+        """The suite's points that mean something."""
+        return [point for point in self.suite.points() if self._makes_sense(point)]
+
+    def _makes_sense(self, point: Point) -> bool:
+        """Feature noise has no rows to choose, and models have a smallest image."""
+        if point.axis == "batch":
+            return self.defense(point.defense).smoother.noise_kind == "input"
+        smallest: int = self.registry.model(point.model).card.min_size
+        return point.axis != "pixels" or min(point.height, point.width) >= smallest
 
     def estimate(self, point: Point) -> float:
-        """Seconds that a point will take, by a plain pass and one pass of draws."""
+        """Seconds that a point will take, by a plain pass and one pass of draws.
+
+        A point that cannot run takes none: measuring it says why.
+        """
+        try:
+            return self._estimate(point)
+        except Exception:  # the reason is kept by `measure`
+            return 0.0
+
+    def _estimate(self, point: Point) -> float:
         subject = self.subject(point)
         smoother = subject.defense.smoother
         place = (point.model, smoother.name, point.height, point.width, point.batch)

@@ -126,6 +126,7 @@ def test_points_of_the_scaling_figure() -> None:
     axes = [(p.defense, p.axis) for p in points]
     assert axes.count(("ms", "table")) == 1 and axes.count(("ms", "batch")) == 5
     assert ("fs-iqa", "batch") not in axes  # feature noise has no rows to choose
+    assert not any(p.axis == "pixels" and p.height < 64 for p in points)  # the model's smallest
     assert [p.samples for p in points if p.axis == "samples"][:5] == [10, 20, 40, 80, 160]
 
 
