@@ -36,8 +36,10 @@ def plugin_files(given: Sequence[Path], *, folder: Path | None = None) -> tuple[
     declared = declared_files(folder or Path())
     for file in declared:
         print(f"using plugin {file} (declared in {DECLARATION})", file=sys.stderr)  # noqa: T201
-    by_place = {file.resolve(): file for file in reversed([*declared, *given])}
-    return tuple(str(file) for file in reversed(by_place.values()))
+    by_place: dict[Path, Path] = {}
+    for file in (*declared, *given):
+        by_place.setdefault(file.resolve(), file)
+    return tuple(map(str, by_place.values()))
 
 
 def declared_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Runs the small plan in a process of its own, so that tests can kill it."""
+"""Runs a small plan in a process of its own, so that tests can kill it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from bench.commands.run import interrupted
 from bench.progress import PlainProgress
 from bench.run_folder import RunFolder
 from bench.runner import Execution, execute
-from tests.bench.plans import small_plan
+from tests.bench.plans import small_plan, whole_plan
+
+PLANS = {"tiny": small_plan, "whole": whole_plan}
 
 
-def main(results: str, jobs: str, backend: str = "loky", scheduler: str | None = None) -> int:
-    plan = small_plan()
+def main(
+    results: str, jobs: str, backend: str = "loky", scheduler: str | None = None,
+    name: str = "tiny",
+) -> int:  # fmt: skip
+    plan = PLANS[name]()
     run = RunFolder.create(Path(results), plan)
     how = Execution(
         jobs=int(jobs),
         workshop="tests.bench.fake_workshop",
-        cluster=Cluster.named(backend, scheduler),
+        cluster=Cluster.named(backend, scheduler or None),
     )
     console = Console(stderr=True)
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
-from bench.plan import Cell, Plan, Unit
+from bench.plan import STAGES, Cell, Plan, Unit
 from bench.profile_loading import load_profile
 
 MODELS, DEFENSES, SIGMAS = ("dbcnn", "lpips"), ("ms", "fs-iqa"), (0.1, 0.25)
@@ -28,3 +29,18 @@ def small_plan(name: str = "tiny") -> Plan:
         )
     ]
     return Plan(profile, cells, (*prepare, *fit, *attack), {"set": "0" * 64}, "1" * 64)
+
+
+def whole_plan() -> Plan:
+    """A few units of every stage, so that each can be interrupted."""
+    small = small_plan("whole")
+    attack = [unit for unit in small.of_stage("attack") if unit.detail == "l2:0.1:up"]
+    of_images = [
+        Unit(stage, "set", model, "ms", "x", 0.1, image)
+        for stage, model, image in product(("evaluate", "audit"), MODELS, IMAGES)
+    ]
+    time = [Unit("time", "set", model, defense, "x", 0.1)
+            for model, defense in product(MODELS, DEFENSES)]  # fmt: skip
+    units = sorted([*small.of_stage("prepare"), *small.of_stage("fit"), *attack, *of_images, *time],
+                   key=lambda unit: STAGES.index(unit.stage))  # fmt: skip
+    return replace(small, units=tuple(units))
