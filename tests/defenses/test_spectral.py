@@ -411,3 +411,19 @@ def test_convolutions_in_training_are_left_alone() -> None:
     linear = Linearization(lambda z: layer(z).flatten(1), images(1, 8))
     linear.jvp(linear.vjp(torch.ones_like(linear.outputs)))
     assert linear.jvp_mode == "double_vjp"
+
+
+def test_a_stationary_point_is_rounding_noise_not_a_wrong_derivative() -> None:
+    """Squared differences at their own reference: every product is noise, the norm is ~ 0."""
+    torch.manual_seed(0)
+    reference = torch.rand(1, 3, 8, 8)
+    weight = torch.rand(16, 3, 3, 3)
+
+    def noisy_difference(x: torch.Tensor) -> torch.Tensor:
+        ours = torch.nn.functional.conv2d(x, weight)
+        theirs = torch.nn.functional.conv2d(reference, weight).detach()
+        # Two roundings of the same number leave a gradient of 1e-7 with no consistent adjoint.
+        return ((ours - theirs) * (1 + 1e-7)).square().mean((2, 3))
+
+    found = spectral_norm(noisy_difference, reference.clone())
+    assert float(found.upper[0]) < 1e-3
