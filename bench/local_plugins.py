@@ -53,7 +53,7 @@ def declared_files(folder: Path) -> list[Path]:
         return []
     try:
         content = tomllib.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{source}: expected TOML, found a mistake: {error}.") from error
     names = content.get("plugins")
     if set(content) != {"plugins"} or not isinstance(names, list):

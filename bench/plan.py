@@ -167,7 +167,7 @@ class Plan:
                 device=content["device"],
                 plugins=content["plugins"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BenchError(f"{source}: expected a plan, found a mistake: {error}.") from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from bench.errors import BenchError
 from bench.suggest import unknown
@@ -60,6 +61,9 @@ REQUIRED: Mapping[Kind, tuple[str, ...]] = {
     "attack": ("name",),
 }
 """Attributes without which a part is refused at the door."""
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,7 @@ def _loaded(kind: Kind, entry: metadata.EntryPoint) -> Found | Broken:
     origin = f"entry point {entry.value}{package}"
     try:
         return _checked(kind, entry.load(), origin=origin, expected_name=entry.name)
-    except Exception as error:  # a plugin may raise anything; it must not stop the others
+    except (Exception, SystemExit) as error:  # a plugin may do anything; the others go on
         return _broken(kind, entry.name, origin, error)
 
 
@@ -204,7 +208,7 @@ def _from_file(path: Path) -> Iterator[Found | Broken]:
         if not values:
             raise LookupError("it defines none of DEFENSE, DEFENSES, MODEL, DATASET, ATTACK")
         found = [_checked(kind, value, origin=str(path)) for kind, value in values]
-    except Exception as error:  # a plugin may raise anything; it must not stop the others
+    except (Exception, SystemExit) as error:  # a plugin may do anything; the others go on
         yield _broken("file", path.stem, str(path), error)
     else:
         yield from found
@@ -246,13 +250,19 @@ def _checked(kind: Kind, value: Any, *, origin: str, expected_name: str | None =
         raise TypeError(
             f"a {kind} needs {', '.join(missing)}, found a {type(value).__name__} without"
         )
-    name = cast(str, value.card.name if kind == "model" else value.name)
+    name: object = value.card.name if kind == "model" else value.name
+    # Names become parts of unit keys, comma-separated options and file names.
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(
+            f"a {kind}'s name is lower-case letters, digits, hyphens, dots and underscores, "
+            f"found {name!r}"
+        )
     if expected_name is not None and name != expected_name:
         raise ValueError(f"it is announced as {expected_name!r} but calls itself {name!r}")
     return Found(kind, name, origin, value)
 
 
-def _broken(kind: Kind | Literal["file"], name: str, origin: str, error: Exception) -> Broken:
+def _broken(kind: Kind | Literal["file"], name: str, origin: str, error: BaseException) -> Broken:
     """Keep what is needed to repair it."""
     text = "".join(traceback.format_exception(error))
     return Broken(kind, name, origin, f"{type(error).__name__}: {error}".rstrip("."), text)

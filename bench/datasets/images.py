@@ -92,8 +92,8 @@ def open_rgb(path: Path, *, name: str, exif_orientation: bool = False) -> Pillow
         raise ImageError(name, "an image file", "no such file")
     try:
         with warnings.catch_warnings():
-            # Pillow's size warning comes while opening; our own limit is checked right after.
-            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+            # Of size, where our own limit is checked right after, and of odd metadata.
+            warnings.simplefilter("ignore")
             with PillowImage.open(path) as picture:
                 _check_size(picture, name)
                 picture.load()

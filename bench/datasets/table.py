@@ -125,7 +125,7 @@ def _settings(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: expected a data set's TOML file, found none.")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise BenchError(f"{path}: expected TOML, found a mistake: {error}.") from error
 
 

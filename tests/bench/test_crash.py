@@ -210,7 +210,7 @@ def test_a_full_disk_loses_nothing(
 def test_a_disk_that_is_really_full(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this machine does not let tests mount")
     try:
