@@ -98,6 +98,10 @@ class FitSection(Section):
     images: Count | None = None
     """Training images (evenly spaced choice); None takes all.  The FTN always takes all: its
     features are cached."""
+    crop: Count | None = None
+    """Side of the random square crops that denoisers learn pixels on; None takes whole images."""
+    score_epochs: Count = 1
+    """DMS-IQA: epochs with all three losses, on whole images, after the pixel epochs."""
     patience: Count = 10
     """Epochs without a better validation loss before stopping."""
     width: Count

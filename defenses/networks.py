@@ -66,10 +66,12 @@ def with_noise_level(images: Tensor, sigma: float) -> Tensor:
 
 
 class DnCNN(nn.Module):
-    """Residual denoiser D(y) = y - net(y) (Zhang et al. 2017), told the noise level.
+    """Denoiser of plain convolutions, told the noise level.
 
-    ``stride`` > 1 works on pixel-unshuffled images (as FFDNet does), which costs ``stride**2``
-    times less for the same width.  The last layer starts at zero: an untrained D is the identity.
+    At ``stride`` 1 it is residual, D(y) = y - net(y), and starts as the identity (Zhang et al.
+    2017).  At ``stride`` > 1 it works on pixel-unshuffled images, which costs ``stride**2`` times
+    less for the same width, and predicts the clean image itself (as FFDNet does): noise has as
+    many dimensions as pixels and does not fit through a narrow layer, an image does.
     """
 
     def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
@@ -80,22 +82,23 @@ class DnCNN(nn.Module):
         for _ in range(depth - 2):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.last = nn.Conv2d(width, outer, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(_bias(self.last))
+        self.last = last_layer(width, outer, residual=stride == 1)
 
     def forward(self, noisy: Tensor, sigma: float) -> Tensor:
         """Denoised images ``(B, 3, H, W)``; values may leave [0, 1] slightly."""
         height, width = noisy.shape[-2:]
         padded = pad_to_multiple(noisy, self.stride)
         packed = functional.pixel_unshuffle(padded, self.stride)
-        residual = self.last(self.body(with_noise_level(packed, sigma)))
-        noise = functional.pixel_shuffle(residual, self.stride)
-        return noisy - noise[..., :height, :width]
+        answer = self.last(self.body(with_noise_level(packed, sigma)))
+        pixels = functional.pixel_shuffle(answer, self.stride)[..., :height, :width]
+        return noisy - pixels if self.stride == 1 else pixels
 
 
 class UNet(nn.Module):
-    """Small residual U-Net denoiser, told the noise level (DMS-IQA's denoiser type)."""
+    """Small U-Net denoiser, told the noise level (DMS-IQA's denoiser type).
+
+    Residual at ``stride`` 1, else predicts the clean image; see :class:`DnCNN`.
+    """
 
     def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
         super().__init__()
@@ -107,9 +110,7 @@ class UNet(nn.Module):
             nn.Sequential(nn.AvgPool2d(2), _double(a, b)) for a, b in pairwise(sizes)
         )
         self.up = nn.ModuleList(_double(a + b, a) for a, b in pairwise(sizes))
-        self.last = nn.Conv2d(sizes[0], outer, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(_bias(self.last))
+        self.last = last_layer(sizes[0], outer, residual=stride == 1)
 
     def forward(self, noisy: Tensor, sigma: float) -> Tensor:
         """Denoised images ``(B, 3, H, W)``."""
@@ -124,8 +125,8 @@ class UNet(nn.Module):
             skip = skips.pop()
             grown = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
             hidden = up(torch.cat([skip, grown], dim=1))
-        noise = functional.pixel_shuffle(self.last(hidden), self.stride)
-        return noisy - noise[..., :height, :width]
+        pixels = functional.pixel_shuffle(self.last(hidden), self.stride)[..., :height, :width]
+        return noisy - pixels if self.stride == 1 else pixels
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -149,7 +150,14 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def _bias(layer: nn.Conv2d) -> Tensor:
-    if layer.bias is None:
-        raise ValueError("this layer was built with a bias.")
-    return layer.bias
+def last_layer(inputs: int, outputs: int, *, residual: bool) -> nn.Conv2d:
+    """The output layer; a residual one starts at zero, so that the untrained net is the identity.
+
+    >>> float(last_layer(4, 3, residual=True).weight.abs().sum())
+    0.0
+    """
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+    if residual:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+    return layer

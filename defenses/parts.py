@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from defenses.base import Example, TrainedPart, TrainingJob
 from defenses.networks import DnCNN, FeatureScorer, UNet
 from defenses.noise import key_seed
+from iqa_models.base import IQAModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,12 @@ class FeatureScorerPart:
             fixed = seeded(job, self.name + "-validation")
             return float(loss(validation, held_out, fixed))
 
-        return optimise(module, job, train_batch, validate, generator)
+        return optimise(module, job, train_batch, validate, generator, epochs=job.settings.epochs)
 
 
 @dataclass(frozen=True, slots=True)
 class DenoiserPart:
-    """DMS's denoiser: DnCNN with pixel MSE, one network told the noise level."""
+    """DMS's denoiser: DnCNN with pixel MSE, told the noise level."""
 
     name: str = "denoiser"
     per_model: bool = False
@@ -75,12 +76,13 @@ class DenoiserPart:
     def build(
         self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any
     ) -> nn.Module:
-        """Untrained denoiser (identity)."""
+        """Untrained denoiser."""
         return DnCNN(width=settings.width, depth=settings.depth, stride=settings.stride)
 
     def train(self, job: TrainingJob) -> TrainedPart:
         """Minimise mean ||D(x + sigma e, sigma) - x||^2 over images and noise levels."""
-        return train_denoiser(self, job, score_weights=(0.0, 0.0))
+        generator = seeded(job, self.name)
+        return train_on_pixels(untrained(self, job), job, generator, name=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,86 +95,173 @@ class ScoreAwareDenoiserPart:
     def build(
         self, *, feature_size: int | None, mos_range: tuple[float, float], settings: Any
     ) -> nn.Module:
-        """Untrained U-Net (identity)."""
+        """Untrained U-Net."""
         return UNet(width=settings.width, depth=settings.depth, stride=settings.stride)
 
     def train(self, job: TrainingJob) -> TrainedPart:
-        """Minimise the three losses; the paper gives no weights, the profile's are used."""
-        weights = (job.settings.score_weight, job.settings.rank_weight)
-        return train_denoiser(self, job, score_weights=weights)
+        """Pixels first, then the three losses; the paper gives no weights, the profile's are used.
+
+        A denoiser that does not denoise yet gives the frozen model nothing to learn from, so the
+        cheap pixel epochs on crops come first.
+        """
+        generator = seeded(job, self.name)
+        first = train_on_pixels(untrained(self, job), job, generator, name=self.name)
+        second = train_on_scores(first.module.requires_grad_(True), job, generator, name=self.name)
+        return TrainedPart(
+            second.module,
+            first.train_loss + second.train_loss,
+            first.validation_loss + second.validation_loss,
+        )
 
 
-def train_denoiser(
-    part: DenoiserPart | ScoreAwareDenoiserPart,
-    job: TrainingJob,
-    *,
-    score_weights: tuple[float, float],
-) -> TrainedPart:
-    """Shared loop of both denoisers; a fresh noise level for every batch."""
-    generator = seeded(job, part.name)
+def untrained(part: DenoiserPart | ScoreAwareDenoiserPart, job: TrainingJob) -> nn.Module:
+    """The part's network with seeded weights, on the job's device."""
     with seeded_weights(job, part.name):
         module = part.build(feature_size=None, mos_range=job.mos_range, settings=job.settings)
-    module.to(job.device)
-    scores = model_scores(job) if any(score_weights) else None
+    return module.to(job.device)
 
-    def loss(
-        clean: Tensor, rows: Tensor | None, noise_source: torch.Generator, sigma: float
-    ) -> Tensor:
-        noise = torch.randn(clean.shape, generator=noise_source)
-        restored = module((clean + sigma * noise).to(job.device), sigma)
-        total: Tensor = (
-            job.settings.pixel_weight * (restored - clean.to(job.device)).square().mean()
-        )
-        if scores is not None and rows is not None:
-            total = total + scores(restored, rows, score_weights)
-        return total
+
+def train_on_pixels(
+    module: nn.Module, job: TrainingJob, generator: torch.Generator, *, name: str
+) -> TrainedPart:
+    """Pixel MSE on random crops, a fresh noise level for every batch."""
 
     def train_batch(rows: Tensor) -> Tensor:
-        pick = int(torch.randint(len(job.sigmas), (1,), generator=generator))
-        return loss(stack(job.train, rows), rows, generator, job.sigmas[pick])
+        clean = crop(stack(job.train, rows), job.settings.crop, generator)
+        restored, clean = restore(module, clean, pick_sigma(job, generator), generator, job)
+        return (restored - clean).square().mean()
 
     def validate() -> float:
-        fixed = seeded(job, part.name + "-validation")
-        losses = [
-            float(loss(stack(job.validation, rows), None, fixed, sigma))
-            for sigma in job.sigmas
-            for rows in torch.arange(len(job.validation)).split(job.settings.batch)
-        ]
-        return sum(losses) / len(losses)
+        return over_validation(
+            job, name, lambda restored, clean, rows: mse(restored, clean), module
+        )
 
-    return optimise(module, job, train_batch, validate, generator)
+    return optimise(module, job, train_batch, validate, generator, epochs=job.settings.epochs)
 
 
-def model_scores(job: TrainingJob) -> Callable[[Tensor, Tensor, tuple[float, float]], Tensor]:
-    """Score loss and rank loss of restored images through the frozen model.
+def train_on_scores(
+    module: nn.Module, job: TrainingJob, generator: torch.Generator, *, name: str
+) -> TrainedPart:
+    """Pixel MSE + score MSE + rank loss on whole images."""
+    settings = job.settings
+    scores = ScoreLosses.of(job)
+
+    def total(restored: Tensor, clean: Tensor, examples: Sequence[Example], rows: Tensor) -> Tensor:
+        fit, rank = scores(restored, examples, rows)
+        return (
+            settings.pixel_weight * mse(restored, clean)
+            + settings.score_weight * fit
+            + settings.rank_weight * rank
+        )
+
+    def train_batch(rows: Tensor) -> Tensor:
+        sigma = pick_sigma(job, generator)
+        restored, clean = restore(module, stack(job.train, rows), sigma, generator, job)
+        return total(restored, clean, job.train, rows)
+
+    def validate() -> float:
+        return over_validation(
+            job, name, lambda restored, clean, rows: total(restored, clean, job.validation, rows),
+            module,
+        )  # fmt: skip
+
+    return optimise(module, job, train_batch, validate, generator, epochs=settings.score_epochs)
+
+
+def over_validation(
+    job: TrainingJob,
+    name: str,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    module: nn.Module,
+) -> float:
+    """Mean loss over validation images and noise levels, with the same noise at every epoch."""
+    fixed = seeded(job, name + "-validation")
+    losses = [
+        float(loss(*restore(module, stack(job.validation, rows), sigma, fixed, job), rows))
+        for sigma in job.sigmas
+        for rows in torch.arange(len(job.validation)).split(job.settings.batch)
+    ]
+    return sum(losses) / len(losses)
+
+
+def restore(
+    module: nn.Module, clean: Tensor, sigma: float, generator: torch.Generator, job: TrainingJob
+) -> tuple[Tensor, Tensor]:
+    """Noise added to clean images and taken away again; both on the job's device."""
+    noise = torch.randn(clean.shape, generator=generator)
+    return module((clean + sigma * noise).to(job.device), sigma), clean.to(job.device)
+
+
+def pick_sigma(job: TrainingJob, generator: torch.Generator) -> float:
+    """One of the job's noise levels."""
+    return job.sigmas[int(torch.randint(len(job.sigmas), (1,), generator=generator))]
+
+
+def mse(restored: Tensor, clean: Tensor) -> Tensor:
+    """Mean squared pixel error."""
+    return (restored - clean).square().mean()
+
+
+def crop(images: Tensor, side: int | None, generator: torch.Generator) -> Tensor:
+    """The same random square of every image of a batch; whole images if ``side`` is None.
+
+    >>> crop(torch.zeros(2, 3, 8, 9), 4, torch.Generator()).shape
+    torch.Size([2, 3, 4, 4])
+    """
+    height, width = images.shape[-2:]
+    if side is None or side >= min(height, width):
+        return images
+    top = int(torch.randint(height - side + 1, (1,), generator=generator))
+    left = int(torch.randint(width - side + 1, (1,), generator=generator))
+    return images[..., top : top + side, left : left + side]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLosses:
+    """Score and rank loss of restored images through the frozen model.
 
     Scores are put on the unit scale of quality by the line that fits the model's clean scores to
     the human scores, so both losses compare like with like whatever the model's own scale.
     """
-    if job.model is None:
-        raise ValueError("score losses need the frozen model.")
-    model, card = job.model, job.model.card
-    targets = unit_mos(job.train, job).to(job.device)
 
-    def raw(images: Tensor, rows: Tensor) -> Tensor:
-        if card.mode == "NR":
-            return model.bind()(images)
-        references = [_present(job.train[int(row)].reference) for row in rows]
-        return model.bind(torch.stack(references).to(job.device))(images)
+    model: IQAModel
+    slope: float
+    intercept: float
+    job: TrainingJob
 
-    with torch.no_grad():
-        parts = torch.arange(len(job.train)).split(job.settings.batch)
-        clean = torch.cat([raw(stack(job.train, rows).to(job.device), rows) for rows in parts])
-    slope, intercept = fit_line(clean, targets)
+    @classmethod
+    def of(cls, job: TrainingJob) -> ScoreLosses:
+        """Fit the line on the training images.
 
-    def losses(restored: Tensor, rows: Tensor, weights: tuple[float, float]) -> Tensor:
-        predicted = slope * raw(restored, rows) + intercept
-        target = targets[rows.to(job.device)]
-        return weights[0] * (predicted - target).square().mean() + weights[1] * rank_loss(
-            predicted, target
-        )
+        Raises:
+            ValueError: The job has no model.
+        """
+        if job.model is None:
+            raise ValueError("score losses need the frozen model.")
+        losses = cls(job.model, 1.0, 0.0, job)
+        with torch.no_grad():
+            parts = torch.arange(len(job.train)).split(job.settings.batch)
+            clean = torch.cat(
+                [losses.raw(stack(job.train, rows).to(job.device), job.train, rows)
+                 for rows in parts]
+            )  # fmt: skip
+        targets = unit_mos(job.train, job).to(job.device)
+        return cls(job.model, *fit_line(clean, targets), job)
 
-    return losses
+    def __call__(
+        self, restored: Tensor, examples: Sequence[Example], rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Score MSE and rank loss, both on the unit scale."""
+        predicted = self.slope * self.raw(restored, examples, rows) + self.intercept
+        target = unit_mos([examples[int(row)] for row in rows], self.job).to(self.job.device)
+        return mse(predicted, target), rank_loss(predicted, target)
+
+    def raw(self, images: Tensor, examples: Sequence[Example], rows: Tensor) -> Tensor:
+        """The model's own scores of images that belong to some examples."""
+        if self.model.card.mode == "NR":
+            return self.model.bind()(images)
+        references = [_present(examples[int(row)].reference) for row in rows]
+        return self.model.bind(torch.stack(references).to(self.job.device))(images)
 
 
 def rank_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -208,6 +297,8 @@ def optimise(
     train_batch: Callable[[Tensor], Tensor],
     validate: Callable[[], float],
     generator: torch.Generator,
+    *,
+    epochs: int,
 ) -> TrainedPart:
     """AdamW with cosine decay; keeps the best validation epoch, stops after ``patience`` others.
 
@@ -218,11 +309,11 @@ def optimise(
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     best, best_loss, waited = copy.deepcopy(module.state_dict()), float("inf"), 0
     train_curve: list[float] = []
     validation_curve: list[float] = []
-    for epoch in range(settings.epochs):
+    for epoch in range(epochs):
         order = torch.randperm(len(job.train), generator=generator)
         losses = []
         for rows in order.split(settings.batch):
@@ -241,7 +332,7 @@ def optimise(
         waited += 1
         if current < best_loss:
             best, best_loss, waited = copy.deepcopy(module.state_dict()), current, 0
-        job.progress((epoch + 1) / settings.epochs, f"validation loss {current:.4f}")
+        job.progress((epoch + 1) / epochs, f"validation loss {current:.4f}")
         if waited > settings.patience:
             break
     module.load_state_dict(best)

@@ -67,11 +67,13 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
 
     started = time.perf_counter()
     limit = settings.images
+    # Enough held-out images to tell epochs apart; all of them would cost as much as the training.
+    few = None if limit is None else max(1, limit // 10)
     job = TrainingJob(
         model=None if model is None else context.model(model),
         sigmas=context.profile.sigmas if unit.sigma is None else (unit.sigma,),
         train=context.examples(unit.dataset, spread(train_items, limit)),
-        validation=context.examples(unit.dataset, spread(validation_items, limit)),
+        validation=context.examples(unit.dataset, spread(validation_items, few)),
         mos_range=context.dataset(unit.dataset).card.mos_range,
         settings=settings,
         seed=context.profile.seed,
