@@ -26,12 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLES = ("attack", "calibration")
 
 
-def drive(results: Path, *arguments: str) -> subprocess.Popen[str]:
+def drive(results: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """The small plan in another process."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.bench.drive", str(results), *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
 
 
@@ -147,6 +147,16 @@ def test_what_kills_every_worker_becomes_a_failed_record(tmp_path: Path, schedul
 @pytest.mark.slow
 def test_a_cluster_of_our_own_on_this_machine(tmp_path: Path, serial: dict[str, bytes]) -> None:
     process = drive(tmp_path, "2", "dask")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert tables(tmp_path) == serial
+
+
+@pytest.mark.slow
+def test_a_task_that_dask_gives_up_is_heard_of(tmp_path: Path, serial: dict[str, bytes]) -> None:
+    orders(tmp_path, "die-once-a_1")
+    give_up = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    process = drive(tmp_path, "2", "dask", **give_up)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert tables(tmp_path) == serial

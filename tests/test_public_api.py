@@ -1,0 +1,58 @@
+"""What others may import: these names stay until a release says otherwise."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "iqa_models": ("load", "names", "plugin"),
+    "iqa_models.base": (
+        "BoundModel", "IQAModel", "ModelCard", "ModelInputError", "check_images",
+    ),
+    "iqa_models.registry": ("ModelPlugin", "UnknownModelError", "load", "names", "plugin"),
+    "iqa_models.weights": ("WeightsError", "load_into", "load_state", "save_state"),
+    "defenses.base": (
+        "Array", "Defense", "Geometry", "GeometrySettings", "GuaranteeCard", "NativeSettings",
+        "Part", "ScoreScale", "Smoother", "Statistic", "Target", "TrainedPart", "TrainingJob",
+    ),
+    "defenses.bounds": ("Bounds", "median_bounds", "trimmed_mean_bounds", "mean_bounds"),
+    "defenses.ranks": ("lower_rank", "median_ranks", "shift", "deployed_median_ranks"),
+    "defenses.smoothers": ("DenoisedSmoother", "FeatureSmoother", "InputSmoother"),
+    "defenses.statistics": ("Mean", "Median", "TrimmedMean"),
+    "defenses.parts": ("DenoiserPart", "FeatureScorerPart", "ScoreAwareDenoiserPart"),
+    "defenses.noise": ("NoiseStream", "key_seed"),
+    "defenses.certify": ("Certificate", "CertificateError", "certify", "width_curve"),
+    "defenses.conformance": ("CHECKS", "DefenseConformance", "check"),
+    "bench.errors": ("BenchError",),
+    "bench.cli": ("app", "main"),
+    "bench.datasets": ("Dataset", "Item", "Pair", "select"),
+    "bench.plugins": ("GROUPS", "Registry"),
+    "bench.profile": ("Profile",),
+    "bench.run_folder": ("RunFolder",),
+    "bench.runner": ("Execution", "execute"),
+    "bench.backends": ("Cluster",),
+}  # fmt: skip
+"""Module and names; docs/architecture.md says what they are for."""
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_there_and_documented(module: str) -> None:
+    found = importlib.import_module(module)
+    assert found.__doc__
+    for name in PUBLIC[module]:
+        value = getattr(found, name)
+        if isinstance(value, type) or callable(value):
+            assert value.__doc__, f"{module}.{name} has no docstring"
+
+
+def test_what_a_plugin_needs_is_public() -> None:
+    """The names that the template and the page on adding a defence import."""
+    import ast
+    from importlib import resources
+
+    template = resources.files("bench").joinpath("templates", "defense.py.txt").read_text()
+    for node in ast.walk(ast.parse(template)):
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            assert {alias.name for alias in node.names} <= set(PUBLIC[str(node.module)])
