@@ -169,7 +169,7 @@ class Context:
             train_limit=self.profile.data.train_limit,
             dataset=self.dataset(dataset).sha256,
             model=None if model is None else self.model_sha256(model),
-            code=source_sha256(type(part).__module__, "defenses.parts", "defenses.networks"),
+            code=source_sha256(type(part).__module__, "defenses.training", "defenses.networks"),
         )
 
     def _part(self, defense: str, dataset: str, model: str, sigma: float) -> nn.Module | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from defenses.base import Defense, GuaranteeCard
-from defenses.parts import DenoiserPart
+from defenses.denoisers import DenoiserPart
 from defenses.smoothers import DenoisedSmoother
 from defenses.statistics import Median
 

@@ -7,7 +7,7 @@ are settings of the profile.
 from __future__ import annotations
 
 from defenses.base import Defense, GuaranteeCard
-from defenses.parts import ScoreAwareDenoiserPart
+from defenses.denoisers import ScoreAwareDenoiserPart
 from defenses.smoothers import DenoisedSmoother
 from defenses.statistics import Median
 
