@@ -92,6 +92,10 @@ class Cache:
         """Where the trained part of ``key`` is or will be."""
         return self.folder / "parts" / f"{key}.safetensors"
 
+    def checkpoint_path(self, key: str, phase: str) -> Path:
+        """Where the unfinished training of ``key`` keeps the state of one of its phases."""
+        return self.folder / "checkpoints" / f"{key}-{phase}.pt"
+
     def save_state(self, key: str, state: Mapping[str, Any], notes: Mapping[str, Any]) -> Path:
         """Store a trained part and its notes (curves, seconds); returns the weights file."""
         from safetensors.torch import save_file

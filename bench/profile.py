@@ -102,6 +102,8 @@ class FitSection(Section):
     """Side of the random square crops that denoisers learn pixels on; None takes whole images."""
     score_epochs: Count = 1
     """DMS-IQA: epochs with all three losses, on whole images, after the pixel epochs."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16: mixed precision, products and convolutions in bfloat16; weights stay float32."""
     patience: Count = 10
     """Epochs without a better validation loss before stopping."""
     width: Count

@@ -232,6 +232,18 @@ class TrainingExample:
     mos: float
 
 
+class Checkpoints(Protocol):
+    """Keeps what a long training needs to go on after it was cut."""
+
+    def load(self, phase: str) -> Mapping[str, Any] | None:
+        """State of the last kept epoch of a phase; None if there is none."""
+        ...
+
+    def save(self, phase: str, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Offer the state after an epoch; it is asked for only if it is kept."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
     """Everything a part may use to train itself.
@@ -246,6 +258,7 @@ class TrainingJob:
         progress: Called with the share done in [0, 1] and a short text.
         device: Where to train.
         features: ``features("train" | "validation")`` gives cached features ``(n, D)``.
+        checkpoints: Where a long training keeps its state; None keeps none.
     """
 
     model: IQAModel | None
@@ -258,6 +271,7 @@ class TrainingJob:
     progress: Callable[[float, str], None]
     device: torch.device
     features: Callable[[str], Tensor] | None = None
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,8 @@ def train_on_pixels(
             job, name, lambda restored, clean, rows: mse(restored, clean), module
         )
 
-    return optimise(module, job, train_batch, validate, generator, epochs=job.settings.epochs)
+    epochs = job.settings.epochs
+    return optimise(module, job, train_batch, validate, generator, epochs=epochs, phase="pixels")
 
 
 def train_on_scores(
@@ -119,7 +120,8 @@ def train_on_scores(
             module,
         )  # fmt: skip
 
-    return optimise(module, job, train_batch, validate, generator, epochs=settings.score_epochs)
+    epochs = settings.score_epochs
+    return optimise(module, job, train_batch, validate, generator, epochs=epochs, phase="scores")
 
 
 def over_validation(

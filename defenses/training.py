@@ -8,13 +8,47 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from defenses.base import Example, TrainedPart, TrainingJob
 from defenses.noise import key_seed
+
+
+@dataclass(slots=True)
+class Course:
+    """Where a training stands, beside its weights: the best epoch so far and the curves."""
+
+    best: dict[str, Tensor]
+    best_loss: float = math.inf
+    waited: int = 0
+    train_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+
+    def note(self, module: nn.Module, train: float, validation: float) -> None:
+        """Add an epoch.
+
+        Raises:
+            FloatingPointError: A loss is not finite.
+        """
+        self.train_curve.append(train)
+        self.validation_curve.append(validation)
+        if not math.isfinite(train + validation):
+            raise FloatingPointError(
+                f"the loss is not finite after {len(self.train_curve)} epochs."
+            )
+        self.waited += 1
+        if validation < self.best_loss:
+            self.best, self.best_loss = copy.deepcopy(module.state_dict()), validation
+            self.waited = 0
+
+    def over(self, epochs: int, patience: int) -> bool:
+        """Whether all epochs are done, or too many brought nothing better."""
+        return len(self.train_curve) >= epochs or self.waited > patience
 
 
 def optimise(
@@ -25,8 +59,21 @@ def optimise(
     generator: torch.Generator,
     *,
     epochs: int,
+    phase: str = "training",
 ) -> TrainedPart:
     """AdamW with cosine decay; keeps the best validation epoch, stops after ``patience`` others.
+
+    A training that was cut goes on after the last epoch that the job's checkpoints hold, with the
+    same numbers as if nothing had happened.
+
+    Args:
+        module: What is trained, on its device.
+        job: Settings, checkpoints and whom to tell.
+        train_batch: Loss of some rows of the training examples.
+        validate: Loss of the validation examples.
+        generator: All randomness of ``train_batch``; part of a checkpoint.
+        epochs: How many at most.
+        phase: Name of this training among those of the part, for its checkpoints.
 
     Raises:
         FloatingPointError: A loss is not finite.
@@ -36,34 +83,47 @@ def optimise(
         module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
-    best, best_loss, waited = copy.deepcopy(module.state_dict()), float("inf"), 0
-    train_curve: list[float] = []
-    validation_curve: list[float] = []
-    for epoch in range(epochs):
+    moving: dict[str, Any] = {"module": module, "optimiser": optimiser, "schedule": schedule}
+    course = Course(copy.deepcopy(module.state_dict()))
+    stored = job.checkpoints.load(phase) if job.checkpoints is not None else None
+    if stored is not None:
+        for name, part in moving.items():
+            part.load_state_dict(stored[name])
+        generator.set_state(stored["generator"])
+        course = Course(**stored["course"])
+
+    def snapshot() -> dict[str, Any]:
+        states = {name: part.state_dict() for name, part in moving.items()}
+        return {**states, "generator": generator.get_state(), "course": asdict(course)}
+
+    while not course.over(epochs, settings.patience):
         order = torch.randperm(len(job.train), generator=generator)
         losses = []
         for rows in order.split(settings.batch):
-            loss = train_batch(rows)
+            with mixed_precision(job):
+                loss = train_batch(rows)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             losses.append(float(loss.detach()))
         schedule.step()
-        with torch.no_grad():
+        with torch.no_grad(), mixed_precision(job):
             current = validate()
-        train_curve.append(sum(losses) / len(losses))
-        if not math.isfinite(train_curve[-1] + current):
-            raise FloatingPointError(f"the loss is not finite after {epoch + 1} epochs.")
-        validation_curve.append(current)
-        waited += 1
-        if current < best_loss:
-            best, best_loss, waited = copy.deepcopy(module.state_dict()), current, 0
-        job.progress((epoch + 1) / epochs, f"validation loss {current:.4f}")
-        if waited > settings.patience:
-            break
-    module.load_state_dict(best)
+        course.note(module, sum(losses) / len(losses), current)
+        if job.checkpoints is not None:
+            job.checkpoints.save(phase, snapshot)
+        job.progress(len(course.train_curve) / epochs, f"validation loss {current:.4f}")
+    module.load_state_dict(course.best)
     module.requires_grad_(False).eval()
-    return TrainedPart(module, tuple(train_curve), tuple(validation_curve))
+    return TrainedPart(module, tuple(course.train_curve), tuple(course.validation_curve))
+
+
+def mixed_precision(job: TrainingJob) -> AbstractContextManager[object]:
+    """Products and convolutions in bfloat16 where the settings say so; weights stay float32."""
+    # Settings of a plugin's or a kit's own part need not know of precision.
+    if getattr(job.settings, "precision", "float32") == "float32":
+        return nullcontext()
+    return torch.autocast(job.device.type, dtype=torch.bfloat16)
 
 
 def features_of(job: TrainingJob, split: str) -> Tensor:

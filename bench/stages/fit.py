@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from bench.cache import sha256_of
+from bench.checkpoints import CachedCheckpoints
 from bench.context import Context
 from bench.datasets import Item
 from bench.errors import BenchError
@@ -69,6 +70,7 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
     limit = settings.images
     # Enough held-out images to tell epochs apart; all of them would cost as much as the training.
     few = None if limit is None else max(1, limit // 10)
+    checkpoints = CachedCheckpoints(context.store, key)
     job = TrainingJob(
         model=None if model is None else context.model(model),
         sigmas=context.profile.sigmas if unit.sigma is None else (unit.sigma,),
@@ -80,6 +82,7 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
         progress=lambda share, text: None,
         device=context.device,
         features=None if model is None else features,
+        checkpoints=checkpoints,
     )
     trained = part.train(job)
     notes = {
@@ -89,6 +92,7 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
         "parameters": sum(p.numel() for p in trained.module.parameters()),
     }
     context.store.save_state(key, trained.module.state_dict(), notes)
+    checkpoints.clear()
     return trained
 
 
