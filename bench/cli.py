@@ -11,14 +11,31 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from bench.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.commands.selection import Selection
+from bench.options import (
+    DataRootOption,
+    DatasetOption,
+    DebugOption,
+    DefensesOption,
+    DeviceOption,
+    JobsOption,
+    LimitOption,
+    ModelsOption,
+    PluginOption,
+    ProfileOption,
+    ReportsOption,
+    ResultsOption,
+    SamplesOption,
+    SigmasOption,
+    StagesOption,
+    plugin_paths,
+    selected,
+    split,
+)
 
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 PATIENCE = 1.0
@@ -33,30 +50,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ProfileOption = Annotated[
-    str, typer.Option("--profile", "-p", help="Shipped profile or path of a TOML file.")
-]
-ModelsOption = Annotated[
-    str | None, typer.Option("--models", "-m", help="Models, separated by commas.")
-]
-DefensesOption = Annotated[
-    str | None, typer.Option("--defenses", "-d", help="Defences, separated by commas.")
-]
-SigmasOption = Annotated[
-    str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")
-]
-LimitOption = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
-SamplesOption = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
-PluginOption = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file with own parts; repeatable.")
-]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all runs.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of all reports.")]
-StagesOption = Annotated[
-    str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
-]
-
 
 @app.command()
 def run(
@@ -69,10 +62,10 @@ def run(
     sigmas: SigmasOption = None,
     limit: LimitOption = None,
     samples: SamplesOption = None,
+    dataset: DatasetOption = None,
+    data_root: DataRootOption = None,
     device: DeviceOption = "auto",
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: cores.")
-    ] = None,
+    jobs: JobsOption = None,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue, or forget earlier results.")
     ] = True,
@@ -86,15 +79,13 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a dask scheduler or ray head.")
     ] = None,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="One worker in this process; exceptions come through.")
-    ] = False,
+    debug: DebugOption = False,
 ) -> None:
     """Run the benchmark, or what is left of it, and write the report."""
     from bench.backends import Cluster
     from bench.commands.run import RunRequest, run_benchmark
 
-    selection = _selection(profile, models, defenses, sigmas, limit, samples, device, plugin)
+    selection = selected(profile, models, defenses, sigmas, limit, samples, device, plugin, dataset)
     request = RunRequest(
         selection=selection,
         everything=everything,
@@ -102,11 +93,34 @@ def run(
         resume=resume,
         results=results,
         reports=reports,
-        stages=_split(stages),
+        stages=split(stages),
         debug=debug,
         cluster=Cluster.named(backend, scheduler),
     )
     raise typer.Exit(run_benchmark(request))
+
+
+@app.command()
+def fit(
+    profile: ProfileOption = "embedded",
+    models: ModelsOption = None,
+    defenses: DefensesOption = None,
+    sigmas: SigmasOption = None,
+    limit: LimitOption = None,
+    samples: SamplesOption = None,
+    dataset: DatasetOption = None,
+    data_root: DataRootOption = None,
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    plugin: PluginOption = None,
+    results: ResultsOption = Path("results"),
+    debug: DebugOption = False,
+) -> None:
+    """Train all parts that a run with the same options needs, and nothing else; resumes."""
+    from bench.commands.run import RunRequest, fit_parts
+
+    selection = selected(profile, models, defenses, sigmas, limit, samples, device, plugin, dataset)
+    raise typer.Exit(fit_parts(RunRequest(selection, jobs=jobs, results=results, debug=debug)))
 
 
 @app.command()
@@ -117,6 +131,8 @@ def plan(
     sigmas: SigmasOption = None,
     limit: LimitOption = None,
     samples: SamplesOption = None,
+    dataset: DatasetOption = None,
+    data_root: DataRootOption = None,
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
     results: ResultsOption = Path("results"),
@@ -124,7 +140,7 @@ def plan(
     """Show cells, forward passes and estimated time before anything starts."""
     from bench.commands.look import show_plan
 
-    selection = _selection(profile, models, defenses, sigmas, limit, samples, device, plugin)
+    selection = selected(profile, models, defenses, sigmas, limit, samples, device, plugin, dataset)
     show_plan(selection, results)
 
 
@@ -141,7 +157,7 @@ def prefetch(
     """Get the published models' weights and the paper's data sets, with checksums."""
     from bench.commands.fetch import prefetch_files
 
-    raise typer.Exit(prefetch_files(_split(models), _split(datasets), offline=offline))
+    raise typer.Exit(prefetch_files(split(models), split(datasets), offline=offline))
 
 
 @app.command("list")
@@ -149,7 +165,7 @@ def list_parts(plugin: PluginOption = None) -> None:
     """Show defences, models, data sets, attacks and profiles, and what could not be loaded."""
     from bench.commands.look import show_parts
 
-    show_parts(_plugins(plugin))
+    show_parts(plugin_paths(plugin))
 
 
 @app.command()
@@ -188,7 +204,7 @@ def check_defense(
     """Run the conformance kit on a defence: does it keep what it promises?"""
     from bench.commands.trust import check_defense as run_kit
 
-    raise typer.Exit(run_kit(name, _plugins(plugin), seed=seed))
+    raise typer.Exit(run_kit(name, plugin_paths(plugin), seed=seed))
 
 
 @app.command("new-defense")
@@ -223,7 +239,7 @@ def certify(
     """Certify one image: score, bounds, radius, and what exactly is claimed."""
     from bench.commands.trust import Question, certify_one
 
-    selection = _selection(profile, None, None, None, None, samples, device, plugin)
+    selection = selected(profile, None, None, None, None, samples, device, plugin)
     question = Question(image, reference, model, defense, sigma, radius)
     raise typer.Exit(certify_one(question, selection, as_json=as_json))
 
@@ -257,8 +273,8 @@ def time(
     from bench.commands.time import TimeRequest, run_timing
 
     request = TimeRequest(
-        models=_split(models),
-        defenses=_split(defenses),
+        models=split(models),
+        defenses=split(defenses),
         edition=edition,
         size=size,
         samples=samples,
@@ -268,51 +284,9 @@ def time(
         extrapolate=extrapolate,
         scaling=scaling,
         out=out,
-        plugins=_plugins(plugin),
+        plugins=plugin_paths(plugin),
     )
     raise typer.Exit(run_timing(request))
-
-
-def _selection(
-    profile: str,
-    models: str | None,
-    defenses: str | None,
-    sigmas: str | None,
-    limit: int | None,
-    samples: int | None,
-    device: str,
-    plugin: Sequence[Path] | None,
-) -> Selection:
-    """The options that ``run`` and ``plan`` share."""
-    from bench.commands.selection import Selection
-    from bench.profile_loading import Overrides
-
-    changes = Overrides(_split(models), _split(defenses), _numbers(sigmas), limit, samples)
-    return Selection(profile, changes, device, _plugins(plugin))
-
-
-def _plugins(given: Sequence[Path] | None) -> tuple[str, ...]:
-    """Plugin files: those that the working directory declares, then those of ``--plugin``."""
-    from bench.local_plugins import plugin_files
-
-    return plugin_files(given or ())
-
-
-def _split(text: str | None) -> tuple[str, ...] | None:
-    """Names between commas; None if the option was not given."""
-    if text is None:
-        return None
-    return tuple(name for part in text.split(",") if (name := part.strip()))
-
-
-def _numbers(text: str | None) -> tuple[float, ...] | None:
-    """Numbers between commas; None if the option was not given."""
-    try:
-        return None if text is None else tuple(map(float, _split(text) or ()))
-    except ValueError:
-        raise BenchError(
-            f"--sigmas: expected numbers separated by commas, found {text!r}."
-        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +26,20 @@ class RunRequest:
     """The verb's options; see ``bench.cli.run``."""
 
     selection: Selection
-    everything: bool
-    jobs: int | None
-    resume: bool
-    results: Path
-    reports: Path
-    stages: tuple[str, ...] | None
-    debug: bool
+    everything: bool = False
+    jobs: int | None = None
+    resume: bool = True
+    results: Path = Path("results")
+    reports: Path | None = Path("reports")
+    """None: no report is written."""
+    stages: tuple[str, ...] | None = None
+    debug: bool = False
     cluster: Cluster = THIS_MACHINE
+
+
+def fit_parts(request: RunRequest) -> int:
+    """Prepare and fit what a run of the same selection needs, without a report."""
+    return run_benchmark(replace(request, everything=True, stages=("prepare", "fit"), reports=None))
 
 
 def run_benchmark(request: RunRequest) -> int:
@@ -66,14 +72,16 @@ def run_benchmark(request: RunRequest) -> int:
                 run.clear()
         cards = guarantee_cards(plan, registry)
         verdict = execute(run, how, progress_for(console), cards=cards)
-        path = report_of(run, request.reports / plan.name, console)
+        path = None
+        if request.reports is not None:
+            path = report_of(run, request.reports / plan.name, console)
     except KeyboardInterrupt:
         console.print(interrupted(run, plan), highlight=False, soft_wrap=True)
         return INTERRUPTED
     print(verdict)  # noqa: T201
     if stages != STAGES:
         print(f"stages not asked for: {', '.join(s for s in STAGES if s not in stages)}")  # noqa: T201
-    print(f"report: {path}")  # noqa: T201
+    print(f"report: {path}" if path is not None else f"trained: {run.path}")  # noqa: T201
     return OK if verdict.complete else SOME_FAILED
 
 

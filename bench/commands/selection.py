@@ -22,12 +22,14 @@ class Selection:
         changes: Overrides.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         plugins: Plugin files.
+        dataset: Name or ``dataset.toml`` that replaces the profile's data wherever it fits.
     """
 
     profile: str
     changes: Overrides
     device: str = "auto"
     plugins: tuple[str, ...] = ()
+    dataset: str | None = None
 
     @property
     def selects(self) -> bool:
@@ -36,7 +38,28 @@ class Selection:
 
     def load_profile(self) -> Profile:
         """The profile with the overrides."""
-        return overridden(load_profile(self.profile), self.changes)
+        profile = overridden(load_profile(self.profile), self.changes)
+        return profile if self.dataset is None else self._on(self.dataset, profile)
+
+    def _on(self, dataset: str, profile: Profile) -> Profile:
+        """The profile on one's own data: for FR models only if there are references.
+
+        Raises:
+            BenchError: There is no such data set, or no chosen model can use it.
+        """
+        registry = Registry.open(self.plugins)
+        fits = {"NR": "nr"}
+        if registry.dataset(dataset).card.has_references:
+            fits["FR"] = "fr"
+        modes = {registry.model(model).card.mode for model in profile.models}
+        used = {fits[mode]: dataset for mode in modes if mode in fits}
+        if not used:
+            raise BenchError(
+                f"--dataset {dataset}: expected references for {', '.join(profile.models)}, "
+                "found none."
+            )
+        data = profile.data.model_copy(update=used)
+        return profile.model_copy(update={"data": data})
 
     def open_registry(self) -> Registry:
         """All parts; says on stderr what is broken, with its traceback."""

@@ -6,11 +6,14 @@ This module knows the run's facts as plain values; it must not know how they wer
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
+from bench.profile import Profile
+from bench.profile_loading import built_in_profiles, load_profile
 from bench.report.document import Block, Cell, Column, Paragraph, Section, Table
 from bench.report.frames import rows
 from bench.report.numbers import COUNT, Format
@@ -43,7 +46,18 @@ def reproduce_line(run: RunTables) -> str:
         f" --sigmas {','.join(f'{s:g}' for s in profile.sigmas)}"
         + (f" --limit {profile.data.limit}" if profile.data.limit else "")
         + f" --samples {profile.certificate.samples}"
+        + _own_data(profile)
     )
+
+
+def _own_data(profile: Profile) -> str:
+    """The option that puts a shipped profile on the data of this run, where they differ."""
+    if profile.name not in built_in_profiles():
+        return ""
+    usual = load_profile(profile.name).data
+    pairs = ((profile.data.nr, usual.nr), (profile.data.fr, usual.fr))
+    own = dict.fromkeys(chosen for chosen, known in pairs if chosen != known)
+    return "".join(f" --dataset {shlex.quote(name)}" for name in own)
 
 
 def _facts(facts: Mapping[str, Any]) -> Table:
