@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 Status = Literal["ok", "abstained", "failed", "skipped"]
 Claim = Literal["population", "deployed"]
 Rigor = Literal["proved", "first-order", "empirical"]
+Weights = Literal["trained", "random"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -91,6 +92,8 @@ class EvaluationRecord(Record):
     dataset: str
     model: str
     edition: str
+    weights: Weights = "trained"
+    """Of the model; scores of random ones are no result."""
     mode: Literal["NR", "FR"]
     defense: str
     smoother: str
@@ -154,7 +157,7 @@ class TimeRecord(Record):
     defense: str
     sigma: Finite
     device: str
-    weights: Literal["trained", "random"]
+    weights: Weights
     precision: str = "float32"
     height: int
     width: int
@@ -265,6 +268,7 @@ class CalibrationRecord(Record):
     images: int = 0
     model_title: str | None = None
     """The card's title, which names any part that is not the authors'."""
+    weights: Weights = "trained"
     model_sha256: str | None = None
     """Digest of parameters and code."""
     dataset_title: str | None = None

@@ -39,6 +39,7 @@ class Artifact:
     megabytes: float | None = None
     archive: bool = False
     note: str = ""
+    random: bool = False
 
     @property
     def stored_as(self) -> str:
@@ -61,12 +62,29 @@ class Located:
     sha256: str | None
 
 
-@cache
 def artifacts() -> Mapping[str, Artifact]:
-    """The table of ``artifacts.toml``, by name."""
+    """The table of ``artifacts.toml``, by name; rows of ``BENCH_ARTIFACTS`` replace its own.
+
+    Raises:
+        WeightsError: That file is not such a table.
+    """
+    return _table(os.environ.get("BENCH_ARTIFACTS") or None)
+
+
+@cache
+def _table(other: str | None) -> Mapping[str, Artifact]:
     text = (files("iqa_models") / "artifacts.toml").read_text(encoding="utf-8")
-    rows = tomllib.loads(text)["artifact"]
-    return {row["name"]: _artifact(row) for row in rows}
+    table = {row["name"]: _artifact(row) for row in tomllib.loads(text)["artifact"]}
+    if other is None:
+        return table
+    try:
+        rows = tomllib.loads(Path(other).expanduser().read_text(encoding="utf-8"))["artifact"]
+        return table | {row["name"]: _artifact(row) for row in rows}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"BENCH_ARTIFACTS={other}: expected a table like iqa_models/artifacts.toml, "
+            f"found a mistake: {error}."
+        ) from error
 
 
 def _artifact(row: Mapping[str, Any]) -> Artifact:

@@ -96,6 +96,8 @@ def build_published(name: str, shelf: Shelf | None = None) -> IQAModel:
         title = f"{model.card.title} ({note})"
         citation = f"{model.card.citation}; {note}"
         model.card = dataclasses.replace(model.card, title=title, citation=citation)
+    if _random(sources):
+        model.card = dataclasses.replace(model.card, weights="random")
     return model
 
 
@@ -116,8 +118,15 @@ def _located(choice: Recipe, shelf: Shelf) -> Sources:
 
 def _note(choice: Recipe, sources: Sources) -> str:
     """The recipe's note, or what the trained head's own file says of it."""
+    if _random(sources):
+        return "random weights"
     head = sources.get("dbcnn_head")
     return read_notes(head.path).get("title", choice.note) if head else choice.note
+
+
+def _random(sources: Sources) -> bool:
+    """Whether any part was never trained: then no score of the whole means anything."""
+    return any(place.artifact.random for place in sources.values())
 
 
 def _read(place: Located) -> State:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 Mode = Literal["NR", "FR"]
 Edition = Literal["compact", "published"]
+Weights = Literal["trained", "random"]
 
 
 class ModelInputError(ValueError):
@@ -36,6 +37,7 @@ class ModelCard:
         min_size: Smallest accepted height and width in pixels.
         citation: The paper.
         licence: Licence of code and weights that this model brings in.
+        weights: ``"random"`` ones are for trying the machinery out; reports refuse their scores.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ModelCard:
     min_size: int
     citation: str
     licence: str
+    weights: Weights = "trained"
 
 
 class IQAModel(nn.Module, abc.ABC):

@@ -36,6 +36,7 @@ from bench.report.guarantee import (
 from bench.report.numbers import number
 from bench.report.provenance import provenance_section
 from bench.report.published import published
+from bench.report.refusal import refusal, refusal_section, refused_models, without_models
 from bench.report.source import RunTables
 from bench.report.tables import difference_table, main_table, model_table
 from bench.report.theme import defense_order, defense_title, model_title
@@ -65,6 +66,8 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
         run: Its tables and facts.
         reps: Bootstrap resamples.
     """
+    refused = refused_models(run)
+    run = without_models(run, refused)
     worked = worked_section(run)
     found = agreements(run, reps=reps)
     frame, calibration = run.table("evaluate"), run.table("calibration")
@@ -83,12 +86,15 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
     )
     if not found:
         nothing = Paragraph("No image was evaluated in this run, so there is nothing to report.")
-        sections = (Section("accuracy", "Accuracy", (nothing,)), provenance_section(run))
+        empty = () if refused else (Section("accuracy", "Accuracy", (nothing,)),)
+        sections = (*empty, provenance_section(run))
+    if refused:
+        sections = (refusal_section(refused), *sections)
     return Document(
         title=TITLE,
         subtitle=_subtitle(run),
-        banner=_banner(run),
-        verdict=_verdict_box(run, found, judged),
+        banner=_banner(run, refused),
+        verdict=(*([refusal(refused)] if refused else []), *_verdict_box(run, found, judged)),
         complete=run.completeness.complete,
         sections=sections,
         facts=_facts(run),
@@ -103,9 +109,13 @@ def _subtitle(run: RunTables) -> str:
     return f"Profile {profile.name}: {counted}"
 
 
-def _banner(run: RunTables) -> str:
+def _banner(run: RunTables, refused: Sequence[str] = ()) -> str:
     """Edition, and whatever is not the authors' own: parts of models, data sets of others."""
     text = BANNERS[run.profile.edition]
+    if refused:
+        text = f"{refusal(refused)} Of the others: {text}"
+        if set(refused) >= set(run.profile.models):
+            return refusal(refused)
     if run.profile.edition == "compact":
         return text
     known = run.table("calibration").dropna(subset=["model_title"])

@@ -193,6 +193,7 @@ def common(unit: Unit, defense: Defense, item: Item, context: Context) -> dict[s
         "dataset": unit.dataset,
         "model": unit.model,
         "edition": context.model(unit.model or "").edition,
+        "weights": card.weights,
         "mode": card.mode,
         "defense": defense.name,
         "smoother": unit.smoother,

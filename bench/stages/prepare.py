@@ -54,6 +54,7 @@ def calibrate(unit: Unit, context: Context) -> CalibrationRecord:
         mos_std=float(y.std(ddof=1)),
         images=len(train),
         model_title=context.model(model).card.title,
+        weights=context.model(model).card.weights,
         model_sha256=context.model_sha256(model),
         dataset_title=context.dataset(unit.dataset).card.title,
         label_kind=context.dataset(unit.dataset).card.label_kind,

@@ -48,7 +48,7 @@ def timed(unit: Unit, context: Context) -> TimeRecord:
         warmup=settings.warmup,
         repeats=settings.repeats,
         dataset=unit.dataset,
-        weights="trained",
+        weights=context.model(unit.model or "").card.weights,
         peak_flops=peak_once(context.device, context.profile.certificate.precision),
     )
 
