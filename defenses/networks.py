@@ -66,12 +66,12 @@ def with_noise_level(images: Tensor, sigma: float) -> Tensor:
 
 
 class DnCNN(nn.Module):
-    """Denoiser of plain convolutions, told the noise level.
+    """Residual denoiser D(y) = y - net(y) (Zhang et al. 2017), told the noise level.
 
-    At ``stride`` 1 it is residual, D(y) = y - net(y), and starts as the identity (Zhang et al.
-    2017).  At ``stride`` > 1 it works on pixel-unshuffled images, which costs ``stride**2`` times
-    less for the same width, and predicts the clean image itself (as FFDNet does): noise has as
-    many dimensions as pixels and does not fit through a narrow layer, an image does.
+    ``stride`` > 1 works on pixel-unshuffled images (as FFDNet does), which costs ``stride**2``
+    times less for the same width.  ``width`` should well exceed ``3 stride**2``: noise has as many
+    dimensions as pixels and does not fit through a narrow layer.  The last layer starts at zero:
+    an untrained D is the identity.
     """
 
     def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
@@ -82,7 +82,7 @@ class DnCNN(nn.Module):
         for _ in range(depth - 2):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.last = last_layer(width, outer, residual=stride == 1)
+        self.last = zero_layer(width, outer)
 
     def forward(self, noisy: Tensor, sigma: float) -> Tensor:
         """Denoised images ``(B, 3, H, W)``; values may leave [0, 1] slightly."""
@@ -90,15 +90,12 @@ class DnCNN(nn.Module):
         padded = pad_to_multiple(noisy, self.stride)
         packed = functional.pixel_unshuffle(padded, self.stride)
         answer = self.last(self.body(with_noise_level(packed, sigma)))
-        pixels = functional.pixel_shuffle(answer, self.stride)[..., :height, :width]
-        return noisy - pixels if self.stride == 1 else pixels
+        noise = functional.pixel_shuffle(answer, self.stride)
+        return noisy - noise[..., :height, :width]
 
 
 class UNet(nn.Module):
-    """Small U-Net denoiser, told the noise level (DMS-IQA's denoiser type).
-
-    Residual at ``stride`` 1, else predicts the clean image; see :class:`DnCNN`.
-    """
+    """Small residual U-Net denoiser, told the noise level (DMS-IQA's denoiser type)."""
 
     def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
         super().__init__()
@@ -110,7 +107,7 @@ class UNet(nn.Module):
             nn.Sequential(nn.AvgPool2d(2), _double(a, b)) for a, b in pairwise(sizes)
         )
         self.up = nn.ModuleList(_double(a + b, a) for a, b in pairwise(sizes))
-        self.last = last_layer(sizes[0], outer, residual=stride == 1)
+        self.last = zero_layer(sizes[0], outer)
 
     def forward(self, noisy: Tensor, sigma: float) -> Tensor:
         """Denoised images ``(B, 3, H, W)``."""
@@ -125,8 +122,8 @@ class UNet(nn.Module):
             skip = skips.pop()
             grown = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
             hidden = up(torch.cat([skip, grown], dim=1))
-        pixels = functional.pixel_shuffle(self.last(hidden), self.stride)[..., :height, :width]
-        return noisy - pixels if self.stride == 1 else pixels
+        noise = functional.pixel_shuffle(self.last(hidden), self.stride)
+        return noisy - noise[..., :height, :width]
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -150,14 +147,13 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def last_layer(inputs: int, outputs: int, *, residual: bool) -> nn.Conv2d:
-    """The output layer; a residual one starts at zero, so that the untrained net is the identity.
+def zero_layer(inputs: int, outputs: int) -> nn.Conv2d:
+    """The output layer of a residual network: starts at zero.
 
-    >>> float(last_layer(4, 3, residual=True).weight.abs().sum())
+    >>> float(zero_layer(4, 3).weight.abs().sum())
     0.0
     """
     layer = nn.Conv2d(inputs, outputs, 3, padding=1)
-    if residual:
-        for parameter in layer.parameters():
-            nn.init.zeros_(parameter)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer

@@ -84,7 +84,9 @@ def optimise(
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     moving: dict[str, Any] = {"module": module, "optimiser": optimiser, "schedule": schedule}
-    course = Course(copy.deepcopy(module.state_dict()))
+    with torch.no_grad(), mixed_precision(job):
+        # A training that only makes things worse must leave them as they were.
+        course = Course(copy.deepcopy(module.state_dict()), validate())
     stored = job.checkpoints.load(phase) if job.checkpoints is not None else None
     if stored is not None:
         for name, part in moving.items():
