@@ -78,10 +78,13 @@ def run_benchmark(request: RunRequest) -> int:
     except KeyboardInterrupt:
         console.print(interrupted(run, plan), highlight=False, soft_wrap=True)
         return INTERRUPTED
-    print(verdict)  # noqa: T201
-    if stages != STAGES:
-        print(f"stages not asked for: {', '.join(s for s in STAGES if s not in stages)}")  # noqa: T201
-    print(f"report: {path}" if path is not None else f"trained: {run.path}")  # noqa: T201
+    if path is None:
+        print(f"all parts trained: {run.path}" if verdict.complete else verdict)  # noqa: T201
+    else:
+        print(verdict)  # noqa: T201
+        if stages != STAGES:
+            print(f"stages not asked for: {', '.join(s for s in STAGES if s not in stages)}")  # noqa: T201
+        print(f"report: {path}")  # noqa: T201
     return OK if verdict.complete else SOME_FAILED
 
 
