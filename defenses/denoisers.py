@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from defenses.base import Example, TrainedPart, TrainingJob
-from defenses.networks import DnCNN, UNet
+from defenses.networks import IMAGE_STD, DnCNN, UNet
 from defenses.training import optimise, seeded, seeded_weights, stack, unit_mos
 from iqa_models.base import IQAModel
 
@@ -81,13 +81,15 @@ def train_on_pixels(
 
     def train_batch(rows: Tensor) -> Tensor:
         clean = crop(stack(job.train, rows), job.settings.crop, generator)
-        restored, clean = restore(module, clean, pick_sigma(job, generator), generator, job)
-        return (restored - clean).square().mean()
+        sigma = pick_sigma(job, generator)
+        restored, clean = restore(module, clean, sigma, generator, job)
+        return mse(restored, clean) / expected_mse(sigma)
 
     def validate() -> float:
-        return over_validation(
-            job, name, lambda restored, clean, rows: mse(restored, clean), module
-        )
+        def loss(restored: Tensor, clean: Tensor, rows: Tensor, sigma: float) -> Tensor:
+            return mse(restored, clean) / expected_mse(sigma)
+
+        return over_validation(job, name, loss, module)
 
     epochs = job.settings.epochs
     return optimise(module, job, train_batch, validate, generator, epochs=epochs, phase="pixels")
@@ -115,10 +117,10 @@ def train_on_scores(
         return total(restored, clean, job.train, rows)
 
     def validate() -> float:
-        return over_validation(
-            job, name, lambda restored, clean, rows: total(restored, clean, job.validation, rows),
-            module,
-        )  # fmt: skip
+        def loss(restored: Tensor, clean: Tensor, rows: Tensor, sigma: float) -> Tensor:
+            return total(restored, clean, job.validation, rows)
+
+        return over_validation(job, name, loss, module)
 
     epochs = settings.score_epochs
     return optimise(module, job, train_batch, validate, generator, epochs=epochs, phase="scores")
@@ -127,13 +129,13 @@ def train_on_scores(
 def over_validation(
     job: TrainingJob,
     name: str,
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor, Tensor, float], Tensor],
     module: nn.Module,
 ) -> float:
     """Mean loss over validation images and noise levels, with the same noise at every epoch."""
     fixed = seeded(job, name + "-validation")
     losses = [
-        float(loss(*restore(module, stack(job.validation, rows), sigma, fixed, job), rows))
+        float(loss(*restore(module, stack(job.validation, rows), sigma, fixed, job), rows, sigma))
         for sigma in job.sigmas
         for rows in torch.arange(len(job.validation)).split(job.settings.batch)
     ]
@@ -156,6 +158,11 @@ def pick_sigma(job: TrainingJob, generator: torch.Generator) -> float:
 def mse(restored: Tensor, clean: Tensor) -> Tensor:
     """Mean squared pixel error."""
     return (restored - clean).square().mean()
+
+
+def expected_mse(sigma: float) -> float:
+    """Error of the best linear guess, so that every noise level weighs the same."""
+    return (sigma * IMAGE_STD) ** 2 / (sigma**2 + IMAGE_STD**2)
 
 
 def crop(images: Tensor, side: int | None, generator: torch.Generator) -> Tensor:

@@ -7,12 +7,16 @@ an image's output does not depend on its batch.
 
 from __future__ import annotations
 
+import abc
+import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+IMAGE_STD = 0.25
+"""Standard deviation of photographs around mid-grey, roughly; scales the denoisers."""
 TRANSFORMED = 512
 """Size of the transformed features (FS-IQA, Section 3)."""
 
@@ -65,18 +69,43 @@ def with_noise_level(images: Tensor, sigma: float) -> Tensor:
     return torch.cat([images, torch.full_like(images[:, :1], sigma)], dim=1)
 
 
-class DnCNN(nn.Module):
-    """Residual denoiser D(y) = y - net(y) (Zhang et al. 2017), told the noise level.
+class Denoiser(nn.Module, abc.ABC):
+    """D(y) = c_skip y + c_out net(c_in y): a residual network that is well scaled at every noise.
+
+    The factors are those of Karras et al. (2022) for images of standard deviation ``IMAGE_STD``
+    around mid-grey: little noise is subtracted from the image, much noise gives way to a
+    prediction of it, and the network always answers at unit scale.  Its last layer starts at zero:
+    an untrained D shrinks towards grey, which is the best linear guess.
 
     ``stride`` > 1 works on pixel-unshuffled images (as FFDNet does), which costs ``stride**2``
-    times less for the same width.  ``width`` should well exceed ``3 stride**2``: noise has as many
-    dimensions as pixels and does not fit through a narrow layer.  The last layer starts at zero:
-    an untrained D is the identity.
+    times less for the same width.  The noise level is a further input channel.
     """
 
-    def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
+    def __init__(self, *, stride: int, multiple: int) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.multiple = stride, multiple
+
+    @abc.abstractmethod
+    def predict(self, packed: Tensor) -> Tensor:
+        """Answer ``(B, 3 s^2, h, w)`` to packed input ``(B, 3 s^2 + 1, h, w)``."""
+
+    def forward(self, noisy: Tensor, sigma: float) -> Tensor:
+        """Denoised images ``(B, 3, H, W)``; values may leave [0, 1] slightly."""
+        height, width = noisy.shape[-2:]
+        total = math.hypot(sigma, IMAGE_STD)
+        centred = noisy - 0.5
+        padded = pad_to_multiple(centred / total, self.multiple)
+        packed = with_noise_level(functional.pixel_unshuffle(padded, self.stride), sigma)
+        answer = functional.pixel_shuffle(self.predict(packed), self.stride)
+        skip, out = (IMAGE_STD / total) ** 2, sigma * IMAGE_STD / total
+        return 0.5 + skip * centred + out * answer[..., :height, :width]
+
+
+class DnCNN(Denoiser):
+    """Plain convolutions, residual (Zhang et al. 2017)."""
+
+    def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
+        super().__init__(stride=stride, multiple=stride)
         outer = 3 * stride**2
         layers: list[nn.Module] = [nn.Conv2d(outer + 1, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
@@ -84,22 +113,17 @@ class DnCNN(nn.Module):
         self.body = nn.Sequential(*layers)
         self.last = zero_layer(width, outer)
 
-    def forward(self, noisy: Tensor, sigma: float) -> Tensor:
-        """Denoised images ``(B, 3, H, W)``; values may leave [0, 1] slightly."""
-        height, width = noisy.shape[-2:]
-        padded = pad_to_multiple(noisy, self.stride)
-        packed = functional.pixel_unshuffle(padded, self.stride)
-        answer = self.last(self.body(with_noise_level(packed, sigma)))
-        noise = functional.pixel_shuffle(answer, self.stride)
-        return noisy - noise[..., :height, :width]
+    def predict(self, packed: Tensor) -> Tensor:
+        """One pass through the stack."""
+        answer: Tensor = self.last(self.body(packed))
+        return answer
 
 
-class UNet(nn.Module):
-    """Small residual U-Net denoiser, told the noise level (DMS-IQA's denoiser type)."""
+class UNet(Denoiser):
+    """Small U-Net (DMS-IQA's denoiser type)."""
 
     def __init__(self, *, width: int, depth: int, stride: int = 1) -> None:
-        super().__init__()
-        self.stride, self.depth = stride, depth
+        super().__init__(stride=stride, multiple=stride * 2**depth)
         outer = 3 * stride**2
         sizes = [width * 2**level for level in range(depth + 1)]
         self.first = _double(outer + 1, sizes[0])
@@ -109,12 +133,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_double(a + b, a) for a, b in pairwise(sizes))
         self.last = zero_layer(sizes[0], outer)
 
-    def forward(self, noisy: Tensor, sigma: float) -> Tensor:
-        """Denoised images ``(B, 3, H, W)``."""
-        height, width = noisy.shape[-2:]
-        padded = pad_to_multiple(noisy, self.stride * 2**self.depth)
-        packed = functional.pixel_unshuffle(padded, self.stride)
-        skips = [self.first(with_noise_level(packed, sigma))]
+    def predict(self, packed: Tensor) -> Tensor:
+        """Down, up, with the maps of the way down joined in."""
+        skips = [self.first(packed)]
         for down in self.down:
             skips.append(down(skips[-1]))
         hidden = skips.pop()
@@ -122,8 +143,8 @@ class UNet(nn.Module):
             skip = skips.pop()
             grown = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
             hidden = up(torch.cat([skip, grown], dim=1))
-        noise = functional.pixel_shuffle(self.last(hidden), self.stride)
-        return noisy - noise[..., :height, :width]
+        answer: Tensor = self.last(hidden)
+        return answer
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from defenses.base import Example, TrainedPart, TrainingJob
 from defenses.noise import key_seed
 
+GRADIENT_NORM = 1.0
+"""Longest gradient step of a batch; keeps one bad batch from killing a small network."""
+
 
 @dataclass(slots=True)
 class Course:
@@ -106,6 +109,7 @@ def optimise(
                 loss = train_batch(rows)
             optimiser.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(module.parameters(), GRADIENT_NORM)
             optimiser.step()
             losses.append(float(loss.detach()))
         schedule.step()
