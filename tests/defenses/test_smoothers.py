@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from scipy import special, stats
+from torch import nn
 
 from defenses import dms, dms_iqa, fs_iqa, ms
 from defenses.base import Defense, Geometry, GeometrySettings, Target
 from defenses.certify import certify, sorted_draws
 from defenses.conformance.report import SIGMA, Subject
 from defenses.engine import Engine
-from defenses.networks import DnCNN
+from defenses.networks import IMAGE_STD, DnCNN, UNet
 from defenses.noise import NoiseStream
 from defenses.reference_models import (
     HALF_SPAN,
+    NoDenoiser,
     analytic_scorer,
     constant_model,
     counterexample_image,
@@ -86,9 +88,8 @@ def test_draws_do_not_depend_on_the_batch(defense: Defense, batch: int) -> None:
 
 
 def test_identity_denoiser_equals_no_denoiser() -> None:
-    untrained = DnCNN(width=4, depth=3).eval().requires_grad_(False)
     plain = linear_target()
-    target = Target(model=plain.model, part=untrained, sigma=SIGMA)
+    target = Target(model=plain.model, part=NoDenoiser(), sigma=SIGMA)
     assert np.array_equal(draws(ms.DEFENSE, plain, n=64), draws(dms.DEFENSE, target, n=64))
 
 
@@ -203,3 +204,13 @@ def test_geometry_of_a_safe_norm() -> None:
     assert found.radius(1.0) == pytest.approx(0.2), "the safe bound makes the radius, not the guess"
     assert found.delta == 1e-3
     assert DenoisedSmoother(name="mine", part="mine").forward_passes(7) == 7.0
+
+
+@pytest.mark.parametrize("network", [DnCNN(width=8, depth=3, stride=2), UNet(width=8, depth=1)])
+@pytest.mark.parametrize("sigma", [0.1, 0.5])
+def test_an_untrained_denoiser_is_the_best_linear_guess(network: nn.Module, sigma: float) -> None:
+    noisy = torch.randn(2, 3, 9, 13)
+    share = IMAGE_STD**2 / (IMAGE_STD**2 + sigma**2)
+    with torch.no_grad():
+        restored = network(noisy, sigma)
+    assert torch.allclose(restored, 0.5 + share * (noisy - 0.5), atol=1e-6)
