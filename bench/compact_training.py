@@ -47,6 +47,7 @@ CAVEAT = (
     "somewhat optimistic; the test set has four photographs."
 )
 
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a compact model is trained.

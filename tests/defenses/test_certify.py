@@ -108,7 +108,7 @@ def test_float32_rounding_at_the_end_of_the_range_is_no_error(high: float) -> No
     scale = ScoreScale(0.0, high, higher_is_better=True)
     found = certify(ms.DEFENSE, scores, GEOMETRY, scale=scale, confidence=0.99)
     assert (found.lower, found.upper) == (high, high)
-    with pytest.raises(ValueError, match="expected one in|outside the stated"):
+    with pytest.raises(ValueError, match=r"expected one in|outside the stated"):
         certify(ms.DEFENSE, scores + 1e-5, GEOMETRY, scale=scale, confidence=0.99)
 
 
