@@ -175,10 +175,15 @@ def report(
     ] = None,
     results: ResultsOption = Path("results"),
     reports: ReportsOption = Path("reports"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if the report there differs.")
+    ] = False,
 ) -> None:
-    """Write the report of a run again, from its records."""
-    from bench.commands.look import write_report
+    """Write the report of a run again, from its records, or check the one that is there."""
+    from bench.commands.look import check_report, write_report
 
+    if check:
+        raise typer.Exit(check_report(folder, results, reports))
     write_report(folder, results, reports)
 
 

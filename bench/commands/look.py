@@ -85,3 +85,23 @@ def write_report(folder: Path | None, results: Path, reports: Path) -> None:
 
     run = chosen_run(folder, results)
     print(f"report: {report(run, reports / run.path.name)}")  # noqa: T201
+
+
+def check_report(folder: Path | None, results: Path, reports: Path) -> int:
+    """Make the report again from the records and compare; exit code 1 if anything differs.
+
+    Raises:
+        BenchError: There is no report to check.
+    """
+    from bench.report import check, from_folder
+
+    run = chosen_run(folder, results)
+    out = reports / run.path.name
+    if not (out / "report.md").is_file():
+        raise BenchError(f"{out}: expected a report of {run.path}, found none.")
+    remarks = check(from_folder(run), out)
+    for remark in remarks:
+        print(remark)  # noqa: T201
+    if not remarks:
+        print(f"{out}: every file is what the records say")  # noqa: T201
+    return 1 if remarks else 0
