@@ -18,6 +18,7 @@ from typing import Any
 from bench import work as worker
 from bench.backends import THIS_MACHINE, Cluster, Workers, open_workers
 from bench.errors import BenchError
+from bench.journal import journal_files
 from bench.plan import STAGES, Plan, StageName, Unit
 from bench.progress import Progress
 from bench.provenance import code_sha256, cores, describe_machine, now, weights_sha256
@@ -94,7 +95,7 @@ def execute(
     """
     with run.locked():
         plan = run.plan()
-        if any(_left(plan.of_stage(stage), run.outcomes(stage)) for stage in how.stages):
+        if any(_open(run, plan, stage) for stage in how.stages):
             _note_start(run, plan, how)
             run.note(cards=list(cards))
             worker.take_in_flight(run.path)
@@ -143,6 +144,12 @@ def device_name(device: str) -> str:
     import torch
 
     return str(torch.cuda.get_device_name(device))
+
+
+def _open(run: RunFolder, plan: Plan, stage: str) -> bool:
+    """Whether units are left, or all are done and a crash came before the stage was sealed."""
+    unsealed = bool(journal_files(run.journal, stage))
+    return unsealed or bool(_left(plan.of_stage(stage), run.outcomes(stage)))
 
 
 def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:

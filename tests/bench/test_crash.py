@@ -7,6 +7,7 @@ points at which to die.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -100,7 +101,8 @@ def log_lines(results: Path) -> int:
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> tuple[int, str]:
     """Signal the whole group; returns the exit code and stderr."""
-    os.killpg(process.pid, number)
+    with contextlib.suppress(ProcessLookupError):  # it was done a moment before
+        os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     return process.returncode, errors
 
@@ -135,10 +137,9 @@ def test_kill_9(
     process = start(tmp_path, jobs)
     wait_until(lambda: log_lines(tmp_path) > after, process)
     time.sleep(chance.random() * 0.1)
-    if process.poll() is None:
-        end(process)
-    else:
-        process.communicate()
+    code, errors = end(process)
+    # Killed, or done a moment before; a process that failed to start would prove nothing.
+    assert code in (-signal.SIGKILL, 0), errors
     (tmp_path / "orders" / "slow").unlink()
     done = RunFolder.create(tmp_path, whole_plan()).units_done()
     run = resume(tmp_path)
@@ -173,8 +174,30 @@ def test_kill_9_while_a_stage_is_sealed(
         [sys.executable, "-c", code, str(tmp_path), str(4 + 7 * point)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    assert process.wait(timeout=120) in (-signal.SIGKILL, 0)
+    assert process.wait(timeout=120) == -signal.SIGKILL
     assert content(resume(tmp_path)) == undisturbed
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_death_between_the_last_unit_and_the_seal(
+    tmp_path: Path, stage: str, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All units are done, so nothing is left to do but the seal: it must not be forgotten."""
+    seal = RunFolder.seal
+
+    def dying(self: RunFolder, sealed: str) -> None:
+        if sealed == stage:
+            raise KeyboardInterrupt
+        seal(self, sealed)
+
+    forget_session()
+    run = RunFolder.create(tmp_path, whole_plan())
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "seal", dying)
+        with pytest.raises(KeyboardInterrupt):
+            execute(run, Execution(jobs=1, workshop="tests.bench.fake_workshop"), Silent())  # type: ignore[arg-type]
+    assert content(resume(tmp_path)) == undisturbed
+    assert not journal_files(run.journal, stage)
 
 
 # --- disks and folders ---
