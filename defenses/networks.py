@@ -171,7 +171,7 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
 def zero_layer(inputs: int, outputs: int) -> nn.Conv2d:
     """The output layer of a residual network: starts at zero.
 
-    >>> float(zero_layer(4, 3).weight.abs().sum())
+    >>> float(zero_layer(4, 3).weight.detach().abs().sum())
     0.0
     """
     layer = nn.Conv2d(inputs, outputs, 3, padding=1)
