@@ -200,6 +200,29 @@ def verify(
     raise typer.Exit(verify_run(folder, results))
 
 
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run_b: Annotated[Path, typer.Argument(help="Folder of another run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which cells changed, by how much and why; exit code 1 if by more than chance."""
+    from bench.commands.together import compare_runs
+
+    raise typer.Exit(compare_runs(run_a, run_b, as_json=as_json))
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs with the same inputs.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the merged run.")],
+) -> None:
+    """Join runs of several machines; refuses results that contradict each other."""
+    from bench.commands.together import merge_runs
+
+    raise typer.Exit(merge_runs(runs, out))
+
+
 @app.command("check-defense")
 def check_defense(
     name: Annotated[str, typer.Argument(help="Defence, ours or a plugin's.")],

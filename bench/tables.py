@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,6 +83,11 @@ def read_units(path: Path) -> list[UnitRow]:
 def read_table(path: Path) -> pd.DataFrame:
     """A table as a data frame."""
     return cast("pd.DataFrame", _read(path).to_pandas())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """A table as plain rows."""
+    return cast("list[dict[str, Any]]", _read(path).to_pylist())
 
 
 def frame(kind: type[Record], rows: Sequence[Record]) -> pd.DataFrame:
