@@ -41,6 +41,11 @@ def selected(
     return replace(plan, profile=profile, cells=cells, units=tuple(units))
 
 
+def with_profile(plan: Plan, **settings: Any) -> Plan:
+    """The plan with other settings."""
+    return replace(plan, profile=plan.profile.model_copy(update=settings))
+
+
 def run_of(folder: Path, *, images: int = 4, **options: Any) -> RunFolder:
     """A finished fake run of a selection."""
     return fake_run(folder, selected(fake_plan(images=images), **options))
