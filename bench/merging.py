@@ -146,7 +146,9 @@ def _tasks(runs: Sequence[Run]) -> dict[str, list[_Work]]:
         for unit in run.plan.units:
             shared = unit.stage in _SHARED
             bare = replace(unit, defense="") if shared else unit
-            work = tasks.setdefault(bare.task, {}).setdefault(bare.key, _Work(bare))
+            # Strengths of an attack stand image by image, and some are told apart by a picture.
+            task = (bare if shared else replace(bare, detail="")).task
+            work = tasks.setdefault(task, {}).setdefault(bare.key, _Work(bare))
             entry = run.entries.get(unit.key)
             for name in unit.defense.split(","):
                 work.found.setdefault(name, []).extend([entry] if entry is not None else [])

@@ -54,11 +54,10 @@ def test_causes_concern_the_cells_that_they_can_have_changed() -> None:
     key = ("ftn", "set", "dbcnn", 0.1)
     a = facts(plan, models={("set", "lpips"): "a"}, parts={key: "x y"})
     plan.profile.time.model_copy(update={"repeats": 9})
+    time = plan.profile.time.model_copy(update={"repeats": 9})
     options = {"cert-reg": {"trim": 0.1}}
     b = facts(
-        with_profile(
-            plan, options=options, time=plan.profile.time.model_copy(update={"repeats": 9})
-        ),
+        with_profile(plan, options=options, time=time),
         models={("set", "lpips"): "b"},
         parts={key: "x z"},
     )

@@ -55,12 +55,9 @@ def partial(run: RunFolder, tmp_path: Path, name: str, images: Sequence[int]) ->
 
 
 @pytest.mark.parametrize("axis", HALVES)
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_halves_make_the_whole(
-    whole: RunFolder, tmp_path: Path, axis: str, order: tuple[int, int]
-) -> None:
+def test_halves_make_the_whole(whole: RunFolder, tmp_path: Path, axis: str) -> None:
     runs = [run_of(tmp_path / str(i), **{axis: HALVES[axis][i]}) for i in (0, 1)]
-    out = merge([runs[i].path for i in order], tmp_path / "out")
+    out = merge([run.path for run in reversed(runs)], tmp_path / "out")
     assert out.plan() == whole.plan() and out.plan().hash == whole.plan().hash
     assert tables(out) == tables(whole)
     assert out.completeness(STAGES).complete
