@@ -30,7 +30,7 @@ class _Scene:
         profile: All settings.
         defenses: By name, in the profile's order.
         dataset_of: The data set of each model, by the model's name.
-        images: Selected test items of each data set, by the data set's name.
+        images: Selected test items of each model, by the model's name.
         train_images: Number of training items of each data set.
     """
 
@@ -40,9 +40,9 @@ class _Scene:
     images: Mapping[str, list[Item]]
     train_images: Mapping[str, int]
 
-    def some(self, dataset: str, count: int) -> list[str]:
-        """Ids of a balanced part of the selected test images."""
-        chosen = select(self.images[dataset], limit=count, seed=self.profile.seed)
+    def some(self, model: str, count: int) -> list[str]:
+        """Ids of a balanced part of a model's selected test images."""
+        chosen = select(self.images[model], limit=count, seed=self.profile.seed)
         return [item.image_id for item in chosen]
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -76,6 +76,8 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     Raises:
         BenchError: A name is unknown, a part is broken or a setting is missing.
     """
+    for name in (*profile.data.limits, *(profile.audit.models or ())):
+        registry.model(name)  # a misspelt name would silently change the scope
     modes = {name: registry.model(name).card.mode for name in profile.models}
     defenses = {name: _tuned(name, profile, registry) for name in profile.defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
@@ -86,7 +88,10 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         profile=profile,
         defenses=defenses,
         dataset_of={name: opened[sources[mode]].name for name, mode in modes.items()},
-        images={name: _test_images(data, profile) for name, data in datasets.items()},
+        images={
+            name: _test_images(opened[sources[mode]], name, profile)
+            for name, mode in modes.items()
+        },
         train_images={name: _train_images(data, profile) for name, data in datasets.items()},
     )
     _check_fit_settings(scene)
@@ -144,9 +149,11 @@ def _by_name(opened: Mapping[str, Dataset]) -> dict[str, Dataset]:
     return named
 
 
-def _test_images(dataset: Dataset, profile: Profile) -> list[Item]:
-    """The profile's balanced choice of test images."""
-    items = select(dataset.items("test"), limit=profile.data.limit, seed=profile.seed)
+def _test_images(dataset: Dataset, model: str, profile: Profile) -> list[Item]:
+    """The profile's balanced choice of test images for a model."""
+    limits = (profile.data.limit, profile.data.limits.get(model))
+    least = min((limit for limit in limits if limit is not None), default=None)
+    items = select(dataset.items("test"), limit=least, seed=profile.seed)
     if not items:
         raise BenchError(f"{dataset.name}: expected test images, found none.")
     return items
@@ -214,7 +221,7 @@ def _evaluate(scene: _Scene) -> Iterator[Unit]:
     for (dataset, model), smoother in product(scene.pairs(), groups):
         names = groups[smoother]
         cost = scene.draw_cost(scene.defenses[names[0]])
-        for sigma, item in product(scene.profile.sigmas, scene.images[dataset]):
+        for sigma, item in product(scene.profile.sigmas, scene.images[model]):
             yield Unit("evaluate", dataset, model, ",".join(names), smoother, sigma,
                        item.image_id, forward_passes=cost)  # fmt: skip
 
@@ -245,10 +252,10 @@ def _attack(scene: _Scene) -> Iterator[Unit]:
         defense = scene.defenses.get(cell.defense)
         by_input = defense is not None and defense.smoother.noise_kind == "input"
         cost = settings.steps * (settings.expectation if by_input else 1) * 3.0
-        images = scene.some(cell.dataset, settings.images)
+        images = scene.some(cell.model, settings.images)
         pictured = {
             (settings.norms[0], settings.picture_epsilon, "up", image)
-            for image in scene.some(cell.dataset, min(settings.pictures, settings.images))
+            for image in scene.some(cell.model, min(settings.pictures, settings.images))
         }
         for norm, epsilon, direction, image in product(
             settings.norms, settings.epsilons, ("up", "down"), images
@@ -270,14 +277,17 @@ def _attack(scene: _Scene) -> Iterator[Unit]:
 def _audit(scene: _Scene) -> Iterator[Unit]:
     """Attacks inside the certified balls of a few images of every cell."""
     settings = scene.profile.audit
+    audited = scene.profile.models if settings.models is None else settings.models
     for cell in _cells(scene):
+        if cell.model not in audited:
+            continue
         defense = scene.defenses[cell.defense]
         by_input = defense.smoother.noise_kind == "input"
         per_step = 3.0 * (settings.expectation if by_input else 1)
         # The many fresh draws are only taken where the first look leaves the interval.
         fresh = scene.draw_cost(defense)
         cost = 2 * (settings.steps * per_step * (settings.restarts + 2) + fresh)
-        for image in scene.some(cell.dataset, settings.images):
+        for image in scene.some(cell.model, settings.images):
             yield Unit("audit", cell.dataset, cell.model, cell.defense, defense.smoother.name,
                        cell.sigma, image, forward_passes=cost)  # fmt: skip
 

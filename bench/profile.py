@@ -29,6 +29,9 @@ class DataSection(Section):
     """Data set for full-reference models."""
     limit: Count | None = None
     """Test images per data set (stratified, deterministic); None takes all."""
+    limits: dict[str, Count] = Field(default_factory=dict)
+    """Fewer test images for single models, by name: one whose passes cost ten times another's.
+    A smaller choice is part of a larger one."""
     train_limit: Count | None = None
     """Training images per data set; None takes all."""
 
@@ -148,6 +151,8 @@ class AttackSection(Section):
 class AuditSection(Section):
     """PGD inside the certified ball."""
 
+    models: tuple[str, ...] | None = None
+    """Models whose certificates are attacked; None attacks every model's."""
     images: Count = 10
     steps: Count = 10
     restarts: Annotated[int, Field(ge=0)] = 1

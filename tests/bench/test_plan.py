@@ -152,6 +152,25 @@ def test_a_smaller_limit_takes_part_of_the_same_images(registry: Registry, plan:
     assert {u.image for u in plan.of_stage("audit")} <= images[0]
 
 
+def test_a_dear_model_can_take_fewer_images_and_others_no_audit(registry: Registry) -> None:
+    settings = profile_of().model_dump()
+    settings["data"]["limits"] = {"koncept": 2, "lpips": 50}
+    settings["audit"]["models"] = ("lpips",)
+    plan = make_plan(Profile.model_validate(settings), registry)
+    images = {
+        model: {unit.image for unit in plan.of_stage("evaluate") if unit.model == model}
+        for model in plan.profile.models
+    }
+    assert {model: len(chosen) for model, chosen in images.items()} == {
+        "dbcnn": 3, "koncept": 2, "lpips": 3,
+    }  # fmt: skip
+    assert images["koncept"] < images["dbcnn"]
+    assert {unit.model for unit in plan.of_stage("audit")} == {"lpips"}
+    settings["data"]["limits"] = {"konzept": 2}
+    with pytest.raises(BenchError, match="did you mean 'koncept'"):
+        make_plan(Profile.model_validate(settings), registry)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -1,0 +1,64 @@
+"""Lanczos against the exact norm on every model's own trunk, compact and published.
+
+Weights are random here (nothing is downloaded): the bound must hold for any function.
+`tests/defenses/test_spectral.py` has the thousand trials on known spectra.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from defenses.networks import FeatureScorer
+from defenses.spectral import SpectralNorm, spectral_norm
+from iqa_models.registry import plugin
+
+STEPS, DELTA = 20, 1e-3
+
+
+def both_norms(name: str, edition: str, size: tuple[int, int]) -> tuple[SpectralNorm, SpectralNorm]:
+    """Lanczos and exact norm of image -> backbone -> 512 transformed features."""
+    torch.manual_seed(0)
+    model = plugin(name).architecture(edition).eval().requires_grad_(False)
+    image, reference = torch.rand(2, 1, 3, *size)
+    bound = model.bind(reference if model.card.mode == "FR" else None)
+    part = FeatureScorer(
+        feature_size=bound.features(image).shape[1], width=64, mos_range=(0.0, 1.0)
+    ).requires_grad_(False)
+
+    def features(x: Tensor) -> Tensor:
+        return part.transform(bound.features(x))
+
+    return (
+        spectral_norm(features, image, method="lanczos", steps=STEPS, delta=DELTA),
+        spectral_norm(features, image, method="exact", chunk=16),
+    )
+
+
+def check(lanczos: SpectralNorm, exact: SpectralNorm) -> None:
+    """Never below, at most 5 % above, at a tenth of the products."""
+    true = float(exact.estimate)
+    print(f"upper / exact = {float(lanczos.upper) / true:.9f}, estimate / exact = "
+          f"{float(lanczos.estimate) / true:.9f}")  # fmt: skip
+    assert true > 0.0
+    assert true <= float(lanczos.upper) <= 1.05 * true
+    assert lanczos.products <= 2 * STEPS < exact.products / 10
+
+
+@pytest.mark.parametrize("name", ["dbcnn", "hyperiqa", "koncept", "lpips", "dists", "dreamsim"])
+def test_compact_trunks(name: str) -> None:
+    check(*both_norms(name, "compact", (96, 128)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("dists", id="VGG16"),
+        pytest.param("hyperiqa", id="ResNet50"),
+        pytest.param("koncept", id="Inception-ResNet-v2"),
+    ],
+)
+def test_published_trunks(name: str) -> None:
+    check(*both_norms(name, "published", (96, 128)))
