@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from bench.cache import Cache, write_atomically
+from bench.cache import Cache
+from bench.files import write_atomically
 
 EVERY = 20.0
 """Seconds between two states: an epoch on images takes longer, so each is kept; one on cached

@@ -13,8 +13,8 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cache import write_atomically
 from bench.errors import BenchError
+from bench.files import write_atomically
 
 DECLARATION = "bench-plugins.toml"
 HEADER = """\

@@ -13,11 +13,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from bench.cache import write_atomically
 from bench.causes import causes, facts_of
 from bench.certificates import per_side_confidence
 from bench.entries import entries_of
 from bench.errors import BenchError
+from bench.files import write_atomically
 from bench.journal import Entry
 from bench.merging import Run, merged
 from bench.plan import STAGES, Plan, canonical

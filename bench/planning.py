@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.datasets import select
 from bench.errors import BenchError
+from bench.files import file_sha256
 from bench.plan import UNDEFENDED, Cell, Plan, Unit
 from bench.plugins import Registry
 from bench.profile import Profile
-from bench.provenance import code_sha256, file_sha256
+from bench.provenance import code_sha256
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset, Item
@@ -89,8 +90,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         defenses=defenses,
         dataset_of={name: opened[sources[mode]].name for name, mode in modes.items()},
         images={
-            name: _test_images(opened[sources[mode]], name, profile)
-            for name, mode in modes.items()
+            name: _test_images(opened[sources[mode]], name, profile) for name, mode in modes.items()
         },
         train_images={name: _train_images(data, profile) for name, data in datasets.items()},
     )

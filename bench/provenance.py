@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
+from bench.files import file_sha256
 
 _ROOT = Path(__file__).resolve().parent.parent
 _MEASURING = (
@@ -34,19 +34,6 @@ better figure does not make measured records stale."""
 
 _PACKAGES = ("certified-iqa-bench", "torch", "numpy", "scipy", "pandas", "pyarrow", "joblib",
              "pydantic", "scikit-image", "pillow", "pyiqa", "timm")  # fmt: skip
-
-
-def file_sha256(path: str | Path) -> str:
-    """Digest of a file's content.
-
-    Raises:
-        BenchError: The file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BenchError(f"{path}: expected a readable file, found {error.strerror}.") from error
 
 
 def code_sha256(root: Path = _ROOT, parts: Iterable[str] = _MEASURING) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.files import file_sha256
 from bench.journal import journal_files
 from bench.plan import STAGES
-from bench.provenance import code_sha256, file_sha256
+from bench.provenance import code_sha256
 from bench.run_folder import RunFolder
 
 _STAMP = ".report.json"

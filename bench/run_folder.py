@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cache import write_atomically
 from bench.errors import BenchError
+from bench.files import write_atomically
 from bench.journal import Entry, JournalWriter, Latest, journal_files
 from bench.plan import Cell, Plan, Unit, canonical
 from bench.records import BY_TABLE, Record, Status

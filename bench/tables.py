@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.cache import write_atomically
 from bench.errors import BenchError
+from bench.files import write_atomically
 from bench.plan import canonical
 from bench.records import Record
 from bench.schema import arrow_table, row_key, stable_content

@@ -64,9 +64,7 @@ class Selection:
     def open_registry(self) -> Registry:
         """All parts; says on stderr what is broken, with its traceback."""
         registry = Registry.open(self.plugins)
-        for broken in registry.broken:
-            print(f"Warning: {broken.origin} cannot be loaded and is left out:\n"  # noqa: T201
-                  f"{broken.traceback.rstrip()}", file=sys.stderr)  # fmt: skip
+        warn_of_broken(registry)
         return registry
 
     def make_plan(self, device: str, registry: Registry | None = None) -> Plan:
@@ -75,6 +73,13 @@ class Selection:
 
         profile = self.load_profile()
         return make_plan(profile, registry or self.open_registry(), device=device.split(":")[0])
+
+
+def warn_of_broken(registry: Registry) -> None:
+    """Say on stderr which parts could not be loaded, each with its traceback."""
+    for broken in registry.broken:
+        print(f"Warning: {broken.origin} cannot be loaded and is left out:\n"  # noqa: T201
+              f"{broken.traceback.rstrip()}", file=sys.stderr)  # fmt: skip
 
 
 def resolve_device(name: str) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cli import INTERRUPTED, OK, SOME_FAILED
-from bench.commands.selection import resolve_device
+from bench.commands.selection import resolve_device, warn_of_broken
 from bench.errors import BenchError
 from bench.profile_loading import load_profile
 from bench.progress import duration
@@ -84,6 +84,7 @@ def make_rig(request: TimeRequest) -> Rig:
     if request.precision not in PRECISIONS:
         raise unknown("precision", request.precision, PRECISIONS)
     registry = Registry.open(request.plugins)
+    warn_of_broken(registry)
     profile = load_profile(EDITIONS[request.edition])
     suite = Suite(
         models=request.models or profile.models,
@@ -186,7 +187,7 @@ def keep(rig: Rig, records: Sequence[TimeRecord], out: Path) -> None:
 
 
 def _write_json(path: Path, content: object) -> None:
-    from bench.cache import write_atomically
+    from bench.files import write_atomically
 
     def fill(part: Path) -> None:
         part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

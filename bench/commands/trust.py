@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bench.cli import OK, SOME_FAILED
 from bench.commands.look import chosen_run
-from bench.commands.selection import Selection, resolve_device
+from bench.commands.selection import Selection, resolve_device, warn_of_broken
 from bench.errors import BenchError
 from bench.profile_loading import Overrides
 
@@ -54,6 +54,7 @@ def check_defense(name: str, plugins: tuple[str, ...], *, seed: int) -> int:
     from defenses.conformance import check
 
     registry = Registry.open(plugins, kinds=("defense",))
+    warn_of_broken(registry)
     report = check(registry.defense(name), seed=seed)
     print(report)  # noqa: T201
     return OK if report.ok else SOME_FAILED

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from bench.cache import sha256_of, write_atomically
 from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split
 from bench.datasets.images import Decoding
 from bench.errors import BenchError
+from bench.files import file_sha256, write_atomically
 from iqa_models.folders import cache_folder
 
 SPLIT_SEED = 2025
@@ -144,7 +144,7 @@ def file_digests(name: str, paths: Sequence[Path], *, folder: Path | None) -> di
             state = path.stat()
             stamp = [state.st_size, state.st_mtime_ns]
             row = known.get(str(path), [])
-            found[str(path)] = row if row[:2] == stamp else [*stamp, sha256_of(path)]
+            found[str(path)] = row if row[:2] == stamp else [*stamp, file_sha256(path)]
     if found != known:
         write_atomically(memory, lambda part: _write_json(part, found))
     return {Path(path): str(row[2]) for path, row in found.items()}

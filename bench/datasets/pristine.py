@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from pydantic import Field
 
-from bench.cache import sha256_of, write_atomically
 from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split
 from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
 from bench.datasets.embedded import GENERATOR_VERSION, LIBRARIES, label_cells
@@ -33,6 +32,7 @@ from bench.datasets.folder import split_groups
 from bench.datasets.images import Decoding, open_rgb, to_planes
 from bench.datasets.table import Description, Side
 from bench.errors import BenchError
+from bench.files import file_sha256, write_atomically
 from iqa_models.folders import cache_folder
 
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm")
@@ -122,7 +122,7 @@ class PristineDataset:
         parts = {
             "generator": GENERATOR_VERSION,
             "libraries": {name: version(name) for name in LIBRARIES},
-            "photographs": {path.name: sha256_of(path) for path in self.photographs},
+            "photographs": {path.name: file_sha256(path) for path in self.photographs},
             "size": self.description.size,
             "strengths": {name: d.strengths for name, d in DISTORTIONS.items()},
         }

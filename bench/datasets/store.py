@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.files import write_atomically
 
 Bytes = NDArray[np.uint8]
 
@@ -60,10 +59,10 @@ def stored(folder: Path, name: str, key: str, make: Callable[[], Bytes]) -> Stor
     folder.mkdir(parents=True, exist_ok=True)
     array = make()
     sha256 = digest(array)
-    _replace(folder / f"{stem}.npy", lambda path: _write_array(path, array))
+    write_atomically(folder / f"{stem}.npy", lambda path: _write_array(path, array))
     manifest = {"name": name, "key": key, "sha256": sha256, "shape": list(array.shape)}
     text = json.dumps(manifest, indent=1) + "\n"
-    _replace(folder / f"{stem}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(folder / f"{stem}.json", lambda path: path.write_text(text, encoding="utf-8"))
     return _open(folder, stem, key) or Stored(array, sha256)
 
 
@@ -82,14 +81,3 @@ def _write_array(path: Path, array: Bytes) -> None:
     """Write in NumPy's own format."""
     with path.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file and move it to `path` in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

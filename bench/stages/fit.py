@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from bench.cache import sha256_of
 from bench.checkpoints import CachedCheckpoints
 from bench.context import Context
 from bench.datasets import Item
 from bench.errors import BenchError
+from bench.files import file_sha256
 from bench.plan import Unit
 from bench.records import FitRecord, Record
 from defenses.base import Part, TrainedPart, TrainingJob
@@ -113,7 +113,7 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         dataset=unit.dataset,
         model=unit.model,
         sigma=unit.sigma,
-        sha256=sha256_of(context.store.state_path(key)),
+        sha256=file_sha256(context.store.state_path(key)),
         parameters=notes["parameters"],
         epochs=len(notes["train_loss"]),
         train_loss=notes["train_loss"],

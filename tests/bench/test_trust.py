@@ -52,6 +52,16 @@ def test_check_defense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "did you mean 'ms'" in capsys.readouterr().err
 
 
+def test_check_defense_shows_why_a_plugin_is_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("import nonsense_that_is_not_installed\n")
+    assert main(["check-defense", "mine", "--plugin", str(plugin)]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "nonsense_that_is_not_installed" in err and str(plugin) in err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
