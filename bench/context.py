@@ -7,7 +7,7 @@ journals, progress or the order of stages.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,10 @@ from bench.plan import UNDEFENDED, Plan
 from bench.plugins import Registry
 from bench.profile import Profile
 from defenses.base import Defense, Example, GeometrySettings, NativeSettings, Part, Target
-from defenses.engine import GIB, Engine
+from defenses.engine import GIB, Engine, cpu_rows
 from defenses.noise import NoiseStream, Purpose
 from iqa_models.base import BoundModel, IQAModel
 from iqa_models.folders import cache_folder
-
-FEATURE_BATCH = 64
 
 
 @dataclasses.dataclass
@@ -145,11 +143,9 @@ class Context:
     def _features(self, dataset: str, model: str, items: Sequence[Item]) -> np.ndarray[Any, Any]:
         network = self.model(model)
         rows = []
-        for start in range(0, len(items), FEATURE_BATCH):
-            pairs = [self.pair(dataset, item) for item in items[start : start + FEATURE_BATCH]]
-            for group in same_size(pairs):
-                images = torch.cat([self.tensor(pair.image) for pair in group])
-                rows.append(self.bind(network, group).features(images).float().cpu().numpy())
+        for pairs in passes(self.pair(dataset, item) for item in items):
+            images = torch.cat([self.tensor(pair.image) for pair in pairs])
+            rows.append(self.bind(network, pairs).features(images).float().cpu().numpy())
         return np.concatenate(rows)
 
     def model_sha256(self, model: str) -> str:
@@ -271,15 +267,22 @@ class LazyExample:
         return self.item.mos
 
 
-def same_size(pairs: Sequence[Pair]) -> list[list[Pair]]:
-    """Neighbouring pairs of equal image size, in order, so each list can be one tensor."""
-    groups: list[list[Pair]] = []
+def passes(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Neighbouring pairs of equal image size, in order, no more than a CPU's memory has room for.
+
+    An accelerator has room for more, but features are computed once.
+    """
+    waiting: list[Pair] = []
     for pair in pairs:
-        if groups and groups[-1][0].image.shape == pair.image.shape:
-            groups[-1].append(pair)
-        else:
-            groups.append([pair])
-    return groups
+        height, width = pair.image.shape[-2:]
+        if waiting and (
+            waiting[0].image.shape != pair.image.shape or len(waiting) == cpu_rows(height, width)
+        ):
+            yield waiting
+            waiting = []
+        waiting.append(pair)
+    if waiting:
+        yield waiting
 
 
 def _state_sha256(module: nn.Module) -> str:
