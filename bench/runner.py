@@ -18,6 +18,7 @@ from typing import Any
 from bench import work as worker
 from bench.backends import THIS_MACHINE, Cluster, Workers, open_workers
 from bench.errors import BenchError
+from bench.interruption import terminable
 from bench.journal import journal_files
 from bench.plan import STAGES, Plan, StageName, Unit
 from bench.progress import Progress
@@ -93,7 +94,7 @@ def execute(
         BenchError: The run is in use, its journal is damaged, or results cannot be kept.
         KeyboardInterrupt: Asked to stop; everything finished is safe.
     """
-    with run.locked():
+    with run.locked(), terminable():
         plan = run.plan()
         if any(_open(run, plan, stage) for stage in how.stages):
             _note_start(run, plan, how)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -227,9 +228,18 @@ def _session(options: WorkerOptions) -> Session:
     if os.getpid() != options.parent and threading.current_thread() is threading.main_thread():
         # The terminal sends Ctrl-C to everyone; the runner alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.getppid() == options.parent:
+        threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
     run = RunFolder(Path(options.run))
     context = import_module(options.workshop).open_context(run.plan(), options)
     return Session(options, run, context)
+
+
+def _end_with(parent: int, *, every: float = 1.0) -> None:
+    """End this process when the runner is gone: a killed one cannot tell its workers to stop."""
+    while os.getppid() == parent:
+        time.sleep(every)
+    os._exit(1)  # the journal is complete up to the last unit
 
 
 def session(options: WorkerOptions) -> Session:

@@ -120,6 +120,13 @@ class Agreement:
             return {}
         return tie_groups(known, {d: self.mean_samples(metric, d, sigma) for d in known})
 
+    def leaders(self, metric: Metric, sigma: float) -> tuple[str, ...]:
+        """The best defence by value, then those that are tied with it; empty if not rankable."""
+        letters = self.groups(metric, sigma)
+        leading = [name for name in defense_order(letters) if letters[name] == "a"]
+        # Stable, so equal values keep the report's order.
+        return tuple(sorted(leading, key=lambda d: -(self.mean(metric, d, sigma).value or 0.0)))
+
     def blocks(self, metric: Metric) -> pd.DataFrame:
         """Complete (model, sigma) blocks as rows, defences as columns; for ranking."""
         rows = {}
@@ -169,16 +176,18 @@ def _agreement(mode: str, frame: pd.DataFrame, *, reps: int, seed: int) -> Agree
 def _cells(data: pd.DataFrame, images: pd.DataFrame) -> list[tuple[Key, Scores]]:
     mos = numbers(images, "mos")
     cells: list[tuple[Key, Scores]] = []
+    # A model may be planned on fewer images than others of its data set.
+    wanted = {model: part["image"].nunique() for (model,), part in grouped(data, ["model"])}
     for (model, defense, sigma), part in grouped(data, ["model", "defense", "sigma"]):
         values = _aligned(part, "score", images)
         up = bool(part["higher_is_better"].iloc[0])
-        cells.append(((model, defense, sigma), Scores(values, mos, up, len(images))))
+        cells.append(((model, defense, sigma), Scores(values, mos, up, wanted[model])))
     for (model,), part in grouped(data, ["model"]):
         first = part.dropna(subset=["undefended"]).drop_duplicates("image")
         if len(first):
             values = _aligned(first, "undefended", images)
             up = bool(first["undefended_higher_is_better"].iloc[0])
-            cells.append(((model, UNDEFENDED, 0.0), Scores(values, mos, up, len(images))))
+            cells.append(((model, UNDEFENDED, 0.0), Scores(values, mos, up, wanted[model])))
     return cells
 
 

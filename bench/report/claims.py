@@ -23,10 +23,10 @@ from bench.report.numbers import PERCENT, Format, number
 from bench.report.published import Published
 from bench.report.source import RunTables
 from bench.report.tables import model_seconds
-from bench.report.theme import defense_title
+from bench.report.theme import PAPERS_DEFENSE, defense_title
 from bench.statistics import Array, clopper_pearson, percentile_interval
 
-OURS, RIVAL = "fs-iqa", "dms-iqa"
+RIVAL = "dms-iqa"
 ALIKE = ("rs-reg", "cert-reg", "ms")
 _FINE = Format(significant=2, unit=" %", scale=100)
 _SIZE_TOLERANCE = 0.05
@@ -115,11 +115,11 @@ def relative_gain(
     """
     gains, samples = [], []
     for mode in ("NR", "FR"):
-        if mode not in found or not {OURS, RIVAL} <= set(found[mode].defenses):
+        if mode not in found or not {PAPERS_DEFENSE, RIVAL} <= set(found[mode].defenses):
             return None, np.empty(0), f"This run lacks FS-IQA or DMS-IQA on {mode} models."
         agreement = found[mode]
         for sigma in agreement.sigmas:
-            ours, rival = (agreement.mean(metric, d, sigma) for d in (OURS, RIVAL))
+            ours, rival = (agreement.mean(metric, d, sigma) for d in (PAPERS_DEFENSE, RIVAL))
             if not ours.complete or not rival.complete:
                 return None, np.empty(0), f"Unequal or incomplete sets: {mode}, σ = {sigma:g}."
             if ours.value is None or rival.value is None or rival.value < 0.05:
@@ -130,7 +130,7 @@ def relative_gain(
             gains.append(ours.value / rival.value - 1)
             base = agreement.mean_samples(metric, RIVAL, sigma)
             with np.errstate(divide="ignore", invalid="ignore"):
-                samples.append(agreement.mean_samples(metric, OURS, sigma) / base - 1)
+                samples.append(agreement.mean_samples(metric, PAPERS_DEFENSE, sigma) / base - 1)
     return float(np.mean(gains)), np.mean(samples, axis=0), ""
 
 
@@ -152,7 +152,7 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
     modes, single = [], []
     for agreement in evidence.found.values():
         ours, rival = (model_seconds(frame, agreement.models, d, certified=certified)
-                       for d in (OURS, RIVAL))  # fmt: skip
+                       for d in (PAPERS_DEFENSE, RIVAL))  # fmt: skip
         if set(ours) != set(agreement.models) or set(rival) != set(agreement.models):
             continue
         modes.append(1 - sum(ours.values()) / sum(rival.values()))
@@ -203,10 +203,10 @@ def suppression(attack: pd.DataFrame) -> dict[str, float]:
     if summary.empty:
         return {}
     gains = summary.pivot_table(index=["norm", "epsilon"], columns="defense", values="gain")
-    if not {"undefended", OURS} <= set(gains.columns):
+    if not {"undefended", PAPERS_DEFENSE} <= set(gains.columns):
         return {}
     usable = gains.dropna()[lambda g: g["undefended"] > 1e-6]
-    shares = 1 - usable[OURS] / usable["undefended"]
+    shares = 1 - usable[PAPERS_DEFENSE] / usable["undefended"]
     return {str(n): float(v) for n, v in shares.groupby(level="norm").mean().items()}
 
 
@@ -222,7 +222,7 @@ def _abstention(evidence: Evidence) -> Verdict:
         "Images are counted once per model and noise level, as if independent."
     )
     frame = evidence.run.table("evaluate")
-    tried = frame[(frame["defense"] == OURS) & frame["status"].isin(["ok", "abstained"])]
+    tried = frame[(frame["defense"] == PAPERS_DEFENSE) & frame["status"].isin(["ok", "abstained"])]
     if tried.empty:
         return Verdict(claim, "cannot be said", evidence.scope, "FS-IQA has no records.", rule)
     k, m = int((tried["status"] == "abstained").sum()), len(tried)
@@ -243,7 +243,7 @@ def _stability(evidence: Evidence) -> Verdict:
         f"the score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
         "it was measured is not stated)."
     )
-    mean, error = stability(evidence.run.table("time"), OURS)
+    mean, error = stability(evidence.run.table("time"), PAPERS_DEFENSE)
     if mean is None:
         return Verdict(claim, "cannot be said", evidence.scope,
                        "No repeated scores of FS-IQA were recorded.", rule)  # fmt: skip
@@ -299,7 +299,7 @@ def _flat(evidence: Evidence) -> Verdict:
     claim = "FS-IQA's SRCC does not depend on the noise level"
     rule = (f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of "
             "that at the smallest, NR and FR.")  # fmt: skip
-    return _drops(evidence, claim, rule, (OURS,), flat=True)
+    return _drops(evidence, claim, rule, (PAPERS_DEFENSE,), flat=True)
 
 
 def _falling(evidence: Evidence) -> Verdict:

@@ -33,13 +33,14 @@ from bench.report.guarantee import (
     ranking_table,
     width_table,
 )
+from bench.report.leaders import leader_sentence
 from bench.report.numbers import number
 from bench.report.provenance import provenance_section
 from bench.report.published import published
 from bench.report.refusal import refusal, refusal_section, refused_models, without_models
 from bench.report.source import RunTables
-from bench.report.tables import difference_table, main_table, model_table
-from bench.report.theme import defense_order, defense_title, model_title
+from bench.report.tables import difference_table, lead_table, main_table, model_table
+from bench.report.theme import PAPERS_DEFENSE, defense_title, model_title
 from bench.report.widths import reference_radii
 from bench.report.worked import worked_section
 
@@ -144,7 +145,7 @@ def _verdict_box(
 ) -> tuple[str, ...]:
     count = run.completeness
     lines = [f"{count.ok}/{count.expected} cells ok", *count.remarks]
-    lines += [line for a in found.values() if (line := _leaders(a))]
+    lines += [f"{mode}: {leader_sentence(agreement)}" for mode, agreement in found.items()]
     lines += _audit_lines(run)
     words = [v.word for v in judged]
     lines.append(
@@ -155,26 +156,6 @@ def _verdict_box(
            if run.profile.edition == "compact" else ".")
     )  # fmt: skip
     return tuple(lines)
-
-
-def _leaders(agreement: Agreement) -> str:
-    """Who leads by SRCC at every noise level; an honest sentence if nobody can be named."""
-    if not all(agreement.rankable(s) for s in agreement.sigmas):
-        return f"{agreement.mode}: unequal sets, so defences are not ranked."
-    leading = [
-        {d for d, letter in agreement.groups("srcc", s).items() if letter == "a"}
-        for s in agreement.sigmas
-    ]
-    always = defense_order(set.intersection(*leading)) if leading else []
-    names = ", ".join(defense_title(d) for d in always)
-    if not names:
-        return f"{agreement.mode}: no defence is in the leading group at every noise level."
-    verb = "is" if len(always) == 1 else "are"
-    ends = (agreement.sigmas[0], agreement.sigmas[-1])
-    values = [agreement.mean("srcc", always[0], s).value for s in ends]
-    detail = (f" (SRCC {number(values[0])} at σ = {ends[0]:g}, {number(values[1])} at "  # noqa: RUF001
-              f"σ = {ends[1]:g})" if len(always) == 1 else "")  # fmt: skip  # noqa: RUF001
-    return f"{agreement.mode}: {names} {verb} in the leading group at every noise level{detail}."
 
 
 def _audit_lines(run: RunTables) -> list[str]:
@@ -195,7 +176,8 @@ def _accuracy(run: RunTables, agreement: Agreement) -> Section:
     blocks += [model_table(agreement, metric, number=f"S{index}{letter}")
                for letter, metric in zip("ab", METRICS, strict=True)]  # fmt: skip
     compared = difference_table(agreement, number=f"S{index}c")
-    blocks += [compared] if compared else []
+    leads = lead_table(agreement, PAPERS_DEFENSE, number=f"S{index}d")
+    blocks += [table for table in (compared, leads) if table]
     return Section(f"accuracy-{mode.lower()}", f"Accuracy: {mode} models", tuple(blocks))
 
 

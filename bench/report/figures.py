@@ -16,9 +16,14 @@ from bench.report.document import Cell, Column, Figure, Table
 from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
 from bench.report.frames import grouped, rows
 from bench.report.numbers import PERCENT, Format, number
-from bench.report.theme import defense_looks, defense_title, model_looks, model_title
+from bench.report.theme import (
+    PAPERS_DEFENSE,
+    defense_looks,
+    defense_title,
+    model_looks,
+    model_title,
+)
 
-FEATURE_DEFENSE = "fs-iqa"
 RADIUS = Format(significant=3, rounding="down")
 WIDTH_SHARE = Format(2, unit=" %", scale=100, rounding="up")
 _BINS = 10
@@ -26,7 +31,7 @@ _BINS = 10
 
 def width_against_radius(frame: pd.DataFrame, *, mode: str, number_: str) -> Figure | None:
     """Figure 3: mean interval width in ten quantile bins of FS-IQA's certified radius."""
-    bins = radius_bins(frame[(frame["mode"] == mode) & (frame["defense"] == FEATURE_DEFENSE)])
+    bins = radius_bins(frame[(frame["mode"] == mode) & (frame["defense"] == PAPERS_DEFENSE)])
     if bins.empty:
         return None
     data = _bin_table(bins, f"figure-{number_}")

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from bench.report.agreement import METRICS, Agreement, Mean, Metric
+from bench.report.agreement import METRICS, Agreement, Key, Mean, Metric
 from bench.report.document import Cell, Column, Table
+from bench.report.leaders import leader_sentence
 from bench.report.numbers import CORRELATION, DIFFERENCE, Format
 from bench.report.published import Published
 from bench.report.theme import UNDEFENDED, defense_order, defense_title, model_order, model_title
@@ -42,7 +43,7 @@ def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, nu
     return Table(
         id=f"table-{number}",
         title=f"Table {number}. Agreement with human scores and time, {MODE_WORDS[agreement.mode]}",
-        caption=_main_caption(agreement),
+        caption=leader_sentence(agreement),
         columns=columns,
         rows=tuple(rows),
         notes=_main_notes(agreement, paper),
@@ -115,34 +116,6 @@ def model_seconds(
         if values:
             means[model] = sum(values) / len(values)
     return means
-
-
-def _main_caption(agreement: Agreement) -> str:
-    """What to conclude, from the numbers."""
-    if not all(agreement.rankable(s) for s in agreement.sigmas):
-        return (
-            "Not all defences have all models and images, so no order is stated; "
-            "the image counts say what is missing."
-        )
-    leaders = {
-        sigma: tuple(d for d, letter in agreement.groups("srcc", sigma).items() if letter == "a")
-        for sigma in agreement.sigmas
-    }
-    if not all(leaders.values()):
-        return "The correlations are not defined in every cell."
-    if len({frozenset(names) for names in leaders.values()}) == 1:
-        return f"By SRCC, {_leads(next(iter(leaders.values())))} at every noise level."
-    parts = [f"{_leads(names)} at σ = {sigma:g}" for sigma, names in leaders.items()]
-    return f"By SRCC, {'; '.join(parts)}."
-
-
-def _leads(names: tuple[str, ...]) -> str:
-    titles = [defense_title(name) for name in defense_order(names)]
-    return f"{_listed(titles)} {'leads' if len(titles) == 1 else 'lead together'}"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
@@ -258,3 +231,70 @@ def _difference_caption(agreement: Agreement, cells: list[dict[str, Cell]]) -> s
     found = [c for column in cells for c in column.values() if c.value != "best"]
     apart = sum(c.interval is not None and c.interval[1] < 0 for c in found)
     return f"{apart} of {len(found)} differences have an interval below zero."
+
+
+def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | None:
+    """Supplement: one defence minus each other, model by model, with the paired interval."""
+    others = [name for name in agreement.defenses if name != leader]
+    if leader not in agreement.defenses or not others:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    ends: list[int] = []
+    for model in agreement.models:
+        rows += [
+            (Cell(model_title(model)), Cell(defense_title(other)),
+             *(_lead(agreement, (model, leader, s), (model, other, s)) for s in agreement.sigmas))
+            for other in others
+        ]  # fmt: skip
+        ends.append(len(rows) - 1)
+    return Table(
+        id=f"table-{number.lower()}",
+        title=f"Table {number}. Lead of {defense_title(leader)}, model by model, "
+        f"{MODE_WORDS[agreement.mode]}",
+        caption=_lead_caption(agreement, leader, rows),
+        columns=(
+            Column("Model", kind="text"),
+            Column("over", kind="text"),
+            *(Column(f"σ = {s:g}", DIFFERENCE, group="SRCC") for s in agreement.sigmas),
+        ),
+        rows=tuple(rows),
+        notes=(
+            f"SRCC of {defense_title(leader)} minus the other's on the same images, with the 95 % "
+            "interval of the paired bootstrap over photographs.",
+        ),
+        rule_after=tuple(ends[:-1]),
+    )
+
+
+def _lead(agreement: Agreement, leader: Key, other: Key) -> Cell:
+    scores = [agreement.scores.get(key) for key in (leader, other)]
+    if any(cell is None or cell.n < cell.wanted for cell in scores):
+        return Cell("unequal")
+    values = [cell.estimate("srcc").value for cell in scores if cell is not None]
+    if None in values:
+        return Cell("undefined")
+    mine, his = (value for value in values if value is not None)
+    samples = agreement.samples["srcc", leader] - agreement.samples["srcc", other]
+    return Cell(mine - his, interval=percentile_interval(samples))
+
+
+def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Cell, ...]]) -> str:
+    """How often the leader is ahead, and every place where it is not."""
+    name = defense_title(leader)
+    cells = {
+        (str(model.value), str(other.value), sigma): cell
+        for model, other, *found in rows
+        for sigma, cell in zip(agreement.sigmas, found, strict=True)
+    }
+    known = {key: cell for key, cell in cells.items() if not isinstance(cell.value, str)}
+    if len(known) < len(cells):
+        return "Cells without equal sets of images are not compared."
+    behind = [f"{model} {other} σ = {sigma:g}" for (model, other, sigma), cell in known.items()
+              if float(cell.value or 0.0) <= 0.0]  # fmt: skip
+    sure = sum(cell.interval is not None and cell.interval[0] > 0 for cell in known.values())
+    apart = f"{sure} of {len(known)} intervals lie above zero"
+    if not behind:
+        return (
+            f"{name} is ahead of every other defence at every noise level of every model; {apart}."
+        )
+    return f"{name} is not ahead in {len(behind)} of {len(known)} ({'; '.join(behind)}); {apart}."

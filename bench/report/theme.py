@@ -45,6 +45,9 @@ _MODEL_LOOKS: tuple[tuple[str, str, str | tuple[int, tuple[int, ...]]], ...] = (
     ("#56b4e9", "P", "-"),
 )
 
+PAPERS_DEFENSE = "fs-iqa"
+"""The defence whose claims are judged."""
+
 
 def defense_order(names: Iterable[str]) -> list[str]:
     """Known defences in the paper's order, then others by name."""

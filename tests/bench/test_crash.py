@@ -339,12 +339,38 @@ def test_ctrl_c_ends_soon_says_how_to_resume_and_loses_nothing(
     assert content(resume(tmp_path)) == undisturbed
 
 
-def test_sigterm_is_like_any_other_death(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_sigterm_is_like_ctrl_c(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     process = start(tmp_path, 1)
     wait_until(lambda: log_lines(tmp_path) > 8)
-    end(process, signal.SIGTERM)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Resume with: python -m bench" in errors
     (tmp_path / "orders" / "slow").unlink()
     assert content(resume(tmp_path)) == undisturbed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_workers_end_with_a_killed_runner(tmp_path: Path) -> None:
+    process = start(tmp_path, 2)
+    wait_until(lambda: log_lines(tmp_path) > 20)
+    (tmp_path / "orders" / "wait").touch()  # units that do not end by themselves
+    wait_until(lambda: len(members_of(process.pid)) == 2)
+    process.kill()  # the runner alone, as the kernel does when memory runs out
+    process.communicate(timeout=60)
+    wait_until(lambda: not members_of(process.pid))
+
+
+def members_of(group: int) -> list[str]:
+    """Worker processes of a process group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_text()
+            if int(state[2]) == group and state[0] != "Z" and "LokyProcess" in command:
+                found.append(folder.name)
+    return found
 
 
 # --- a torn line ---

@@ -19,10 +19,11 @@ from bench.report.document import Document, Images
 from bench.report.examples import amplified, worked_example
 from bench.report.figures import radius_bins
 from bench.report.guarantee import guarantees, ledger_note
+from bench.report.leaders import leader_sentence
 from bench.report.provenance import reproduce_line
 from bench.report.published import published
 from bench.report.source import FrameRun
-from bench.report.tables import difference_table, main_table, model_seconds
+from bench.report.tables import difference_table, lead_table, main_table, model_seconds
 from bench.report.theme import KNOWN, defense_looks
 from bench.report.widths import human_width, largest_radius, ranking_summary, width_summary
 from bench.report.worked import worked_section
@@ -313,3 +314,59 @@ def test_differences_are_paired_and_from_the_best(found: dict[str, Agreement]) -
     assert nr.mean("plcc", "ms", 0.5).value - nr.mean("plcc", "fs-iqa", 0.5).value == (
         pytest.approx(rows["MS"][-1].value)
     )
+
+
+def test_a_model_planned_on_fewer_images_is_complete_all_the_same(whole: FrameRun) -> None:
+    frame = whole.table("evaluate")
+    images = sorted(frame["image"].unique())
+    few = frame[(frame["model"] != "lpips") | frame["image"].isin(images[::2])]
+    fr = agreements(replace(whole, tables={**whole.tables, "evaluate": few}), reps=40)["FR"]
+    assert all(fr.rankable(sigma) for sigma in SIGMAS)
+    assert {key[0]: (cell.n, cell.wanted) for key, cell in fr.scores.items()} == {
+        "lpips": (12, 12), "dists": (24, 24),
+    }  # fmt: skip
+    # One image that only one defence lost is seen as before.
+    lost = few[(few["model"] != "lpips") | (few["defense"] != "ms") | (few["image"] != images[0])]
+    fr = agreements(replace(whole, tables={**whole.tables, "evaluate": lost}), reps=40)["FR"]
+    assert not any(fr.rankable(sigma) for sigma in SIGMAS)
+
+
+def test_leads_are_paired_and_by_model(found: dict[str, Agreement]) -> None:
+    agreement = found["FR"]
+    table = lead_table(agreement, "fs-iqa", number="S2d")
+    assert table is not None
+    rows = {(row[0].value, row[1].value): row[2:] for row in table.rows}
+    assert list(rows) == [(m, d) for m in ("LPIPS", "DISTS") for d in ("MS", "DMS-IQA")]
+    for model, title in (("lpips", "LPIPS"), ("dists", "DISTS")):
+        for cell, sigma in zip(rows[title, "MS"], SIGMAS, strict=True):
+            mine, his = (model, "fs-iqa", sigma), (model, "ms", sigma)
+            difference = agreement.samples["srcc", mine] - agreement.samples["srcc", his]
+            assert cell.value == pytest.approx(
+                float(agreement.scores[mine].estimate("srcc").value or 0)
+                - float(agreement.scores[his].estimate("srcc").value or 0)
+            )
+            assert cell.interval == pytest.approx(tuple(np.percentile(difference, [2.5, 97.5])))
+    assert table.caption.startswith("FS-IQA is ahead of every other defence at every noise level")
+    worst = lead_table(agreement, "ms", number="x")
+    assert worst is not None
+    assert "MS is not ahead in" in worst.caption and "LPIPS FS-IQA σ = 0.1" in worst.caption
+    assert lead_table(agreement, "dms", number="x") is None
+
+
+def test_leaders_are_told_from_the_tied(found: dict[str, Agreement]) -> None:
+    agreement = found["NR"]
+    assert leader_sentence(agreement) == (
+        "FS-IQA has the highest SRCC at every noise level (0.96 at σ = 0.1, 0.95 at σ = 0.5); "
+        "nobody is tied with it."
+    )
+    # With one resample of a draw in favour of the best or not, ties come and go.
+    nobody_sure = replace(
+        agreement,
+        samples={key: value - value.mean() + rank % 2 for rank, (key, value)
+                 in enumerate(agreement.samples.items())},
+    )  # fmt: skip
+    assert "tied with it" in leader_sentence(nobody_sure)
+    for sigma in SIGMAS:
+        names = nobody_sure.leaders("srcc", sigma)
+        values = [agreement.mean("srcc", name, sigma).value or 0.0 for name in names]
+        assert names[0] == "fs-iqa" and values == sorted(values, reverse=True)
