@@ -180,7 +180,7 @@ def report(
     ] = False,
 ) -> None:
     """Write the report of a run again, from its records, or check the one that is there."""
-    from bench.commands.look import check_report, write_report
+    from bench.commands.reports import check_report, write_report
 
     if check:
         raise typer.Exit(check_report(folder, results, reports))
@@ -292,9 +292,13 @@ def time(
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Also cost against draws, pixels and batch.")
     ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Also the exact Jacobian norm, beside Lanczos.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = Path(
         "results/timing"
     ),
+    reports: ReportsOption = Path("reports"),
     plugin: PluginOption = None,
 ) -> None:
     """Time every model x defence on random weights; resumes what is in its folder."""
@@ -311,7 +315,9 @@ def time(
         precision=precision,
         extrapolate=extrapolate,
         scaling=scaling,
+        exact=exact,
         out=out,
+        reports=reports,
         plugins=plugin_paths(plugin),
     )
     raise typer.Exit(run_timing(request))

@@ -165,8 +165,9 @@ class TimeRecord(Record):
     samples_measured: int | None = None
     """Draws really made, where fewer than ``samples``: seconds of draws are scaled up from them."""
     edition: str = ""
-    axis: Literal["table", "samples", "pixels", "batch"] = "table"
-    """``table``: one row per model x defence; else the axis along which this is one point."""
+    axis: Literal["table", "samples", "pixels", "batch", "norm"] = "table"
+    """``table``: one row per model x defence; ``norm``: the Jacobian's norm alone, Lanczos against
+    exact; else the axis along which this is one point."""
     batch: int | None = None
     """Rows of one forward pass."""
     threads: int
@@ -178,6 +179,14 @@ class TimeRecord(Record):
     forward_passes_uncertified: Finite | None = None
     spectral_products: int | None = None
     """Jacobian products that the certificate took (feature noise)."""
+    seconds_lanczos: list[Finite] = []
+    seconds_exact: list[Finite] = []
+    """Scaled up where fewer backward products were made than there are features."""
+    exact_products: int | None = None
+    exact_products_measured: int | None = None
+    bound_over_estimate: Finite | None = None
+    bound_over_exact: Finite | None = None
+    """How far the Lanczos bound is above its estimate, and above the exact norm."""
     peak_memory_bytes: int | None = None
     """Beyond what was held before; of the device's allocator, or of the process on a CPU."""
     flops_forward: Finite | None = None

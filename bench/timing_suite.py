@@ -21,15 +21,17 @@ from bench.plugins import Registry
 from bench.profile import Profile
 from bench.records import TimeRecord
 from bench.timed_defense import Subject, device_name, measured, precision_effect
+from bench.timed_norm import measured_norm
 from bench.timing import median, product_peak
 from bench.work import describe
 from defenses.base import Defense, GeometrySettings, Target
 from defenses.engine import GIB, Engine
+from defenses.networks import TRANSFORMED
 from defenses.noise import NoiseStream, key_seed
 from defenses.precision import Precision
 from iqa_models.base import BoundModel, Edition, IQAModel
 
-Axis = Literal["table", "samples", "pixels", "batch"]
+Axis = Literal["table", "samples", "pixels", "batch", "norm"]
 MOS_RANGE = (0.0, 1.0)
 SCALED = ("ms", "fs-iqa")
 """Defences of the scaling figure, where they are timed: the others cost draws as MS does."""
@@ -37,6 +39,8 @@ SCALING_BATCHES = (1, 2, 4, 8, 16)
 SCALING_SAMPLES = 32
 """Draws of the points along pixels and batch: enough passes, soon done."""
 EFFECT_IMAGES = 2
+EXTRAPOLATED_VJPS = 16
+"""Backward products that stand for all of the exact norm's where times are scaled up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Suite:
         precision: What scores are computed in.
         extrapolate: Measure two passes of draws and scale up; the record says so.
         scaling: Also points along the number of draws, the image size and the rows of a pass.
+        exact: Also the exact norm of the Jacobian beside the Lanczos bound.
         sigma: Noise level; time does not depend on it.
         seed: Of weights, image and noise.
     """
@@ -68,6 +73,7 @@ class Suite:
     precision: Precision = "float32"
     extrapolate: bool = False
     scaling: bool = False
+    exact: bool = False
     sigma: float = 0.25
     seed: int = 2025
 
@@ -82,6 +88,8 @@ class Suite:
             if self.scaling:
                 shown = [point for point in table if point.defense in SCALED] or table
                 found += [p for point in shown for p in self._scaled(point)]
+            if self.exact:
+                found += [dataclasses.replace(point, axis="norm") for point in table]
         return found
 
     def _scaled(self, point: Point) -> Iterator[Point]:
@@ -99,7 +107,7 @@ class Suite:
         """Identity of a measurement, with the settings it is taken under."""
         rest = {
             name: value for name, value in dataclasses.asdict(self).items()
-            if name not in ("models", "defenses", "scaling", "size", "samples")
+            if name not in ("models", "defenses", "scaling", "exact", "size", "samples")
         }  # fmt: skip
         return canonical({**rest, **dataclasses.asdict(point), "threads": torch.get_num_threads()})
 
@@ -239,9 +247,10 @@ class Rig:
         return [point for point in self.suite.points() if self._makes_sense(point)]
 
     def _makes_sense(self, point: Point) -> bool:
-        """Feature noise has no rows to choose, and models have a smallest image."""
-        if point.axis == "batch":
-            return self.defense(point.defense).smoother.noise_kind == "input"
+        """Feature noise alone has a norm, input noise alone rows; models have a smallest image."""
+        if point.axis in ("batch", "norm"):
+            wanted = "input" if point.axis == "batch" else "features"
+            return bool(self.defense(point.defense).smoother.noise_kind == wanted)
         smallest: int = self.registry.model(point.model).card.min_size
         return point.axis != "pixels" or min(point.height, point.width) >= smallest
 
@@ -275,12 +284,21 @@ class Rig:
         features = smoother.noise_kind == "features"
         once = 4.0 * subject.settings.steps * plain if features else 0.0
         once += plain + 2.0 * row * subject.samples_measured
+        if point.axis == "norm":
+            vjps = EXTRAPOLATED_VJPS if self.suite.extrapolate else TRANSFORMED
+            return (self.suite.warmup + self.suite.repeats) * once + 2.0 * vjps * plain
         return (self.suite.warmup + self.suite.repeats) * once
 
     def measure(self, point: Point) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
         try:
             subject = self.subject(point)
+            if point.axis == "norm":
+                return measured_norm(
+                    subject, warmup=self.suite.warmup, repeats=self.suite.repeats,
+                    vjps=EXTRAPOLATED_VJPS if self.suite.extrapolate else None,
+                    dataset="random", weights="random", axis=point.axis,
+                )  # fmt: skip
             return measured(
                 subject, warmup=self.suite.warmup, repeats=self.suite.repeats, dataset="random",
                 weights="random", axis=point.axis, peak_flops=self.peak(),
@@ -307,17 +325,21 @@ class Rig:
 
 
 def ratios(records: Sequence[TimeRecord]) -> dict[str, dict[str, float]]:
-    """Ratios within the run, by model: each defence over a plain pass, and MS over FS-IQA.
+    """Ratios within the run, by model: each defence over a plain pass, MS over FS-IQA, the norms.
 
-    Keys are ``<defence> / forward`` (without certificate), and ``ms / fs-iqa, certified``: how
-    many times faster FS-IQA certifies.
+    Keys are ``<defence> / forward`` (without certificate), ``ms / fs-iqa, certified`` (how many
+    times faster FS-IQA certifies) and ``exact norm / lanczos``.
     """
     found: dict[str, dict[str, float]] = {}
     certified: dict[tuple[str, str], float] = {}
     for record in records:
-        if record.status != "ok" or record.axis != "table":
+        if record.status != "ok" or record.axis not in ("table", "norm"):
             continue
         ours = found.setdefault(record.model, {})
+        if record.axis == "norm":
+            exact, lanczos = median(record.seconds_exact), median(record.seconds_lanczos)
+            ours["exact norm / lanczos"] = exact / lanczos
+            continue
         ours[f"{record.defense} / forward"] = median(record.seconds_uncertified) / median(
             record.seconds_forward
         )

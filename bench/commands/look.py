@@ -1,4 +1,4 @@
-"""Verbs that look at things: ``plan``, ``list``, ``report``."""
+"""Verbs that look at things: ``plan`` and ``list``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.commands.selection import Selection, resolve_device
-from bench.errors import BenchError
 from bench.plan import Plan
 from bench.profile_loading import built_in_profiles
-from bench.run_folder import RunFolder
 
 
 def show_plan(selection: Selection, results: Path) -> None:
@@ -63,45 +61,3 @@ def show_parts(plugins: tuple[str, ...]) -> None:
     for broken in registry.broken:
         print(f"{broken.kind} {broken.name} from {broken.origin} is broken:\n"  # noqa: T201
               f"{broken.traceback}", file=sys.stderr)  # fmt: skip
-
-
-def chosen_run(folder: Path | None, results: Path) -> RunFolder:
-    """The named run, or the one that was worked on last.
-
-    Raises:
-        BenchError: There is none.
-    """
-    if folder is not None:
-        return RunFolder.open(folder)
-    plans = sorted(results.glob("*/plan.json"), key=lambda file: file.parent.stat().st_mtime)
-    if not plans:
-        raise BenchError(f"{results}: expected a run, found none; start one with `run`.")
-    return RunFolder.open(plans[-1].parent)
-
-
-def write_report(folder: Path | None, results: Path, reports: Path) -> None:
-    """Write the report and print its path."""
-    from bench.reporting import report
-
-    run = chosen_run(folder, results)
-    print(f"report: {report(run, reports / run.path.name)}")  # noqa: T201
-
-
-def check_report(folder: Path | None, results: Path, reports: Path) -> int:
-    """Make the report again from the records and compare; exit code 1 if anything differs.
-
-    Raises:
-        BenchError: There is no report to check.
-    """
-    from bench.report import check, from_folder
-
-    run = chosen_run(folder, results)
-    out = reports / run.path.name
-    if not (out / "report.md").is_file():
-        raise BenchError(f"{out}: expected a report of {run.path}, found none.")
-    remarks = check(from_folder(run), out)
-    for remark in remarks:
-        print(remark)  # noqa: T201
-    if not remarks:
-        print(f"{out}: every file is what the records say")  # noqa: T201
-    return 1 if remarks else 0

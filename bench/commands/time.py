@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cli import INTERRUPTED, OK, SOME_FAILED
+from bench.commands.reports import write_timing_report
 from bench.commands.selection import resolve_device, warn_of_broken
 from bench.errors import BenchError
 from bench.profile_loading import load_profile
@@ -44,7 +45,9 @@ class TimeRequest:
     precision: str
     extrapolate: bool
     scaling: bool
+    exact: bool
     out: Path
+    reports: Path
     plugins: tuple[str, ...] = ()
 
 
@@ -66,6 +69,8 @@ def run_timing(request: TimeRequest) -> int:
     records = [done[key] for point in points if (key := rig.suite.key(point)) in done]
     show(records)
     print(f"records: {request.out}")  # noqa: T201
+    if records:
+        print(f"report: {write_timing_report(request.out, request.reports)}")  # noqa: T201
     return SOME_FAILED if any(record.status == "failed" for record in records) else OK
 
 
@@ -97,6 +102,7 @@ def make_rig(request: TimeRequest) -> Rig:
         precision=request.precision,
         extrapolate=request.extrapolate,
         scaling=request.scaling,
+        exact=request.exact,
     )
     rig = Rig(suite, registry, profile)
     for name in suite.models:
@@ -180,6 +186,7 @@ def keep(rig: Rig, records: Sequence[TimeRecord], out: Path) -> None:
     suite: dict[str, Any] = dataclasses.asdict(rig.suite)
     facts = {
         "suite": suite, "ratios": ratios(ordered), "machine": describe_machine(),
+        "modes": {name: rig.registry.model(name).card.mode for name in rig.suite.models},
         "code_sha256": code_sha256(), "finished": now(),
     }  # fmt: skip
     _write_json(out / "run.json", facts)

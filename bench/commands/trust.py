@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli import OK, SOME_FAILED
-from bench.commands.look import chosen_run
+from bench.commands.reports import chosen_run
 from bench.commands.selection import Selection, resolve_device, warn_of_broken
 from bench.errors import BenchError
 from bench.profile_loading import Overrides

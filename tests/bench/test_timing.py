@@ -19,6 +19,7 @@ from bench.plugins import Registry
 from bench.profile_loading import load_profile
 from bench.records import TimeRecord
 from bench.timed_defense import Subject, flop_columns, measured, precision_effect
+from bench.timed_norm import measured_norm
 from bench.timing import PeakMemory, count_flops, product_peak, stopwatch
 from bench.timing_suite import Point, Rig, Suite, achieved_share, ratios
 
@@ -145,6 +146,30 @@ def test_ratios_are_medians_of_one_run() -> None:
     }
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_norm_is_timed_both_ways(scaled: bool) -> None:
+    suite = replace(SMALL, exact=True, extrapolate=scaled, defenses=("ms", "fs-iqa"))
+    points = [point for point in rig(suite).points() if point.axis == "norm"]
+    assert [point.defense for point in points] == ["fs-iqa"]  # input noise has no norm
+    record = rig(suite).measure(points[0])
+    assert record.status == "ok", record.reason
+    assert len(record.seconds_lanczos) == suite.repeats and len(record.seconds_exact) == 1
+    assert record.exact_products == 512
+    assert record.exact_products_measured == (16 if scaled else 512)
+    assert record.bound_over_estimate is not None and 1.0 <= record.bound_over_estimate < 1.05
+    if scaled:
+        assert record.bound_over_exact is None
+    else:
+        assert record.bound_over_exact is not None and 1.0 <= record.bound_over_exact < 1.05
+    lanczos = pd.Series(record.seconds_lanczos).median()
+    assert ratios([record])["dbcnn"]["exact norm / lanczos"] == record.seconds_exact[0] / lanczos
+
+
+def test_input_noise_has_no_norm_to_time() -> None:
+    with pytest.raises(ValueError, match="adds no noise to features"):
+        measured_norm(subject("ms"), warmup=0, repeats=1, vjps=None)
+
+
 def test_a_failing_point_is_a_record_with_its_reason() -> None:
     record = rig().measure(Point("dbcnn", "ms", "table", 8, 8, 4))
     assert record.status == "failed" and "64" in (record.reason or "")
@@ -169,18 +194,29 @@ def test_the_verb_keeps_records_and_resumes(
         return whole(self, point)
 
     monkeypatch.setattr(timing_suite.Rig, "measure", interrupted)
-    out = ["--out", str(tmp_path)]
+    out = ["--out", str(tmp_path / "mine"), "--reports", str(tmp_path / "reports")]
     assert main([*COMMAND, *out]) == 130
-    assert len(earlier(tmp_path)) == 1
+    assert len(earlier(tmp_path / "mine")) == 1
     assert main([*COMMAND, *out]) == 0
     assert calls == ["ms", "fs-iqa", "fs-iqa"]
     assert main([*COMMAND, *out]) == 0 and len(calls) == 3
-    rows = pd.read_parquet(tmp_path / "time.parquet")
+    rows = pd.read_parquet(tmp_path / "mine" / "time.parquet")
     assert set(rows["defense"]) == {"ms", "fs-iqa"} and set(rows["weights"]) == {"random"}
-    noted = json.loads((tmp_path / "run.json").read_text())
+    noted = json.loads((tmp_path / "mine" / "run.json").read_text())
     assert "ms / fs-iqa, certified" in noted["ratios"]["dbcnn"]
-    assert len(json.loads((tmp_path / "time.json").read_text())) == 2
+    assert len(json.loads((tmp_path / "mine" / "time.json").read_text())) == 2
     assert "times as fast as MS" in capsys.readouterr().out
+    report = tmp_path / "reports" / "mine" / "report.md"
+    assert "Timing on random weights" in report.read_text("utf-8")
+    check = ["report", "--check", str(tmp_path / "mine"), *out[2:]]
+    assert main(check) == 0
+    report.write_text(report.read_text("utf-8").replace("DBCNN", "KonCept"), encoding="utf-8")
+    assert main(check) == 1
+    assert "report.md: differs" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "mine"), *out[2:]]) == 0 and main(check) == 0
+    (tmp_path / "mine" / "time.json").write_text("[{}]")
+    assert main(check) == 2
+    assert "expected the records of `bench time`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("option", "value"), [

@@ -1,0 +1,359 @@
+"""The report of a timing suite: seconds, their ratios, and how they grow.
+
+This module knows timing records and what is read off them; it must not know how they were taken.
+All conclusions are ratios within the suite: seconds belong to the machine that is named.
+"""
+
+# ruff: noqa: RUF001 - Greek letters and multiplication signs are meant
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.document import (
+    Block,
+    Bullets,
+    Cell,
+    Column,
+    Document,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+)  # fmt: skip
+from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
+from bench.report.frames import rows
+from bench.report.numbers import Format, number
+from bench.report.published import published
+from bench.report.tables import MODE_WORDS, SECONDS
+from bench.report.theme import defense_looks, defense_order, defense_title, model_order, model_title
+from bench.statistics import sem
+
+RATIO = Format(significant=3, unit="×")
+PERCENT_ABOVE = Format(significant=2, unit=" %", scale=100, rounding="up")
+MEGABYTES = Format(0, scale=1e-6)
+SHARE = Format(0, unit=" %", scale=100)
+COUNT = Format(0)
+AXES: Mapping[str, tuple[str, str]] = {
+    "samples": ("samples", "draws per score"),
+    "pixels": ("pixels", "pixels of the image"),
+    "batch": ("batch", "rows of a pass"),
+}
+"""Axis of a point: its column, and what it is called."""
+
+
+def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
+    """The report of a suite.
+
+    Args:
+        time: All ``TimeRecord`` rows of the suite.
+        facts: Content of the suite's ``run.json``: ``suite``, ``modes``, ``machine``, ...
+    """
+    usable = time[time["status"] == "ok"]
+    table = usable[usable["axis"] == "table"]
+    norms = usable[usable["axis"] == "norm"]
+    blocks: list[Block] = [
+        paper_table(table, mode, [m for m, k in facts["modes"].items() if k == mode])
+        for mode in ("NR", "FR") if mode in facts["modes"].values()
+    ]  # fmt: skip
+    blocks.append(seconds_table(table))
+    scaling = scaling_figure(usable)
+    found = [
+        Section("seconds", "Seconds", tuple(blocks)),
+        Section("ratios", "Ratios within this suite", (ratio_table(table, norms),)),
+        Section("scaling", "Scaling", (scaling,) if scaling else (Paragraph("Not measured."),)),
+        _provenance(time, facts),
+    ]
+    failed = time[time["status"] == "failed"]
+    suite = facts["suite"]
+    return Document(
+        title="Cost of certified image-quality models",
+        subtitle=f"{suite['edition'].capitalize()} networks, {suite['size'][0]}x{suite['size'][1]} "
+        f"pixels, N = {suite['samples']}, {_set(time['device'])}",
+        banner=f"Timing on random weights ({suite['edition']} networks): cost only, no score",
+        verdict=(
+            f"{len(usable)}/{len(time)} measurements ok",
+            *(f"failed: {row['model']} / {row['defense']}: {row['reason']}"
+              for row in rows(failed)),
+            *conclusions(table, norms),
+        ),
+        complete=failed.empty,
+        sections=tuple(found),
+        facts={"code": str(facts["code_sha256"])[:12], "finished": str(facts["finished"])},
+    )  # fmt: skip
+
+
+def conclusions(table: pd.DataFrame, norms: pd.DataFrame) -> tuple[str, ...]:
+    """What the ratios say, as ranges over models."""
+    found = [_model_ratios(table, norms, model) for model in _models(table, norms)]
+    lines = []
+    for name, words in (
+        ("certified", "Certified MS takes {} the time of certified FS-IQA"),
+        ("plain", "FS-IQA without certificate takes {} one plain forward pass"),
+        ("norm", "The exact norm takes {} the time of the Lanczos bound"),
+    ):
+        values = [value for ratios in found if (value := ratios[name]) is not None]
+        if values:
+            low, high = number(min(values), RATIO), number(max(values), RATIO)
+            lines.append(words.format(low if low == high else f"{low} to {high}") + " (by model).")
+    excess = [value for ratios in found if (value := ratios["estimate"]) is not None]
+    if excess:
+        lines.append(f"The Lanczos bound is at most {number(max(excess), PERCENT_ABOVE)} above its "
+                     "estimate.")  # fmt: skip
+    return tuple(lines)
+
+
+def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
+    """Mean seconds over models beside the paper's."""
+    paper = published()
+    present = [m for m in model_order(models) if (table["model"] == m).any()]
+    body = tuple(
+        (Cell(defense_title(d)),
+         *(_mean_cell(table[table["defense"] == d], present, column,
+                      published=paper.seconds(mode, d, certified=certified))
+           for column, certified in (("seconds_certified", True), ("seconds_uncertified", False))))
+        for d in defense_order(table["defense"])
+    )  # fmt: skip
+    return Table(
+        id=f"table-t{mode.lower()}",
+        title=f"Table T-{mode}. Seconds per image, {MODE_WORDS[mode]}",
+        caption="Mean ± standard error over models. Second line: the paper's seconds "
+        f"({paper.source}; NVIDIA A100, 384x512, N = 2000): another machine's, so ratios compare.",
+        columns=(
+            Column("Defence", kind="text"),
+            Column("certified", SECONDS, group="seconds"),
+            Column("estimate only", SECONDS, group="seconds"),
+        ),
+        rows=body,
+        notes=(f"Models: {', '.join(model_title(m) for m in present)}.",),
+    )
+
+
+def _mean_cell(
+    part: pd.DataFrame, models: Sequence[str], column: str, *, published: float | None
+) -> Cell:
+    """Mean ± standard error over models of the median over repeats."""
+    values = [_median(row[column]) for m in models for row in rows(part[part["model"] == m])]
+    return Cell(sum(values) / len(values), error=sem(values), published=published)
+
+
+def seconds_table(table: pd.DataFrame) -> Table:
+    """Every model x defence: seconds, passes, memory, share of the device's peak."""
+    body: list[tuple[Cell, ...]] = []
+    ends: list[int] = []
+    for model in model_order(table["model"]):
+        part = table[table["model"] == model]
+        body += [_seconds_row(row) for defense in defense_order(part["defense"])
+                 for row in rows(part[part["defense"] == defense])]  # fmt: skip
+        ends.append(len(body) - 1)
+    return Table(
+        id="table-t1",
+        title="Table T1. Every model and defence",
+        caption="Median ± standard error over repeats, after warm-up, of one image.",
+        columns=(
+            Column("Model", kind="text"),
+            Column("Defence", kind="text"),
+            Column("certified", SECONDS, group="seconds"),
+            Column("estimate only", SECONDS, group="seconds"),
+            Column("plain pass", SECONDS, group="seconds"),
+            Column("certified", COUNT, group="forward passes"),
+            Column("estimate only", COUNT, group="forward passes"),
+            Column("peak memory, MB", MEGABYTES),
+            Column("share of peak", SHARE),
+            Column("draws timed", COUNT),
+        ),
+        rows=tuple(body),
+        notes=(
+            "A Jacobian product counts as two forward passes. Share of peak: operations per second "
+            "of the draws over those of a matrix product of the same run. Draws timed: where fewer "
+            "than N, seconds of draws are scaled up from them.",
+        ),
+        rule_after=tuple(ends[:-1]),
+    )
+
+
+def _seconds_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    flops, peak = row["flops_uncertified"], row["peak_flops"]
+    plain = _median(row["seconds_uncertified"])
+    return (
+        Cell(model_title(row["model"])),
+        Cell(defense_title(row["defense"])),
+        *(Cell(_median(row[name]), error=sem(list(row[name])))
+          for name in ("seconds_certified", "seconds_uncertified", "seconds_forward")),
+        Cell(_known(row["forward_passes_certified"])),
+        Cell(_known(row["forward_passes_uncertified"])),
+        Cell(_known(row["peak_memory_bytes"])),
+        Cell(flops / plain / peak if _known(flops) and _known(peak) else None),
+        Cell(_known(row["samples_measured"])),
+    )  # fmt: skip
+
+
+def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
+    """What does not depend on the machine's speed, by model."""
+    found = {model: _model_ratios(table, norms, model) for model in _models(table, norms)}
+    names = ("certified", "plain", "norm", "estimate", "exact", "products")
+    vjps = {row["model"]: row for row in rows(norms)}
+    scaled = [m for m, row in vjps.items()
+              if row["exact_products_measured"] < row["exact_products"]]  # fmt: skip
+    notes = ["Steps stop once the bound is within the profile's tolerance of its estimate."]
+    if scaled:
+        notes.append(
+            f"Exact norm of {', '.join(model_title(m) for m in model_order(scaled))}: scaled up "
+            f"from {_set(int(vjps[m]['exact_products_measured']) for m in scaled)} of "
+            f"{_set(int(vjps[m]['exact_products']) for m in scaled)} backward products, without "
+            "the eigenvalue."
+        )
+    return Table(
+        id="table-t2",
+        title="Table T2. Ratios within this suite",
+        caption=" ".join(conclusions(table, norms)) or "No ratio can be formed.",
+        columns=(
+            Column("Model", kind="text"),
+            Column("MS / FS-IQA, certified", RATIO),
+            Column("FS-IQA estimate / plain pass", RATIO),
+            Column("exact norm / Lanczos", RATIO),
+            Column("over its estimate", PERCENT_ABOVE, group="Lanczos bound"),
+            Column("over the exact norm", PERCENT_ABOVE, group="Lanczos bound"),
+            Column("Jacobian products", COUNT),
+        ),
+        rows=tuple(
+            (Cell(model_title(model)), *(Cell(ratios[name]) for name in names))
+            for model, ratios in found.items()
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _models(table: pd.DataFrame, norms: pd.DataFrame) -> list[str]:
+    return model_order({*table["model"], *norms["model"]})
+
+
+def _model_ratios(table: pd.DataFrame, norms: pd.DataFrame, model: str) -> dict[str, float | None]:
+    ours = {row["defense"]: row for row in rows(table[table["model"] == model])}
+    ms, fs = ours.get("ms"), ours.get("fs-iqa")
+    norm = next(iter(rows(norms[norms["model"] == model])), None)
+    return {
+        "certified": _over(ms, fs, "seconds_certified", "seconds_certified"),
+        "plain": _over(fs, fs, "seconds_uncertified", "seconds_forward"),
+        "norm": _over(norm, norm, "seconds_exact", "seconds_lanczos"),
+        "estimate": _excess(norm, "bound_over_estimate"),
+        "exact": _excess(norm, "bound_over_exact"),
+        "products": None if norm is None else _known(norm["spectral_products"]),
+    }
+
+
+def _over(
+    above: Mapping[str, Any] | None, below: Mapping[str, Any] | None, over: str, under: str
+) -> float | None:
+    if above is None or below is None:
+        return None
+    return _median(above[over]) / _median(below[under])
+
+
+def _excess(row: Mapping[str, Any] | None, name: str) -> float | None:
+    value = None if row is None else _known(row[name])
+    return None if value is None else value - 1.0
+
+
+def scaling_figure(usable: pd.DataFrame) -> Figure | None:
+    """Certified seconds against draws, pixels and rows of a pass; mean over models."""
+    usable = usable.assign(pixels=usable["height"] * usable["width"])
+    lines = [line for axis in AXES for line in _lines(usable[usable["axis"] == axis], axis)]
+    present = [axis for axis in AXES if any(line["axis"] == axis for line in lines)]
+    if not present:
+        return None
+    looks = defense_looks({line["defense"] for line in lines})
+    with style():
+        canvas, axes = panels(len(present), share_y=False)
+        points: list[Point] = []
+        for ax, axis in zip(axes, present, strict=True):
+            for line in (line for line in lines if line["axis"] == axis):
+                look = looks[line["defense"]]
+                ax.plot(line["x"], line["seconds"], **line_style(look))
+                points += [
+                    Point(ax, x, y, f"{look.title}: {number(y, SECONDS)} s at {x:g}")
+                    for x, y in zip(line["x"], line["seconds"], strict=True)
+                ]
+            ax.set(xlabel=AXES[axis][1], ylabel="seconds per certificate")
+            log_axis(ax, x=True, y=True)
+        legend_below(canvas, axes)
+        return finish(
+            canvas, id="figure-t1", title="Figure T1. What a certificate's seconds grow with",
+            caption="Mean over models. Input-noise defences grow with draws; FS-IQA, whose draws "
+            "are a matrix product, does not.",
+            alt="Seconds against draws, pixels and rows of a pass.",
+            data=_scaling_table(lines), points=points,
+        )  # fmt: skip
+
+
+def _lines(points: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
+    """One line per defence, over the models that have every point of it."""
+    column = AXES[axis][0]
+    found = []
+    for defense in defense_order(points["defense"]):
+        part = points[points["defense"] == defense]
+        seconds = pd.Series(
+            [_median(values) for values in part["seconds_certified"]], index=part.index
+        )
+        grid = part.assign(seconds=seconds).pivot_table(
+            index="model", columns=column, values="seconds", aggfunc="median"
+        )
+        whole = grid.dropna()
+        if len(whole):
+            found.append({
+                "axis": axis, "defense": defense, "models": len(whole),
+                "x": [float(x) for x in whole.columns],
+                "seconds": [float(y) for y in whole.mean()],
+            })  # fmt: skip
+    return found
+
+
+def _scaling_table(lines: Sequence[Mapping[str, Any]]) -> Table:
+    return Table(
+        "figure-t1", "", "",
+        (Column("axis", kind="text"), Column("defence", kind="text"), Column("value", COUNT),
+         Column("seconds certified", SECONDS), Column("models", COUNT)),
+        tuple(
+            (Cell(line["axis"]), Cell(defense_title(line["defense"])), Cell(x), Cell(y),
+             Cell(float(line["models"])))
+            for line in lines for x, y in zip(line["x"], line["seconds"], strict=True)
+        ),
+    )  # fmt: skip
+
+
+def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Section:
+    suite = facts["suite"]
+    words = [
+        "python -m bench time", f"--models {','.join(suite['models'])}",
+        f"--defenses {','.join(suite['defenses'])}", f"--edition {suite['edition']}",
+        f"--size {suite['size'][0]}x{suite['size'][1]}", f"--samples {suite['samples']}",
+        f"--repeats {suite['repeats']}", f"--precision {suite['precision']}",
+        *(f"--{name}" for name in ("extrapolate", "scaling", "exact") if suite.get(name)),
+    ]  # fmt: skip
+    machine = dict(facts["machine"])
+    packages = ", ".join(f"{k} {v}" for k, v in sorted(machine.pop("packages", {}).items()))
+    known = [f"{name}: {value}" for name, value in sorted(machine.items())]
+    return Section(
+        "provenance", "Provenance",
+        (
+            Paragraph("The same measurements again, in one line:"),
+            Paragraph(" ".join(words), kind="code"),
+            Bullets((f"device: {_set(time['device'])}", f"threads: {_set(time['threads'])}",
+                     f"precision: {_set(time['precision'])}", *known, f"packages: {packages}")),
+        ),
+    )  # fmt: skip
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(list(values)))
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _set(values: Any) -> str:
+    return ", ".join(sorted({str(value) for value in values}))
