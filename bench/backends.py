@@ -8,6 +8,7 @@ to end them; it must not know what a chunk is.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
@@ -93,7 +94,10 @@ def open_workers(cluster: Cluster, *, jobs: int) -> Iterator[Workers]:
         BenchError: The library is not installed, or nobody answers.
     """
     if cluster.backend == "loky":
-        yield LokyWorkers()
+        with warnings.catch_warnings():
+            # A worker that has grown is replaced between two chunks; nothing is lost.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            yield LokyWorkers()
     elif cluster.backend == "dask":
         with _dask_client(cluster.scheduler, jobs) as client:
             yield DaskWorkers(client)

@@ -56,6 +56,10 @@ class Entry:
         """The entry of a unit that failed so badly that not even its rows are known."""
         return replace(self, status="failed", reason=reason, records=())
 
+    def summary(self) -> Self:
+        """The entry without what the unit left behind."""
+        return replace(self, records=())
+
     def line(self) -> bytes:
         """The journal line, newline included.
 
@@ -203,6 +207,25 @@ def _malformed(place: str, expected: str, found: str) -> BenchError:
         f"{place}: expected {expected}, found {found}; nothing was changed: restore the line or "
         "delete it, and its unit is done again."
     )
+
+
+def summaries(files: Iterable[Path]) -> dict[str, Entry] | None:
+    """How units ended, by key, without their records: a journal may be larger than the memory.
+
+    None if two results of one unit must be compared, which takes their records.
+
+    Raises:
+        BenchError: A file is malformed.
+    """
+    found: dict[str, Entry] = {}
+    for path in files:
+        for entry in read_file(path):
+            known = found.get(entry.unit)
+            if known is None or _supersedes(entry, known):
+                found[entry.unit] = entry.summary()
+            elif not _supersedes(known, entry) and known.status != "failed":
+                return None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.files import write_atomically
-from bench.journal import Entry, JournalWriter, Latest, journal_files
+from bench.journal import Entry, JournalWriter, Latest, journal_files, summaries
 from bench.plan import Cell, Plan, Unit, canonical
 from bench.records import BY_TABLE, Record, Status
 
@@ -208,8 +208,11 @@ class RunFolder:
         files = journal_files(self.journal, stage)
         if sealed is not None and (not files or _none_failed(sealed)):
             return sealed
+        found = summaries(files)
+        if found is None:
+            found = self._latest(stage)
         return {key: Outcome(entry.status, entry.reason, entry.attempt)
-                for key, entry in self._latest(stage).items()}  # fmt: skip
+                for key, entry in found.items()}  # fmt: skip
 
     def units_done(self) -> dict[str, Outcome]:
         """How every finished unit of the plan ended, by unit key."""

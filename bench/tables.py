@@ -35,22 +35,26 @@ def unique_rows(rows: Iterable[Record]) -> list[Record]:
     Raises:
         BenchError: Two rows of a key differ in more than their timings.
     """
-    chosen: dict[tuple[str, ...], Record] = {}
-    # Full content as the last criterion: which of two timings is kept does not depend on order.
-    for row in sorted(rows, key=lambda r: (row_key(r), canonical(r.model_dump(mode="json")))):
-        known = chosen.setdefault(row_key(row), row)
-        if known is row:
-            continue
-        if row.status == "failed":
-            continue
-        if known.status == "failed":
-            chosen[row_key(row)] = row
-        elif stable_content(known) != stable_content(row):
+    by_key: dict[tuple[str, ...], list[Record]] = {}
+    for row in rows:
+        by_key.setdefault(row_key(row), []).append(row)
+    return [_one_of(by_key[key]) for key in sorted(by_key)]
+
+
+def _one_of(same: list[Record]) -> Record:
+    """The row of a key: a result rather than a failure, whatever order they came in."""
+    if len(same) == 1:
+        return same[0]
+    # Full content decides which of two timings is kept.
+    ordered = sorted(same, key=lambda row: canonical(row.model_dump(mode="json")))
+    results = [row for row in ordered if row.status != "failed"]
+    for row in results[1:]:
+        if stable_content(row) != stable_content(results[0]):
             raise BenchError(
                 f"table {row.table}: two rows for {dict(zip(row.key, row_key(row), strict=True))} "
-                f"differ: {stable_content(known)[:300]} and {stable_content(row)[:300]}."
+                f"differ: {stable_content(results[0])[:300]} and {stable_content(row)[:300]}."
             )
-    return list(chosen.values())
+    return (results or ordered)[0]
 
 
 def write_table(path: Path, kind: type[Record], rows: Iterable[Record]) -> None:

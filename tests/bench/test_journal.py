@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.journal import Entry, JournalError, JournalWriter, Latest, parse_line, read_file
+from bench.journal import (
+    Entry,
+    JournalError,
+    JournalWriter,
+    Latest,
+    parse_line,
+    read_file,
+    summaries,
+)  # fmt: skip
 from bench.plan import Unit
 from bench.records import BY_TABLE, CalibrationRecord, DrawRecord, EvaluationRecord, FitRecord
 from bench.run_folder import RunFolder
@@ -170,6 +178,30 @@ def test_the_last_word_on_a_unit(
     files = [write(tmp_path, first), write(tmp_path, second)]
     latest = Latest.read(files[::-1] if swapped else files, stable_content).entries
     assert [r.slope for r in latest[UNITS[0].key].records] == [kept]  # type: ignore[attr-defined]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(
+    st.integers(0, 1), st.sampled_from(["ok", "failed", "abstained"]), st.integers(1, 3),
+    st.integers(0, 1),
+), max_size=8))  # fmt: skip
+def test_summaries_say_what_the_whole_journal_says(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    files = [
+        write(folder / str(file), *(entry(UNITS[unit], status=status, attempt=attempt)
+                                    for unit, status, attempt, place in rows if place == file))
+        for file in (0, 1)
+    ]  # fmt: skip
+    files = [file for file in files if file.exists()]
+    light = summaries(files)
+    results = [unit for unit, status, _, _ in rows if status != "failed"]
+    if len(set(results)) < len(results):
+        assert light is None  # two results of a unit: their records must be compared
+        return
+    whole = Latest.read(files, stable_content).entries
+    assert light == {key: one.summary() for key, one in whole.items()}
 
 
 def test_conflicting_results_show_both(tmp_path: Path) -> None:
