@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.allocator import keep_freed_memory
 from bench.devices import own_device
 from bench.errors import BenchError
 from bench.provenance import code_sha256
@@ -22,6 +23,7 @@ def open_context(plan: Plan, options: WorkerOptions) -> Any:
 
     check_code(options)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     device = own_device() if options.pinned else options.device
     return context.open_context(plan, plugins=options.plugins, device=device)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.allocator import keep_freed_memory
 from bench.cli import INTERRUPTED, OK, SOME_FAILED
 from bench.commands.reports import write_timing_report
 from bench.commands.selection import resolve_device, warn_of_broken
@@ -53,6 +54,7 @@ class TimeRequest:
 
 def run_timing(request: TimeRequest) -> int:
     """Measure what is not measured yet; returns the exit code."""
+    keep_freed_memory()
     rig = make_rig(request)
     console = Console(stderr=True)
     done = earlier(request.out)

@@ -283,10 +283,15 @@ def scaling_figure(usable: pd.DataFrame) -> Figure | None:
         return finish(
             canvas, id="figure-t1", title="Figure T1. What a certificate's seconds grow with",
             caption="Mean over models. Input-noise defences grow with draws; FS-IQA, whose draws "
-            "are a matrix product, does not.",
+            "are a matrix product, does not. " + _fewer_draws(usable),
             alt="Seconds against draws, pixels and rows of a pass.",
             data=_scaling_table(lines), points=points,
         )  # fmt: skip
+
+
+def _fewer_draws(usable: pd.DataFrame) -> str:
+    draws = usable[usable["axis"].isin(["pixels", "batch"])]["samples"]
+    return f"Panels over pixels and rows: {_set(draws)} draws." if len(draws) else ""
 
 
 def _lines(points: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
