@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 EMBEDDED = "reports/reference/embedded"
+REAL = "reports/reference/real-cpu"
+TIMING = "reports/reference/timing/cpu-compact"
 FIGURES = {
     "figure-5b": "Certified interval width at equal radius, full-reference models",
     "figure-4": "Attack gain against strength, undefended and FS-IQA",
@@ -35,14 +37,38 @@ def table(report: str, number: str) -> tuple[str, str]:
     return re.sub(r" \(\[CSV\].*", "", caption), rows
 
 
+PUBLISHED = f"""\
+**Published trunks**, on two CPU cores: LPIPS and DISTS as published, DBCNN with a head trained
+here, on smaller pictures, few images and 16 draws (profile `real-cpu`; [report]({REAL}/report.md)).
+"""
+COST = f"""\
+**Cost**, compact networks on random weights, 192x256, N = 2000, two idle CPU cores
+([report]({TIMING}/report.md)):
+"""
+
+
+def read(folder: str) -> str:
+    """A report in Markdown."""
+    return (ROOT / folder / "report.md").read_text(encoding="utf-8")
+
+
+def conclusions(report: str) -> str:
+    """The bullets of a report's first box, without the count of measurements."""
+    lines = [line[2:] for line in report.splitlines() if line.startswith("> - ")]
+    return "\n".join(lines)
+
+
 def block() -> str:
     """What the README shows of the committed reports."""
-    report = (ROOT / EMBEDDED / "report.md").read_text(encoding="utf-8")
+    report, real = read(EMBEDDED), read(REAL)
     lines = [INTRODUCTION]
     for number, mode in (("1", "No-reference"), ("2", "Full-reference")):
         caption, rows = table(report, number)
         lines.append(f"**{mode} models.** {caption}\n\n{rows}\n")
     lines += [f"![{words}]({EMBEDDED}/figures/{name}.png)\n" for name, words in FIGURES.items()]
+    captions = [table(real, number)[0] for number in ("S1d", "S2d")]
+    lines.append(PUBLISHED + "\n" + "\n".join(f"- {words}" for words in captions) + "\n")
+    lines.append(COST + "\n" + conclusions(read(TIMING)) + "\n")
     return "\n".join(lines)
 
 
