@@ -12,12 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 EMBEDDED = "reports/reference/embedded"
-REAL = "reports/reference/real-cpu"
+REAL = "reports/reference/real"
 TIMING = "reports/reference/timing/cpu-compact"
 FIGURES = {
     "figure-5b": "Certified interval width at equal radius, full-reference models",
     "figure-4": "Attack gain against strength, undefended and FS-IQA",
 }
+LEADS = {"S1d": "DBCNN, 16 photographs", "S2d": "LPIPS (40 images) and DISTS (16)"}
 BEGIN, END = "<!-- reference:begin -->\n", "<!-- reference:end -->"
 
 INTRODUCTION = f"""\
@@ -66,8 +67,8 @@ def block() -> str:
         caption, rows = table(report, number)
         lines.append(f"**{mode} models.** {caption}\n\n{rows}\n")
     lines += [f"![{words}]({EMBEDDED}/figures/{name}.png)\n" for name, words in FIGURES.items()]
-    captions = [table(real, number)[0] for number in ("S1d", "S2d")]
-    lines.append(PUBLISHED + "\n" + "\n".join(f"- {words}" for words in captions) + "\n")
+    leads = [f"- {mode}: {table(real, number)[0]}" for number, mode in LEADS.items()]
+    lines.append(PUBLISHED + "\n" + "\n".join(leads) + "\n")
     lines.append(COST + "\n" + conclusions(read(TIMING)) + "\n")
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bench.profile import Profile
 from bench.report.agreement import Agreement, Metric
 from bench.report.cost import stability
 from bench.report.document import Verdict, VerdictWord
@@ -23,11 +24,14 @@ from bench.report.numbers import PERCENT, Format, number
 from bench.report.published import Published
 from bench.report.source import RunTables
 from bench.report.tables import model_seconds
-from bench.report.theme import PAPERS_DEFENSE, defense_title
+from bench.report.theme import PAPERS_DEFENSE, defense_title, model_order, model_title
 from bench.statistics import Array, clopper_pearson, percentile_interval
 
 RIVAL = "dms-iqa"
 ALIKE = ("rs-reg", "cert-reg", "ms")
+PAPERS_DATA = ("koniq10k", "kadid10k")
+PAPERS_SAMPLES = 2000
+ATTACKED = "koncept"
 _FINE = Format(significant=2, unit=" %", scale=100)
 _SIZE_TOLERANCE = 0.05
 _SAME = 0.01
@@ -46,8 +50,17 @@ class Evidence:
 
     @property
     def scope(self) -> Scope:
-        """Sizes can only be judged on the authors' networks."""
-        return "size" if self.run.profile.edition == "published" else "trend"
+        """Sizes can only be judged in the paper's own setting."""
+        return "size" if is_papers_setting(self.run.profile) else "trend"
+
+
+def is_papers_setting(profile: Profile) -> bool:
+    """The authors' networks on their two data sets with their number of draws."""
+    return (
+        profile.edition == "published"
+        and (profile.data.nr, profile.data.fr) == PAPERS_DATA
+        and profile.certificate.samples == PAPERS_SAMPLES
+    )
 
 
 def verdicts(run: RunTables, found: Mapping[str, Agreement], paper: Published) -> list[Verdict]:
@@ -189,6 +202,11 @@ def _suppression(evidence: Evidence) -> Verdict:
     text = "Measured: " + ", ".join(
         f"{number(v, PERCENT)} ({names.get(n, n)})" for n, v in sorted(by_norm.items())
     )
+    attacked = set(evidence.run.table("attack")["model"])
+    if attacked != {ATTACKED}:
+        others = ", ".join(model_title(name) for name in model_order(attacked))
+        return Verdict(claim, "cannot be said", evidence.scope,
+                       f"The attack was run on {others}. {text}.", rule)  # fmt: skip
     values = list(by_norm.values())
     if size:
         close = any(abs(v - value) <= 0.1 for v in values)

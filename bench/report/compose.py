@@ -12,7 +12,7 @@ from typing import Any
 from bench.report.agreement import METRICS, Agreement, agreements
 from bench.report.audit import audit_table, violations
 from bench.report.charts import equal_radius, pareto, rank_intervals
-from bench.report.claims import verdicts
+from bench.report.claims import is_papers_setting, verdicts
 from bench.report.cost import cost_frame, cost_table
 from bench.report.document import (
     Block,
@@ -152,8 +152,8 @@ def _verdict_box(
         f"Claims of the paper: {words.count('reproduced')} reproduced, "
         f"{words.count('not reproduced')} not reproduced, {words.count('cannot be said')} cannot "
         f"be said from this run"
-        + (" (directions, not sizes: this is the compact edition)."
-           if run.profile.edition == "compact" else ".")
+        + ("." if is_papers_setting(run.profile) else
+           " (directions, not sizes: these are not the paper's networks, data and draws).")
     )  # fmt: skip
     return tuple(lines)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.profile import Profile
+from bench.profile import DataSection, Profile
 from bench.report.source import CellCount, FrameRun
 
 MODELS = {"koncept": "NR", "dbcnn": "NR", "lpips": "FR", "dists": "FR"}
@@ -16,6 +16,9 @@ DEFENSES = ("ms", "dms-iqa", "fs-iqa")
 SIGMAS = (0.1, 0.5)
 RADII = (0.01, 0.03, 0.1, 0.3, 1.0)
 NOISE = {"rs-reg": 0.9, "cert-reg": 0.9, "ms": 0.9, "dms": 0.6, "dms-iqa": 0.5, "fs-iqa": 0.25}
+
+
+PAPERS = DataSection(nr="koniq10k", fr="kadid10k")
 
 
 def synthetic_run(
@@ -30,7 +33,8 @@ def synthetic_run(
 ) -> FrameRun:
     """A run; ``broken`` adds failed and abstained records and an unequal set."""
     profile = Profile(name="synthetic", edition=edition, models=models, defenses=defenses,
-                      sigmas=sigmas, seed=7)  # fmt: skip
+                      sigmas=sigmas, seed=7,
+                      data=PAPERS if edition == "published" else DataSection())  # fmt: skip
     all_models = {**MODELS, "hyperiqa": "NR", "dreamsim": "FR"}
     makers = {
         "evaluate": lambda: _evaluate(models, all_models, defenses, sigmas, images, broken),

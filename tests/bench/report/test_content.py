@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.profile import CertificateSection, DataSection
 from bench.rankings import disjoint_share
 from bench.report.agreement import Agreement, agreements
 from bench.report.claims import relative_gain, suppression, verdicts
@@ -215,6 +216,29 @@ def test_verdicts_say_what_the_numbers_say(edition: str) -> None:
     alike = next(v for v in made if "RS-Reg = Cert-Reg = MS" in v.claim)
     assert alike.word == "reproduced"
     assert "Largest difference 0.000" in alike.evidence
+
+
+def test_sizes_are_judged_in_the_papers_own_setting_only() -> None:
+    run = synthetic_run(edition="published", broken=False)
+
+    def scope(**changes: object) -> str:
+        profile = run.profile.model_copy(update=changes)
+        made = verdicts(replace(run, profile=profile), agreements(run, reps=10), published())
+        return made[0].scope
+
+    assert scope() == "size"
+    assert scope(data=DataSection(nr="mine.toml", fr="kadid10k")) == "trend"
+    assert scope(certificate=CertificateSection(samples=200)) == "trend"
+    assert scope(edition="compact") == "trend"
+
+
+def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> None:
+    attack = whole.table("attack").assign(model="lpips")
+    other = replace(whole, tables={**whole.tables, "attack": attack})
+    found = next(v for v in verdicts(other, agreements(other, reps=10), published())
+                 if "on KonCept" in v.claim)  # fmt: skip
+    assert found.word == "cannot be said"
+    assert found.evidence.startswith("The attack was run on LPIPS. Measured: ")
 
 
 def test_claims_cannot_be_said_without_the_records(whole: FrameRun) -> None:
