@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 EMBEDDED = "reports/reference/embedded"
 REAL = "reports/reference/real"
-TIMING = "reports/reference/timing/cpu-compact"
+TIMING = "reports/reference/timing/cpu-published"
 FIGURES = {
     "figure-5b": "Certified interval width at equal radius, full-reference models",
     "figure-4": "Attack gain against strength, undefended and FS-IQA",
@@ -43,8 +43,8 @@ PUBLISHED = f"""\
 here, on smaller pictures, few images and 16 draws (profile `real-cpu`; [report]({REAL}/report.md)).
 """
 COST = f"""\
-**Cost**, compact networks on random weights, 192x256, N = 2000, two idle CPU cores
-([report]({TIMING}/report.md)):
+**Cost**, KonCept, LPIPS and DISTS as published, random weights, 384x512, N = 2000, two idle CPU
+cores ([report]({TIMING}/report.md); all models and defences, compact: beside it):
 """
 
 
