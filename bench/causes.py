@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.certificates import per_side_confidence
 from bench.plan import Cell, Plan
+from bench.provenance import dotted
 from bench.recomputing import plain
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _seed(a: Facts, b: Facts) -> Iterator[Cause]:
 
 
 def _settings(a: Facts, b: Facts) -> Iterator[Cause]:
-    one, other = (dict(_flat(f.plan.profile.model_dump(mode="json"))) for f in (a, b))
+    one, other = (dict(dotted(f.plan.profile.model_dump(mode="json"))) for f in (a, b))
     for name in [*one, *(name for name in other if name not in one)]:
         x, y = one.get(name), other.get(name)
         section, _, rest = name.partition(".")
@@ -180,7 +181,7 @@ def _machines(a: Facts, b: Facts) -> Iterator[Cause]:
     one, other = a.plan.device, b.plan.device
     if one != other:
         yield Cause("hardware", f"noise streams of {one} -> {other}")
-    noted = [dict(_flat(f.provenance)) for f in (a, b)]
+    noted = [dict(dotted(f.provenance)) for f in (a, b)]
     for name in _MACHINE:
         x, y = (facts.get(name) for facts in noted)
         if None not in (x, y) and x != y:
@@ -208,19 +209,6 @@ def _both(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> Iterator[tuple[An
     for key in sorted(one.keys() & other.keys(), key=str):
         if one[key] != other[key]:
             yield key, one[key], other[key]
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as dotted names.
-
-    >>> dict(_flat({"a": {"b": 1}, "c": [1]}))
-    {'a.b': 1, 'c': [1]}
-    """
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _short(digest: str) -> str:

@@ -57,6 +57,20 @@ class Subject:
         """Where it runs."""
         return self.image.device
 
+    def identity(self) -> dict[str, Any]:
+        """Columns of a record that say what was timed, and where."""
+        return {
+            "model": self.target.model.card.name,
+            "defense": self.defense.name,
+            "sigma": self.target.sigma,
+            "device": device_name(self.device),
+            "edition": self.target.model.model.edition,
+            "height": self.image.shape[-2],
+            "width": self.image.shape[-1],
+            "samples": self.samples,
+            "threads": torch.get_num_threads(),
+        }
+
     def certified(self, repeat: int) -> tuple[float, Geometry]:
         """Seconds of a score with its certificate, and the geometry found on the way."""
         found, (geometry,) = stopwatch(
@@ -119,20 +133,11 @@ def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> 
     passes = smoother.forward_passes(subject.samples)
     return TimeRecord(
         status="ok",
-        model=subject.target.model.card.name,
-        defense=subject.defense.name,
-        sigma=subject.target.sigma,
-        device=device_name(subject.device),
         precision=subject.engine.precision,
-        edition=subject.target.model.model.edition,
-        height=subject.image.shape[-2],
-        width=subject.image.shape[-1],
-        samples=subject.samples,
         samples_measured=subject.samples_measured,
         batch=subject.engine.rows(
             smoother, subject.target, subject.image, samples=subject.samples_measured
         ),
-        threads=torch.get_num_threads(),
         seconds_certified=[seconds for seconds, _ in certified[warmup:]],
         seconds_uncertified=[seconds for seconds, _ in uncertified[warmup:]],
         seconds_forward=forward[warmup:],
@@ -144,6 +149,7 @@ def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> 
         repeat_scores=[score for _, score in uncertified[warmup:]],
         range_low=subject.scale.low,
         range_high=subject.scale.high,
+        **subject.identity(),
         **flop_columns(subject, products),
         **columns,
     )

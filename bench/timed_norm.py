@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bench.records import TimeRecord
-from bench.timed_defense import Subject, device_name
+from bench.timed_defense import Subject
 from bench.timing import PeakMemory, stopwatch
 from defenses.jacobian import Linearization
 from defenses.precision import computing_in
@@ -68,15 +68,6 @@ def measured_norm(
     forward = [subject.plain() for _ in range(warmup + repeats)]
     return TimeRecord(
         status="ok",
-        model=subject.target.model.card.name,
-        defense=subject.defense.name,
-        sigma=subject.target.sigma,
-        device=device_name(subject.device),
-        edition=subject.target.model.model.edition,
-        height=subject.image.shape[-2],
-        width=subject.image.shape[-1],
-        samples=subject.samples,
-        threads=torch.get_num_threads(),
         seconds_forward=forward[warmup:],
         seconds_lanczos=[seconds for seconds, _ in runs[warmup:]],
         seconds_exact=[seconds],
@@ -86,6 +77,7 @@ def measured_norm(
         bound_over_estimate=_ratio(float(bound.upper), float(bound.estimate)),
         bound_over_exact=None if exact is None else _ratio(float(bound.upper), exact),
         peak_memory_bytes=memory.taken,
+        **subject.identity(),
         **columns,
     )
 

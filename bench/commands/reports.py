@@ -27,13 +27,11 @@ def chosen_run(folder: Path | None, results: Path) -> RunFolder:
     return RunFolder.open(plans[-1].parent)
 
 
-def is_timing(folder: Path | None) -> bool:
-    """Whether a folder holds the records of the verb ``time`` and not a run."""
-    return (
-        folder is not None
-        and (folder / "time.json").is_file()
-        and not (folder / "plan.json").exists()
-    )
+def timing_folder(folder: Path | None) -> Path | None:
+    """The folder if it holds the records of the verb ``time`` and not a run."""
+    if folder is None or not (folder / "time.json").is_file() or (folder / "plan.json").exists():
+        return None
+    return folder
 
 
 def timing_document(folder: Path) -> Document:
@@ -68,11 +66,23 @@ def write_report(folder: Path | None, results: Path, reports: Path) -> None:
     """Write the report and print its path."""
     from bench.reporting import report
 
-    if folder is not None and is_timing(folder):
-        print(f"report: {write_timing_report(folder, reports)}")  # noqa: T201
+    if (timing := timing_folder(folder)) is not None:
+        print(f"report: {write_timing_report(timing, reports)}")  # noqa: T201
         return
     run = chosen_run(folder, results)
     print(f"report: {report(run, reports / run.path.name)}")  # noqa: T201
+
+
+def written_report(folder: Path, reports: Path) -> Path:
+    """Where the report of a folder of records lies.
+
+    Raises:
+        BenchError: There is none.
+    """
+    out = reports / folder.name
+    if not (out / "report.md").is_file():
+        raise BenchError(f"{out}: expected a report of {folder}, found none.")
+    return out
 
 
 def check_report(folder: Path | None, results: Path, reports: Path) -> int:
@@ -84,15 +94,14 @@ def check_report(folder: Path | None, results: Path, reports: Path) -> int:
     from bench.report import check, from_folder
     from bench.report.build import check_document
 
-    timing = folder if folder is not None and is_timing(folder) else None
-    path = timing or chosen_run(folder, results).path
-    out = reports / path.name
-    if not (out / "report.md").is_file():
-        raise BenchError(f"{out}: expected a report of {path}, found none.")
+    timing = timing_folder(folder)
     if timing is not None:
+        out = written_report(timing, reports)
         remarks = check_document(timing_document(timing), out)
     else:
-        remarks = check(from_folder(RunFolder.open(path)), out)
+        run = chosen_run(folder, results)
+        out = written_report(run.path, reports)
+        remarks = check(from_folder(run), out)
     for remark in remarks:
         print(remark)  # noqa: T201
     if not remarks:

@@ -5,14 +5,12 @@ This module knows timing records; it must not know how anything is drawn or prin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
 from bench.report.agreement import Agreement
 from bench.report.document import Cell, Column, Table
-from bench.report.frames import numbers
+from bench.report.frames import distinct, numbers
 from bench.report.guarantee import Guarantees
 from bench.report.numbers import Format, number
 from bench.report.tables import SECONDS, model_seconds, time_cell
@@ -98,19 +96,15 @@ def _cost_notes(usable: pd.DataFrame) -> tuple[str, ...]:
     text = (
         "Mean ± standard error over models of the mean over repeats and noise levels, after "
         f"warm-up. Image size (height x width): {', '.join(f'{h}x{w}' for h, w in sizes)} pixels; "
-        f"samples: {_set(usable['samples'])}; device: {_set(usable['device'])}; threads: "
-        f"{_set(usable['threads'])}; precision: {_set(usable['precision'])}; weights: "
-        f"{_set(usable['weights'])}. Memory: largest over models. Repeat deviation: standard "
+        f"samples: {distinct(usable['samples'])}; device: {distinct(usable['device'])}; threads: "
+        f"{distinct(usable['threads'])}; precision: {distinct(usable['precision'])}; weights: "
+        f"{distinct(usable['weights'])}. Memory: largest over models. Repeat deviation: standard "
         "deviation of the defended score of one image under fresh noise, largest over models and "
         "noise levels."
     )
     if "random" in set(usable["weights"]):
         text += " Random weights are used for time only; no score of theirs is reported."
     return (text,)
-
-
-def _set(values: Iterable[object]) -> str:
-    return ", ".join(str(v) for v in sorted(set(values), key=str))
 
 
 def cost_frame(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,20 @@ def median(values: Array) -> float | None:
     """Median of the known values; None if there are none."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else None
+
+
+def known(value: Any) -> float | None:
+    """A number of a row; None where it is missing."""
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def distinct(values: Iterable[object]) -> str:
+    """Different values as words, sorted.
+
+    >>> distinct(["b", "a", "b"])
+    'a, b'
+    """
+    return ", ".join(str(value) for value in sorted(set(values), key=str))
 
 
 def of_mode(frame: pd.DataFrame, mode: str) -> pd.DataFrame:

@@ -14,8 +14,9 @@ import pandas as pd
 
 from bench.profile import Profile
 from bench.profile_loading import built_in_profiles, load_profile
+from bench.provenance import dotted
 from bench.report.document import Block, Cell, Column, Paragraph, Section, Table
-from bench.report.frames import rows
+from bench.report.frames import known, rows
 from bench.report.numbers import COUNT, Format
 from bench.report.source import RunTables
 from bench.report.theme import model_title
@@ -70,21 +71,17 @@ def _facts(facts: Mapping[str, Any]) -> Table:
     )  # fmt: skip
 
 
-def flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested facts as dotted names and text.
+def flatten(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Nested facts as dotted names and text, without what is hidden or empty.
 
     >>> list(flatten({"a": {"b": 1}, "c": [1, 2]}))
     [('a.b', '1'), ('c', '1, 2')]
     """
-    for key, value in facts.items():
-        if key in _HIDDEN or value is None or value == {} or value == []:
+    for name, value in dotted({k: v for k, v in facts.items() if k not in _HIDDEN}):
+        if value is None or value == []:
             continue
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            yield f"{prefix}{key}", ", ".join(map(str, value))
-        else:
-            yield f"{prefix}{key}", str(value)
+        listed = isinstance(value, list | tuple)
+        yield name, ", ".join(map(str, value)) if listed else str(value)
 
 
 def trained_table(fit: pd.DataFrame) -> Table | None:
@@ -103,8 +100,8 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         sigma, model = row["sigma"], row["model"]
         body.append((
             Cell(row["part"]), Cell("all" if pd.isna(model) else model_title(model)),
-            Cell("all" if pd.isna(sigma) else f"{sigma:g}"), Cell(_known(row["parameters"])),
-            Cell(_known(row["epochs"])), Cell(_last(row["train_loss"])),
+            Cell("all" if pd.isna(sigma) else f"{sigma:g}"), Cell(known(row["parameters"])),
+            Cell(known(row["epochs"])), Cell(_last(row["train_loss"])),
             Cell(_last(row["validation_loss"])),
             Cell("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
             Cell(row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"),
@@ -114,10 +111,6 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         caption="Losses after the last epoch; the full curves are in the fit records.",
         columns=columns, rows=tuple(body),
     )  # fmt: skip
-
-
-def _known(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)
 
 
 def _last(values: Any) -> float | None:

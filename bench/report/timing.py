@@ -25,7 +25,7 @@ from bench.report.document import (
     Table,
 )  # fmt: skip
 from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
-from bench.report.frames import rows
+from bench.report.frames import distinct, known, rows
 from bench.report.numbers import Format, number
 from bench.report.published import published
 from bench.report.tables import MODE_WORDS, SECONDS
@@ -72,7 +72,7 @@ def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
     return Document(
         title="Cost of certified image-quality models",
         subtitle=f"{suite['edition'].capitalize()} networks, {suite['size'][0]}x{suite['size'][1]} "
-        f"pixels, N = {suite['samples']}, {_set(time['device'])}",
+        f"pixels, N = {suite['samples']}, {distinct(time['device'])}",
         banner=f"Timing on random weights ({suite['edition']} networks): cost only, no score",
         verdict=(
             f"{len(usable)}/{len(time)} measurements ok",
@@ -183,11 +183,11 @@ def _seconds_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         Cell(defense_title(row["defense"])),
         *(Cell(_median(row[name]), error=sem(list(row[name])))
           for name in ("seconds_certified", "seconds_uncertified", "seconds_forward")),
-        Cell(_known(row["forward_passes_certified"])),
-        Cell(_known(row["forward_passes_uncertified"])),
-        Cell(_known(row["peak_memory_bytes"])),
-        Cell(flops / plain / peak if _known(flops) and _known(peak) else None),
-        Cell(_known(row["samples_measured"])),
+        Cell(known(row["forward_passes_certified"])),
+        Cell(known(row["forward_passes_uncertified"])),
+        Cell(known(row["peak_memory_bytes"])),
+        Cell(flops / plain / peak if known(flops) and known(peak) else None),
+        Cell(known(row["samples_measured"])),
     )  # fmt: skip
 
 
@@ -214,8 +214,8 @@ def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
     if scaled:
         notes.append(
             f"Exact norm of {', '.join(model_title(m) for m in model_order(scaled))}: scaled up "
-            f"from {_set(int(vjps[m]['exact_products_measured']) for m in scaled)} of "
-            f"{_set(int(vjps[m]['exact_products']) for m in scaled)} backward products, without "
+            f"from {distinct(int(vjps[m]['exact_products_measured']) for m in scaled)} of "
+            f"{distinct(int(vjps[m]['exact_products']) for m in scaled)} backward products, without "
             "the eigenvalue."
         )
     return Table(
@@ -245,7 +245,7 @@ def _model_ratios(table: pd.DataFrame, norms: pd.DataFrame, model: str) -> dict[
         "norm": _over(norm, norm, "seconds_exact", "seconds_lanczos"),
         "estimate": _excess(norm, "bound_over_estimate"),
         "exact": _excess(norm, "bound_over_exact"),
-        "products": None if norm is None else _known(norm["spectral_products"]),
+        "products": None if norm is None else known(norm["spectral_products"]),
     }
 
 
@@ -258,7 +258,7 @@ def _over(
 
 
 def _excess(row: Mapping[str, Any] | None, name: str) -> float | None:
-    value = None if row is None else _known(row[name])
+    value = None if row is None else known(row[name])
     return None if value is None else value - 1.0
 
 
@@ -295,7 +295,7 @@ def scaling_figure(usable: pd.DataFrame) -> Figure | None:
 
 def _fewer_draws(usable: pd.DataFrame) -> str:
     draws = usable[usable["axis"].isin(["pixels", "batch"])]["samples"]
-    return f"Panels over pixels and rows: {_set(draws)} draws." if len(draws) else ""
+    return f"Panels over pixels and rows: {distinct(draws)} draws." if len(draws) else ""
 
 
 def _lines(points: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
@@ -350,19 +350,11 @@ def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Section:
         (
             Paragraph("The same measurements again, in one line:"),
             Paragraph(" ".join(words), kind="code"),
-            Bullets((f"device: {_set(time['device'])}", f"threads: {_set(time['threads'])}",
-                     f"precision: {_set(time['precision'])}", *known, f"packages: {packages}")),
+            Bullets((f"device: {distinct(time['device'])}", f"threads: {distinct(time['threads'])}",
+                     f"precision: {distinct(time['precision'])}", *known, f"packages: {packages}")),
         ),
     )  # fmt: skip
 
 
 def _median(values: Sequence[float]) -> float:
     return float(np.median(list(values)))
-
-
-def _known(value: Any) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _set(values: Any) -> str:
-    return ", ".join(sorted({str(value) for value in values}))
