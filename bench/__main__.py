@@ -1,6 +1,6 @@
 """``python -m bench``."""
 
-from bench.cli import entry
+from bench.cli.app import entry
 
 if __name__ == "__main__":
     entry()

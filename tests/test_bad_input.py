@@ -21,15 +21,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from bench.cli import main
+from bench.base.errors import BenchError
+from bench.cli.app import main
 from bench.datasets.base import ImageError
 from bench.datasets.images import Decoding
 from bench.datasets.table import open_table
-from bench.errors import BenchError
-from bench.journal import Entry, parse_line, read_file
-from bench.plugins import Registry
-from bench.profile_loading import parse_profile
-from bench.run_folder import RunFolder
+from bench.plan.loading import parse_profile
+from bench.plugins.registry import Registry
+from bench.records.folder import RunFolder
+from bench.records.journal import Entry, parse_line, read_file
 from defenses.certify import CertificateError, sorted_draws
 from iqa_models.base import ModelInputError
 from iqa_models.weights import WeightsError, load_into, load_state
@@ -84,7 +84,7 @@ JSON = st.recursive(
 @FUZZ
 @given(st.sampled_from(["certificate", "data", "sigmas", "models", "time", "fit", "seed"]), JSON)
 def test_settings_of_the_wrong_kind(setting: str, value: object) -> None:
-    from bench.profile_loading import load_profile, validated
+    from bench.plan.loading import load_profile, validated
 
     content = {**load_profile("embedded").model_dump(), setting: value}
     try:

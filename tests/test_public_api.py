@@ -26,14 +26,14 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "defenses.noise": ("NoiseStream", "key_seed"),
     "defenses.certify": ("Certificate", "CertificateError", "certify", "width_curve"),
     "defenses.conformance": ("CHECKS", "DefenseConformance", "check"),
-    "bench.errors": ("BenchError",),
-    "bench.cli": ("app", "main"),
+    "bench.base.errors": ("BenchError",),
+    "bench.cli.app": ("app", "main"),
     "bench.datasets": ("Dataset", "Item", "Pair", "select"),
-    "bench.plugins": ("GROUPS", "Registry"),
-    "bench.profile": ("Profile",),
-    "bench.run_folder": ("RunFolder",),
-    "bench.runner": ("Execution", "execute"),
-    "bench.backends": ("Cluster",),
+    "bench.plugins.registry": ("GROUPS", "Registry"),
+    "bench.plan.profile": ("Profile",),
+    "bench.records.folder": ("RunFolder",),
+    "bench.execution.runner": ("Execution", "execute"),
+    "bench.execution.backends": ("Cluster",),
 }  # fmt: skip
 """Module and names; docs/architecture.md says what they are for."""
 

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 
 Split = Literal["train", "validation", "test"]
 """The three parts of a data set; no photograph is ever in two of them."""

@@ -20,10 +20,10 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.base.cache import Bytes, Stored, stored
 from bench.datasets.base import DatasetCard, DatasetPlugin, ImageError, Item, Pair, Split, select
 from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
 from bench.datasets.photographs import CROPS, Crop, photograph_sha256, take
-from bench.datasets.store import Bytes, Stored, stored
 from iqa_models.folders import cache_folder
 
 GENERATOR_VERSION = "1"

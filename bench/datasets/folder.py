@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from bench.base.errors import BenchError
+from bench.base.files import file_sha256, write_atomically
 from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split
 from bench.datasets.images import Decoding
-from bench.errors import BenchError
-from bench.files import file_sha256, write_atomically
 from iqa_models.folders import cache_folder
 
 SPLIT_SEED = 2025

@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.base.errors import BenchError
 from bench.datasets.base import DatasetCard, DatasetPlugin, Item
 from bench.datasets.distortions import DISTORTIONS
 from bench.datasets.folder import (
@@ -29,7 +30,6 @@ from bench.datasets.folder import (
     split_groups,
     within,
 )
-from bench.errors import BenchError
 
 NAME = "kadid10k"
 MOS_RANGE = (1.0, 5.0)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from bench.base.errors import BenchError
 from bench.datasets.base import DatasetCard, DatasetPlugin, Item
 from bench.datasets.folder import (
     SPLIT_SEED,
@@ -29,7 +30,6 @@ from bench.datasets.folder import (
     split_groups,
     within,
 )
-from bench.errors import BenchError
 
 NAME = "koniq10k"
 LABELS = "koniq10k_scores_and_distributions.csv"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bench.base.errors import BenchError
 from bench.datasets.base import Dataset, DatasetCard, Item, Split
 from bench.datasets.folder import (
     SPLIT_SEED,
@@ -25,7 +26,6 @@ from bench.datasets.folder import (
     within,
 )
 from bench.datasets.images import Decoding, SizePolicy
-from bench.errors import BenchError
 
 D = TypeVar("D", bound="Description")
 Side = Annotated[int, Field(ge=2)]

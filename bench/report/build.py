@@ -5,20 +5,28 @@ This module knows files; it must not know what the report contains.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.analysis.source import RunTables
+from bench.base.errors import BenchError
+from bench.base.files import file_sha256
+from bench.base.provenance import code_sha256
+from bench.plan.units import STAGES
+from bench.records.folder import RunFolder
+from bench.records.journal import journal_files
 from bench.report.compose import compose
 from bench.report.document import Document
-from bench.report.exports import write_exports
-from bench.report.render_html import render_html
-from bench.report.render_markdown import render_markdown
-from bench.report.render_pdf import render_pdf
-from bench.report.source import RunTables
+from bench.report.formats.exports import write_exports
+from bench.report.formats.html import render_html
+from bench.report.formats.markdown import render_markdown
+from bench.report.formats.pdf import render_pdf
 
 REPS = 1000
 """Bootstrap resamples of a report."""
@@ -113,3 +121,61 @@ def _equal(fresh: Path, old: Path, *, same_tools: bool) -> bool:
 
 def _without_pictures(path: Path) -> str:
     return _PICTURE.sub("", path.read_text("utf-8"))
+
+
+_STAMP = ".report.json"
+_REPORTING = ("bench/report", "bench/analysis", "bench/records/schema.py")
+
+
+def report(run: RunFolder, out: Path, *, say: Callable[[str], object] = print) -> Path:
+    """Path of the run's report; it is made unless records, code and files are unchanged.
+
+    Raises:
+        BenchError: The report cannot be written.
+    """
+    key = _key(run)
+    made = _made_before(out, key)
+    if made is not None:
+        return made
+    say("writing the report")
+    from bench.analysis.source import from_folder
+    from bench.report.build import build
+
+    try:
+        paths = build(from_folder(run), out)
+        main = paths.markdown
+        stamp = {"key": key, "main": main.name, "files": _digests(out)}
+        (out / _STAMP).write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
+    except OSError as error:
+        raise BenchError(
+            f"{out}: expected a folder that can be written, found {error.strerror}."
+        ) from error
+    return main
+
+
+def _made_before(out: Path, key: str) -> Path | None:
+    """The report that lies there, if it is whole and of the same records and code."""
+    try:
+        stamp = json.loads((out / _STAMP).read_text(encoding="utf-8"))
+        same = stamp["key"] == key and stamp["files"] == _digests(out)
+        return out / stamp["main"] if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _key(run: RunFolder) -> str:
+    """Digest of all that a report depends on."""
+    files = sorted([*run.path.glob("*.parquet"), *run.path.glob("units/*.parquet"),
+                    *(f for stage in STAGES for f in journal_files(run.journal, stage)),
+                    run.path / "plan.json"])  # fmt: skip
+    lines = [f"{file.relative_to(run.path).as_posix()} {file_sha256(file)}" for file in files]
+    return hashlib.sha256("\n".join([code_sha256(parts=_REPORTING), *lines]).encode()).hexdigest()
+
+
+def _digests(out: Path) -> dict[str, str]:
+    """Digest of every file of a report."""
+    return {
+        file.relative_to(out).as_posix(): file_sha256(file)
+        for file in sorted(out.rglob("*"))
+        if file.is_file() and file.name != _STAMP
+    }

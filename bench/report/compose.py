@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.report.agreement import METRICS, Agreement, agreements
-from bench.report.audit import audit_table, violations
-from bench.report.charts import equal_radius, pareto, rank_intervals
-from bench.report.claims import is_papers_setting, verdicts
-from bench.report.cost import cost_frame, cost_table
+from bench.analysis.agreement import METRICS, Agreement, agreements
+from bench.analysis.frames import rows
+from bench.analysis.published import published
+from bench.analysis.source import RunTables
+from bench.analysis.widths import reference_radii
 from bench.report.document import (
     Block,
     Bullets,
@@ -24,25 +24,25 @@ from bench.report.document import (
     Verdict,
     Verdicts,
 )
-from bench.report.figures import attack_gain, width_against_radius
-from bench.report.frames import rows
-from bench.report.guarantee import (
+from bench.report.numbers import number
+from bench.report.parts.audit import audit_table, violations
+from bench.report.parts.charts import equal_radius, pareto, rank_intervals
+from bench.report.parts.claims import is_papers_setting, verdicts
+from bench.report.parts.cost import cost_frame, cost_table
+from bench.report.parts.figures import attack_gain, width_against_radius
+from bench.report.parts.guarantee import (
     Guarantees,
     guarantees,
     native_table,
     ranking_table,
     width_table,
 )
-from bench.report.leaders import leader_sentence
-from bench.report.numbers import number
-from bench.report.provenance import provenance_section
-from bench.report.published import published
-from bench.report.refusal import refusal, refusal_section, refused_models, without_models
-from bench.report.source import RunTables
-from bench.report.tables import difference_table, lead_table, main_table, model_table
+from bench.report.parts.leaders import leader_sentence
+from bench.report.parts.provenance import provenance_section
+from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
+from bench.report.parts.tables import difference_table, lead_table, main_table, model_table
+from bench.report.parts.worked import worked_section
 from bench.report.theme import PAPERS_DEFENSE, defense_title, model_title
-from bench.report.widths import reference_radii
-from bench.report.worked import worked_section
 
 TITLE = "Certified defences of image-quality models"
 BANNERS = {

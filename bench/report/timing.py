@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis.frames import distinct, known, rows
+from bench.analysis.published import published
+from bench.analysis.statistics import sem
 from bench.report.document import (
     Block,
     Bullets,
@@ -25,12 +28,9 @@ from bench.report.document import (
     Table,
 )  # fmt: skip
 from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
-from bench.report.frames import distinct, known, rows
 from bench.report.numbers import Format, number
-from bench.report.published import published
-from bench.report.tables import MODE_WORDS, SECONDS
+from bench.report.parts.tables import MODE_WORDS, SECONDS
 from bench.report.theme import defense_looks, defense_order, defense_title, model_order, model_title
-from bench.statistics import sem
 
 RATIO = Format(significant=3, unit="×")
 PERCENT_ABOVE = Format(significant=2, unit=" %", scale=100, rounding="up")
@@ -215,8 +215,8 @@ def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
         notes.append(
             f"Exact norm of {', '.join(model_title(m) for m in model_order(scaled))}: scaled up "
             f"from {distinct(int(vjps[m]['exact_products_measured']) for m in scaled)} of "
-            f"{distinct(int(vjps[m]['exact_products']) for m in scaled)} backward products, without "
-            "the eigenvalue."
+            f"{distinct(int(vjps[m]['exact_products']) for m in scaled)} backward products, "
+            "without the eigenvalue."
         )
     return Table(
         id="table-t2",

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.backends import Cluster
-from bench.cli import INTERRUPTED, PATIENCE, leave_within
-from bench.commands.run import interrupted
-from bench.progress import PlainProgress
-from bench.run_folder import RunFolder
-from bench.runner import Execution, execute
+from bench.cli.app import INTERRUPTED, PATIENCE, leave_within
+from bench.cli.run import interrupted
+from bench.execution.backends import Cluster
+from bench.execution.progress import PlainProgress
+from bench.execution.runner import Execution, execute
+from bench.records.folder import RunFolder
 from tests.bench.plans import small_plan, whole_plan
 
 PLANS = {"tiny": small_plan, "whole": whole_plan}

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.certificates import certificate_columns, per_side_confidence
-from bench.plan import Cell, Plan, Unit
-from bench.profile_loading import load_profile
-from bench.recomputing import Settings
-from bench.records import AuditRecord, DrawRecord, EvaluationRecord, Record
-from bench.run_folder import RunFolder
-from bench.tables import write_table, write_units
+from bench.measure.certificates import certificate_columns, per_side_confidence
+from bench.plan.loading import load_profile
+from bench.plan.units import Cell, Plan, Unit
+from bench.records.folder import RunFolder
+from bench.records.parquet import write_table, write_units
+from bench.records.schema import AuditRecord, DrawRecord, EvaluationRecord, Record
+from bench.review.recomputing import Settings
 from defenses import cert_reg, fs_iqa, ms, rs_reg
 from defenses.base import Defense, Geometry, ScoreScale
 from defenses.certify import sorted_draws

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.plan import Plan, Unit
-from bench.records import (
+from bench.execution.worker import WorkerOptions
+from bench.plan.units import Plan, Unit
+from bench.records.schema import (
     AttackRecord,
     AuditRecord,
     CalibrationRecord,
@@ -19,7 +20,6 @@ from bench.records import (
     Record,
     TimeRecord,
 )
-from bench.work import WorkerOptions
 
 
 def open_context(plan: Plan, options: WorkerOptions) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-from bench.plan import STAGES, Cell, Plan, Unit
-from bench.profile_loading import load_profile
+from bench.plan.loading import load_profile
+from bench.plan.units import STAGES, Cell, Plan, Unit
 
 MODELS, DEFENSES, SIGMAS = ("dbcnn", "lpips"), ("ms", "fs-iqa"), (0.1, 0.25)
 IMAGES = ("a/1", "a/2", "b|3", "c/4")

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.plan import Plan
-from bench.run_folder import RunFolder
+from bench.plan.units import Plan
+from bench.records.folder import RunFolder
 from tests.bench.fake_run import fake_plan, fake_run
 
 Rows = list[dict[str, Any]]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run_folder import RunFolder
+from bench.records.folder import RunFolder
 from tests.bench.fake_workshop import burn
 from tests.bench.plans import whole_plan
 

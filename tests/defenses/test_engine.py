@@ -221,9 +221,9 @@ def threads_here(options: Any) -> int:
 
 
 def test_workers_do_not_start_more_threads_than_there_are_cores() -> None:
-    from bench.provenance import cores
-    from bench.runner import Execution
-    from bench.work import WorkerOptions
+    from bench.base.provenance import cores
+    from bench.execution.runner import Execution
+    from bench.execution.worker import WorkerOptions
 
     how = Execution(jobs=cores())
     options = WorkerOptions(run="", threads=how.threads("evaluate"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.plugins import Registry
+from bench.plugins.registry import Registry
 from defenses.ms import DEFENSE as MS
 from iqa_models.base import IQAModel
 from iqa_models.weights import WeightsError, save_state

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.base.cache import digest, stored
 from bench.datasets import Dataset, ImageError, Item, select
 from bench.datasets.distortions import DISTORTIONS, LEVELS
 from bench.datasets.embedded import (
@@ -22,7 +23,6 @@ from bench.datasets.embedded import (
     label_cells,
 )
 from bench.datasets.photographs import CROPS, PHOTOGRAPHS, Crop, photograph_path, take
-from bench.datasets.store import digest, stored
 
 TINY = Recipe(
     crops=(

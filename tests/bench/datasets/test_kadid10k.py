@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bench.base.errors import BenchError
 from bench.datasets import Dataset, ImageError
 from bench.datasets.kadid10k import kadid10k
-from bench.errors import BenchError
 
 TYPES, LEVELS, REFERENCES = (1, 10, 25), (1, 5), 5
 

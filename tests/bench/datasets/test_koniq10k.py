@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.base.errors import BenchError
 from bench.datasets import Dataset, ImageError
 from bench.datasets.folder import FolderDataset
 from bench.datasets.koniq10k import LABELS, Resolution, koniq10k
-from bench.errors import BenchError
 
 HEADER = ["image_name", "c1", "c2", "c3", "c4", "c5", "c_total", "MOS", "SD", "MOS_zscore"]
 

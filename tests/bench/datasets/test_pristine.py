@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.base.errors import BenchError
 from bench.datasets import Dataset, ImageError
 from bench.datasets.embedded import label_cells
 from bench.datasets.pristine import PristineDataset
 from bench.datasets.table import open_table
-from bench.errors import BenchError
 
 TOML = """
 kind = "pristine"

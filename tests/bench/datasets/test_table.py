@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.base.errors import BenchError
 from bench.datasets import ImageError, Item
 from bench.datasets.folder import FolderDataset
 from bench.datasets.images import Decoding, open_rgb
 from bench.datasets.table import find_table, open_table
-from bench.errors import BenchError
 
 TOML = """
 name = "mine"
@@ -153,7 +153,7 @@ def test_found_below_bench_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_registry_opens_it(folder: Path) -> None:
-    from bench.plugins import Registry
+    from bench.plugins.registry import Registry
 
     opened(folder)
     assert Registry.open().dataset(str(folder / "dataset.toml")).name == "mine"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.analysis.source import FrameRun
 from bench.report.build import ReportPaths, write
 from bench.report.compose import compose
 from bench.report.document import Document
-from bench.report.source import FrameRun
 from tests.bench.report.synthetic import synthetic_run
 
 REPS = 60

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.profile import DataSection, Profile
-from bench.report.source import CellCount, FrameRun
+from bench.analysis.source import CellCount, FrameRun
+from bench.plan.profile import DataSection, Profile
 
 MODELS = {"koncept": "NR", "dbcnn": "NR", "lpips": "FR", "dists": "FR"}
 DEFENSES = ("ms", "dms-iqa", "fs-iqa")

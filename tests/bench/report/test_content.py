@@ -10,25 +10,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.profile import CertificateSection, DataSection
-from bench.rankings import disjoint_share
-from bench.report.agreement import Agreement, agreements
-from bench.report.claims import relative_gain, suppression, verdicts
+from bench.analysis.agreement import Agreement, agreements
+from bench.analysis.published import published
+from bench.analysis.rankings import disjoint_share
+from bench.analysis.source import FrameRun
+from bench.analysis.statistics import srcc
+from bench.analysis.widths import human_width, largest_radius, ranking_summary, width_summary
+from bench.plan.profile import CertificateSection, DataSection
 from bench.report.compose import compose
-from bench.report.cost import repeat_deviation, stability
 from bench.report.document import Document, Images
-from bench.report.examples import amplified, worked_example
-from bench.report.figures import radius_bins
-from bench.report.guarantee import guarantees, ledger_note
-from bench.report.leaders import leader_sentence
-from bench.report.provenance import reproduce_line
-from bench.report.published import published
-from bench.report.source import FrameRun
-from bench.report.tables import difference_table, lead_table, main_table, model_seconds
+from bench.report.parts.claims import relative_gain, suppression, verdicts
+from bench.report.parts.cost import repeat_deviation, stability
+from bench.report.parts.figures import radius_bins
+from bench.report.parts.guarantee import guarantees, ledger_note
+from bench.report.parts.leaders import leader_sentence
+from bench.report.parts.provenance import reproduce_line
+from bench.report.parts.tables import difference_table, lead_table, main_table, model_seconds
+from bench.report.parts.worked import amplified, worked_example, worked_section
 from bench.report.theme import KNOWN, defense_looks
-from bench.report.widths import human_width, largest_radius, ranking_summary, width_summary
-from bench.report.worked import worked_section
-from bench.statistics import srcc
 from tests.bench.report.synthetic import DEFENSES, MODELS, SIGMAS, synthetic_run
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.report.document import Cell, Column, Table
-from bench.report.exports import csv_text, latex_text
-from bench.report.markup import spans
+from bench.report.formats.exports import csv_text, latex_text
+from bench.report.formats.view import spans
 from bench.report.numbers import DIFFERENCE, MINUS, Format, ascii_minus, number
 
 

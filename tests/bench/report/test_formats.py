@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from bench.analysis.source import FrameRun
 from bench.report import build, check
 from bench.report.build import ReportPaths
 from bench.report.document import Document
+from bench.report.formats.html import render_html
+from bench.report.formats.markdown import render_markdown
+from bench.report.formats.pdf import typst_source
 from bench.report.numbers import MINUS, ascii_minus
-from bench.report.render_html import render_html
-from bench.report.render_markdown import render_markdown
-from bench.report.render_pdf import typst_source
-from bench.report.source import FrameRun
 from tests.bench.report.conftest import REPS
 from tests.bench.report.synthetic import synthetic_run
 

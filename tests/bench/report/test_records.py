@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.records import BY_TABLE, Record
+from bench.analysis.source import FrameRun
+from bench.records.parquet import frame, read_table, write_table
+from bench.records.schema import BY_TABLE, Record
 from bench.report.compose import compose
-from bench.report.source import FrameRun
-from bench.tables import frame, read_table, write_table
 
 
 def _records(table: str, rows: pd.DataFrame) -> list[Record]:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from bench.analysis.source import FrameRun
 from bench.report.compose import compose
 from bench.report.document import Table
-from bench.report.render_markdown import render_markdown
-from bench.report.source import FrameRun
+from bench.report.formats.markdown import render_markdown
 from tests.bench.report.synthetic import synthetic_run
 
 pytestmark = pytest.mark.usefixtures("no_figures")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.records import TimeRecord
+from bench.records.schema import TimeRecord
 from bench.report.build import check_document, write
 from bench.report.timing import conclusions, scaling_figure, timing_document
 

@@ -1,0 +1,198 @@
+"""Agreement with human scores: every cell's SRCC and PLCC, and one joint bootstrap for all of them.
+
+This module knows records and statistics; it must not know how anything is printed.  NR and FR are
+two separate worlds: nothing is averaged or ranked across them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.frames import grouped, numbers, of_mode
+from bench.analysis.source import RunTables
+from bench.analysis.statistics import (
+    Array,
+    Estimate,
+    bootstrap_plcc,
+    bootstrap_srcc,
+    cluster_weights,
+    plcc,
+    sem,
+    srcc,
+    tie_groups,
+)
+from bench.report.theme import UNDEFENDED, defense_order, model_order
+
+Metric = Literal["srcc", "plcc"]
+METRICS: tuple[Metric, ...] = ("srcc", "plcc")
+Key = tuple[str, str, float]
+"""(model, defence, sigma); the undefended model has sigma 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One cell: scores aligned with the images of its data set (NaN where there is none)."""
+
+    values: Array
+    mos: Array
+    higher_is_better: bool
+    wanted: int
+
+    @property
+    def n(self) -> int:
+        """Images with a score."""
+        return int(np.isfinite(self.values).sum())
+
+    def estimate(self, metric: Metric) -> Estimate:
+        """The correlation of this cell."""
+        function = srcc if metric == "srcc" else plcc
+        return function(self.values, self.mos, higher_is_better=self.higher_is_better)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """Mean over models of one defence at one noise level."""
+
+    value: float | None
+    sem: float | None
+    models: int
+    models_wanted: int
+    n: int
+    wanted: int
+
+    @property
+    def complete(self) -> bool:
+        """All models, all images."""
+        return self.models == self.models_wanted and self.n == self.wanted > 0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """All cells of one mode."""
+
+    mode: str
+    models: tuple[str, ...]
+    defenses: tuple[str, ...]
+    sigmas: tuple[float, ...]
+    scores: Mapping[Key, Scores]
+    samples: Mapping[tuple[Metric, Key], Array]
+
+    def mean(self, metric: Metric, defense: str, sigma: float) -> Mean:
+        """Mean over the models that have this cell."""
+        cells = [self.scores[k] for m in self.models if (k := (m, defense, sigma)) in self.scores]
+        values = [v for cell in cells if (v := cell.estimate(metric).value) is not None]
+        return Mean(
+            value=float(np.mean(values)) if values else None,
+            sem=sem(values),
+            models=len(values),
+            models_wanted=len(self.models),
+            n=sum(cell.n for cell in cells),
+            wanted=sum(self._wanted(model) for model in self.models),
+        )
+
+    def _wanted(self, model: str) -> int:
+        return max((c.wanted for key, c in self.scores.items() if key[0] == model), default=0)
+
+    def mean_samples(self, metric: Metric, defense: str, sigma: float) -> Array:
+        """Bootstrap of that mean: models are fixed, photographs are resampled."""
+        found = [self.samples[metric, k] for m in self.models
+                 if (k := (m, defense, sigma)) in self.scores]  # fmt: skip
+        return np.mean(found, axis=0) if found else np.full(1, np.nan)
+
+    def rankable(self, sigma: float) -> bool:
+        """Whether all defences rest on the same full set of models and images."""
+        means = [self.mean("srcc", d, sigma) for d in self.defenses]
+        return len(means) > 1 and all(m.complete for m in means)
+
+    def groups(self, metric: Metric, sigma: float) -> dict[str, str]:
+        """Letters of tied defences; empty where the sets are unequal."""
+        if not self.rankable(sigma):
+            return {}
+        values = {d: self.mean(metric, d, sigma).value for d in self.defenses}
+        known = {d: v for d, v in values.items() if v is not None}
+        if len(known) < len(values):
+            return {}
+        return tie_groups(known, {d: self.mean_samples(metric, d, sigma) for d in known})
+
+    def leaders(self, metric: Metric, sigma: float) -> tuple[str, ...]:
+        """The best defence by value, then those that are tied with it; empty if not rankable."""
+        letters = self.groups(metric, sigma)
+        leading = [name for name in defense_order(letters) if letters[name] == "a"]
+        # Stable, so equal values keep the report's order.
+        return tuple(sorted(leading, key=lambda d: -(self.mean(metric, d, sigma).value or 0.0)))
+
+    def blocks(self, metric: Metric) -> pd.DataFrame:
+        """Complete (model, sigma) blocks as rows, defences as columns; for ranking."""
+        rows = {}
+        for model in self.models:
+            for sigma in self.sigmas:
+                cells = [self.scores.get((model, d, sigma)) for d in self.defenses]
+                if all(c is not None and c.n == self._wanted(model) for c in cells):
+                    rows[model, sigma] = [c.estimate(metric).value for c in cells if c is not None]
+        return pd.DataFrame.from_dict(
+            rows, orient="index", columns=list(self.defenses), dtype=float
+        ).dropna()
+
+
+def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
+    """Agreement by mode (``NR``, ``FR``), for modes that have records."""
+    frame = run.table("evaluate")
+    return {
+        mode: _agreement(mode, of_mode(frame, mode), reps=reps, seed=run.profile.seed)
+        for mode in ("NR", "FR")
+        if (frame["mode"] == mode).any()
+    }
+
+
+def _agreement(mode: str, frame: pd.DataFrame, *, reps: int, seed: int) -> Agreement:
+    scores: dict[Key, Scores] = {}
+    samples: dict[tuple[Metric, Key], Array] = {}
+    for (dataset,), data in grouped(frame, ["dataset"]):
+        images = data.drop_duplicates("image").sort_values("image").set_index("image")
+        weights = cluster_weights(
+            images["group"].tolist(), reps=reps, seed=seed ^ crc32(dataset.encode())
+        )
+        for key, cell in _cells(data, images):
+            scores[key] = cell
+            sign = 1 if cell.higher_is_better else -1
+            samples["srcc", key] = sign * bootstrap_srcc(cell.values, cell.mos, weights)
+            samples["plcc", key] = sign * bootstrap_plcc(cell.values, cell.mos, weights)
+    return Agreement(
+        mode=mode,
+        models=tuple(model_order(frame["model"])),
+        defenses=tuple(defense_order(frame["defense"])),
+        sigmas=tuple(sorted(frame["sigma"].unique().tolist())),
+        scores=scores,
+        samples=samples,
+    )
+
+
+def _cells(data: pd.DataFrame, images: pd.DataFrame) -> list[tuple[Key, Scores]]:
+    mos = numbers(images, "mos")
+    cells: list[tuple[Key, Scores]] = []
+    # A model may be planned on fewer images than others of its data set.
+    wanted = {model: part["image"].nunique() for (model,), part in grouped(data, ["model"])}
+    for (model, defense, sigma), part in grouped(data, ["model", "defense", "sigma"]):
+        values = _aligned(part, "score", images)
+        up = bool(part["higher_is_better"].iloc[0])
+        cells.append(((model, defense, sigma), Scores(values, mos, up, wanted[model])))
+    for (model,), part in grouped(data, ["model"]):
+        first = part.dropna(subset=["undefended"]).drop_duplicates("image")
+        if len(first):
+            values = _aligned(first, "undefended", images)
+            up = bool(first["undefended_higher_is_better"].iloc[0])
+            cells.append(((model, UNDEFENDED, 0.0), Scores(values, mos, up, wanted[model])))
+    return cells
+
+
+def _aligned(part: pd.DataFrame, column: str, images: pd.DataFrame) -> Array:
+    """Values in the order of ``images``; records without a usable value are NaN."""
+    usable = part[part["status"].isin(["ok", "abstained"])]
+    series = usable.drop_duplicates("image").set_index("image")[column]
+    return series.reindex(images.index).to_numpy(dtype=float)

@@ -1,0 +1,54 @@
+"""Typed ways into pandas: rows as dictionaries, groups with tuple keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.statistics import Array
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries."""
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Groups in sorted order of their keys; the key is always a tuple."""
+    if frame.empty:
+        return
+    for key, part in frame.groupby(list(keys), sort=True):
+        yield (key if isinstance(key, tuple) else (key,)), part
+
+
+def numbers(frame: pd.DataFrame, column: str) -> Array:
+    """A column as floats; missing values are NaN."""
+    return np.asarray(pd.to_numeric(frame[column], errors="coerce"), dtype=np.float64)
+
+
+def median(values: Array) -> float | None:
+    """Median of the known values; None if there are none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else None
+
+
+def known(value: Any) -> float | None:
+    """A number of a row; None where it is missing."""
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def distinct(values: Iterable[object]) -> str:
+    """Different values as words, sorted.
+
+    >>> distinct(["b", "a", "b"])
+    'a, b'
+    """
+    return ", ".join(str(value) for value in sorted(set(values), key=str))
+
+
+def of_mode(frame: pd.DataFrame, mode: str) -> pd.DataFrame:
+    """Records of one mode."""
+    return frame[frame["mode"] == mode]

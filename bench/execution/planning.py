@@ -1,0 +1,306 @@
+"""Makes the plan: profile x registry x data sets -> cells and units, each with its estimated cost.
+
+This module knows which work a profile asks for; it must not know how the work is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.base.errors import BenchError
+from bench.base.files import file_sha256
+from bench.base.provenance import code_sha256
+from bench.datasets import select
+from bench.plan.profile import Profile
+from bench.plan.units import UNDEFENDED, Cell, Plan, Unit
+from bench.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from bench.datasets import Dataset, Item
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What all planners look at: the profile with its names resolved.
+
+    Attributes:
+        profile: All settings.
+        defenses: By name, in the profile's order.
+        dataset_of: The data set of each model, by the model's name.
+        images: Selected test items of each model, by the model's name.
+        train_images: Number of training items of each data set.
+    """
+
+    profile: Profile
+    defenses: Mapping[str, Any]
+    dataset_of: Mapping[str, str]
+    images: Mapping[str, list[Item]]
+    train_images: Mapping[str, int]
+
+    def some(self, model: str, count: int) -> list[str]:
+        """Ids of a balanced part of a model's selected test images."""
+        chosen = select(self.images[model], limit=count, seed=self.profile.seed)
+        return [item.image_id for item in chosen]
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(data set, model), in the profile's order."""
+        return [(self.dataset_of[model], model) for model in self.profile.models]
+
+    def fit_cost(self, cell: Cell) -> float:
+        """Forward passes of training a cell's part; one epoch's where features are cached."""
+        defense, available = self.defenses[cell.defense], self.train_images[cell.dataset]
+        settings = self.profile.fit[defense.part.name]
+        if defense.smoother.noise_kind == "features":
+            return float(available)
+        return float(settings.epochs * min(available, settings.images or available))
+
+    def draw_cost(self, defense: Any) -> float:
+        """Forward passes of one defended score."""
+        certificate = self.profile.certificate
+        by_input = defense.smoother.noise_kind == "input"
+        samples = certificate.samples if by_input else certificate.feature_samples
+        return float(defense.smoother.forward_passes(samples))
+
+
+def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> Plan:
+    """The frozen plan of a profile.
+
+    Args:
+        profile: All settings.
+        registry: Where names are looked up.
+        device: Device type, ``cpu`` or ``cuda``.
+
+    Raises:
+        BenchError: A name is unknown, a part is broken or a setting is missing.
+    """
+    for name in (*profile.data.limits, *(profile.audit.models or ())):
+        registry.model(name)  # a misspelt name would silently change the scope
+    modes = {name: registry.model(name).card.mode for name in profile.models}
+    defenses = {name: _tuned(name, profile, registry) for name in profile.defenses}
+    sources = {"NR": profile.data.nr, "FR": profile.data.fr}
+    opened = {source: registry.dataset(source) for source in
+              dict.fromkeys(sources[mode] for mode in modes.values())}  # fmt: skip
+    datasets = _by_name(opened)
+    scene = _Scene(
+        profile=profile,
+        defenses=defenses,
+        dataset_of={name: opened[sources[mode]].name for name, mode in modes.items()},
+        images={
+            name: _test_images(opened[sources[mode]], name, profile) for name, mode in modes.items()
+        },
+        train_images={name: _train_images(data, profile) for name, data in datasets.items()},
+    )
+    _check_fit_settings(scene)
+    return Plan(
+        profile=profile,
+        cells=tuple(_cells(scene)),
+        units=tuple(unit for planner in _PLANNERS for unit in planner(scene)),
+        data_sha256={name: data.sha256 for name, data in datasets.items()},
+        code_sha256=code_sha256(),
+        device=device,
+        plugins=_plugin_digests(registry.files),
+    )
+
+
+def _plugin_digests(files: Iterable[str]) -> dict[str, str]:
+    """Digest of each plugin file by its bare name: where it lies is nobody's business.
+
+    Two files of one name are told apart by a number.
+    """
+    digests: dict[str, str] = {}
+    for file in files:
+        name, number = Path(file).name, 1
+        while name in digests:
+            number += 1
+            name = f"{Path(file).name} ({number})"
+        digests[name] = file_sha256(file)
+    return digests
+
+
+def _tuned(name: str, profile: Profile, registry: Registry) -> Any:
+    """A defence with the profile's options."""
+    try:
+        return registry.defense(name).tuned(profile.options.get(name, {}))
+    except ValueError as error:
+        raise BenchError(f"profile {profile.name}: options.{name}: {error}") from error
+
+
+def guarantee_cards(plan: Plan, registry: Registry) -> list[dict[str, Any]]:
+    """What each defence of the plan promises, as plain values for the run's provenance."""
+    defenses = {name: registry.defense(name) for name in plan.profile.defenses}
+    return [
+        {"name": name, "title": d.title, "citation": d.citation, **asdict(d.card)}
+        for name, d in defenses.items()
+    ]
+
+
+def _by_name(opened: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """Open data sets by their own names, which records use."""
+    named: dict[str, Dataset] = {}
+    for source, dataset in opened.items():
+        if dataset.name in named:
+            raise BenchError(f"{source}: expected a data set of another name than "
+                             f"{dataset.name!r}, found two of it.")  # fmt: skip
+        named[dataset.name] = dataset
+    return named
+
+
+def _test_images(dataset: Dataset, model: str, profile: Profile) -> list[Item]:
+    """The profile's balanced choice of test images for a model."""
+    limits = (profile.data.limit, profile.data.limits.get(model))
+    least = min((limit for limit in limits if limit is not None), default=None)
+    items = select(dataset.items("test"), limit=least, seed=profile.seed)
+    if not items:
+        raise BenchError(f"{dataset.name}: expected test images, found none.")
+    return items
+
+
+def _train_images(dataset: Dataset, profile: Profile) -> int:
+    """How many training images are used."""
+    available = len(dataset.items("train"))
+    return min(available, profile.data.train_limit or available)
+
+
+def _check_fit_settings(scene: _Scene) -> None:
+    """Every trained part needs its section in the profile."""
+    for name, defense in scene.defenses.items():
+        if defense.part is not None and defense.part.name not in scene.profile.fit:
+            raise BenchError(
+                f"profile {scene.profile.name}: expected a section [fit.{defense.part.name}] "
+                f"for defense {name!r}, found none."
+            )
+
+
+def _cells(scene: _Scene) -> Iterator[Cell]:
+    """Model by model, defence by defence, noise level by noise level."""
+    profile = scene.profile
+    for (dataset, model), defense in product(scene.pairs(), profile.defenses):
+        for sigma in profile.sigmas:
+            yield Cell(dataset, model, defense, sigma)
+
+
+def _prepare(scene: _Scene) -> Iterator[Unit]:
+    """One calibration line per model."""
+    for dataset, model in scene.pairs():
+        cost = float(scene.train_images[dataset])
+        yield Unit("prepare", dataset, model, forward_passes=cost)
+
+
+def _fit(scene: _Scene) -> Iterator[Unit]:
+    """One unit per trained part that anything below needs, with the defences that need it."""
+    needed = [*_cells(scene), *(cell for cell in _attacked(scene) if cell.defense != UNDEFENDED)]
+    users: dict[Unit, list[str]] = {}
+    for cell in needed:
+        part = scene.defenses[cell.defense].part
+        if part is None:
+            continue
+        unit = Unit(
+            "fit",
+            cell.dataset,
+            cell.model if part.per_model else None,
+            sigma=cell.sigma if scene.profile.fit[part.name].noise_levels == "each" else None,
+            detail=part.name,
+            forward_passes=scene.fit_cost(cell),
+        )
+        names = users.setdefault(unit, [])
+        if cell.defense not in names:
+            names.append(cell.defense)
+    for unit, names in users.items():
+        yield replace(unit, defense=",".join(names))
+
+
+def _evaluate(scene: _Scene) -> Iterator[Unit]:
+    """One set of draws per image serves every defence with the same smoother."""
+    groups: dict[str, list[str]] = {}
+    for name, defense in scene.defenses.items():
+        groups.setdefault(defense.smoother.name, []).append(name)
+    for (dataset, model), smoother in product(scene.pairs(), groups):
+        names = groups[smoother]
+        cost = scene.draw_cost(scene.defenses[names[0]])
+        for sigma, item in product(scene.profile.sigmas, scene.images[model]):
+            yield Unit("evaluate", dataset, model, ",".join(names), smoother, sigma,
+                       item.image_id, forward_passes=cost)  # fmt: skip
+
+
+def _time(scene: _Scene) -> Iterator[Unit]:
+    """Cost does not depend on the noise level: the first one stands for all."""
+    settings = scene.profile.time
+    for (dataset, model), (name, defense) in product(scene.pairs(), scene.defenses.items()):
+        # With and without the certificate, hence twice.
+        cost = 2 * (settings.repeats + settings.warmup) * scene.draw_cost(defense)
+        yield Unit("time", dataset, model, name, defense.smoother.name, scene.profile.sigmas[0],
+                   forward_passes=cost)  # fmt: skip
+
+
+def _attacked(scene: _Scene) -> Iterator[Cell]:
+    """Pairs of Figure 4 that are among the selected models and defences."""
+    settings = scene.profile.attack
+    for model, defense in product(settings.models, settings.defenses):
+        known = defense == UNDEFENDED or defense in scene.defenses
+        if model in scene.dataset_of and known:
+            yield Cell(scene.dataset_of[model], model, defense, settings.sigma)
+
+
+def _attack(scene: _Scene) -> Iterator[Unit]:
+    """Every norm, strength and direction, on the same images."""
+    settings = scene.profile.attack
+    for cell in _attacked(scene):
+        defense = scene.defenses.get(cell.defense)
+        by_input = defense is not None and defense.smoother.noise_kind == "input"
+        cost = settings.steps * (settings.expectation if by_input else 1) * 3.0
+        images = scene.some(cell.model, settings.images)
+        pictured = {
+            (settings.norms[0], settings.picture_epsilon, "up", image)
+            for image in scene.some(cell.model, min(settings.pictures, settings.images))
+        }
+        for norm, epsilon, direction, image in product(
+            settings.norms, settings.epsilons, ("up", "down"), images
+        ):
+            kept = ":picture" if (norm, epsilon, direction, image) in pictured else ""
+            yield Unit(
+                "attack",
+                cell.dataset,
+                cell.model,
+                cell.defense,
+                defense.smoother.name if defense is not None else "",
+                cell.sigma,
+                image,
+                f"{norm}:{epsilon}:{direction}{kept}",
+                cost,
+            )
+
+
+def _audit(scene: _Scene) -> Iterator[Unit]:
+    """Attacks inside the certified balls of a few images of every cell."""
+    settings = scene.profile.audit
+    audited = scene.profile.models if settings.models is None else settings.models
+    for cell in _cells(scene):
+        if cell.model not in audited:
+            continue
+        defense = scene.defenses[cell.defense]
+        by_input = defense.smoother.noise_kind == "input"
+        per_step = 3.0 * (settings.expectation if by_input else 1)
+        # The many fresh draws are only taken where the first look leaves the interval.
+        fresh = scene.draw_cost(defense)
+        cost = 2 * (settings.steps * per_step * (settings.restarts + 2) + fresh)
+        for image in scene.some(cell.model, settings.images):
+            yield Unit("audit", cell.dataset, cell.model, cell.defense, defense.smoother.name,
+                       cell.sigma, image, forward_passes=cost)  # fmt: skip
+
+
+_PLANNERS: tuple[Callable[[_Scene], Iterable[Unit]], ...] = (
+    _prepare, _fit, _evaluate, _time, _attack, _audit,
+)  # fmt: skip
+
+
+def costs(plan: Plan) -> dict[str, tuple[int, float]]:
+    """Units and forward passes of each stage."""
+    return {
+        stage: (len(group), sum(unit.forward_passes for unit in group))
+        for stage, units in groupby(plan.units, lambda unit: unit.stage)
+        for group in [list(units)]
+    }

@@ -1,0 +1,364 @@
+"""Timing without training: every model x defence on random weights, at any size and precision.
+
+Random weights are allowed here, and only here, because time does not depend on them; every record
+names them.  Points are measured one after the other and journaled, so that a suite may be stopped
+at any time and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.execution.worker import describe
+from bench.measure.clock import median, product_peak
+from bench.measure.timed_defense import Subject, device_name, measured, precision_effect
+from bench.measure.timed_norm import measured_norm
+from bench.plan.profile import Profile
+from bench.plan.units import canonical
+from bench.plugins.registry import Registry
+from bench.records.schema import TimeRecord
+from defenses.base import Defense, GeometrySettings, Target
+from defenses.engine import GIB, Engine
+from defenses.networks import TRANSFORMED
+from defenses.noise import NoiseStream, key_seed
+from defenses.precision import Precision
+from iqa_models.base import BoundModel, Edition, IQAModel
+
+Axis = Literal["table", "samples", "pixels", "batch", "norm"]
+MOS_RANGE = (0.0, 1.0)
+SCALED = ("ms", "fs-iqa")
+"""Defences of the scaling figure, where they are timed: the others cost draws as MS does."""
+SCALING_BATCHES = (1, 2, 4, 8, 16)
+SCALING_SAMPLES = 32
+"""Draws of the points along pixels and batch: enough passes, soon done."""
+EFFECT_IMAGES = 2
+EXTRAPOLATED_VJPS = 16
+"""Backward products that stand for all of the exact norm's where times are scaled up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What is to be timed, and how; the identity of every point of it.
+
+    Attributes:
+        models, defenses: Names.
+        edition: Which networks.
+        size: Height and width in pixels.
+        samples: Draws per score.
+        repeats, warmup: Runs of each kind that are kept, and thrown away before.
+        device: Torch device.
+        precision: What scores are computed in.
+        extrapolate: Measure two passes of draws and scale up; the record says so.
+        scaling: Also points along the number of draws, the image size and the rows of a pass.
+        exact: Also the exact norm of the Jacobian beside the Lanczos bound.
+        sigma: Noise level; time does not depend on it.
+        seed: Of weights, image and noise.
+    """
+
+    models: tuple[str, ...]
+    defenses: tuple[str, ...]
+    edition: Edition
+    size: tuple[int, int]
+    samples: int = 2000
+    repeats: int = 3
+    warmup: int = 1
+    device: str = "cpu"
+    precision: Precision = "float32"
+    extrapolate: bool = False
+    scaling: bool = False
+    exact: bool = False
+    sigma: float = 0.25
+    seed: int = 2025
+
+    def points(self) -> list[Point]:
+        """All measurements, those of one model together."""
+        found = []
+        for model in self.models:
+            table = [
+                Point(model, name, "table", *self.size, self.samples) for name in self.defenses
+            ]
+            found += table
+            if self.scaling:
+                shown = [point for point in table if point.defense in SCALED] or table
+                found += [p for point in shown for p in self._scaled(point)]
+            if self.exact:
+                found += [dataclasses.replace(point, axis="norm") for point in table]
+        return found
+
+    def _scaled(self, point: Point) -> Iterator[Point]:
+        few = min(self.samples, SCALING_SAMPLES)
+        for part in (16, 8, 4, 2, 1):
+            # Times along this axis are never scaled up: linearity is what the figure shows.
+            number = (4 * few if self.extrapolate else self.samples) // part
+            yield dataclasses.replace(point, axis="samples", samples=max(1, number))
+        for height, width in (tuple(side * k // 4 for side in self.size) for k in (2, 3, 4)):
+            yield dataclasses.replace(point, axis="pixels", height=height, width=width, samples=few)
+        for batch in SCALING_BATCHES:
+            yield dataclasses.replace(point, axis="batch", samples=few, batch=batch)
+
+    def key(self, point: Point) -> str:
+        """Identity of a measurement, with the settings it is taken under."""
+        rest = {
+            name: value for name, value in dataclasses.asdict(self).items()
+            if name not in ("models", "defenses", "scaling", "exact", "size", "samples")
+        }  # fmt: skip
+        return canonical({**rest, **dataclasses.asdict(point), "threads": torch.get_num_threads()})
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement.
+
+    Attributes:
+        model, defense: Names.
+        axis: ``table`` or the axis of the scaling figure.
+        height, width: Pixels.
+        samples: Draws per score.
+        batch: Rows of a pass, where they are chosen and not left to the engine.
+    """
+
+    model: str
+    defense: str
+    axis: Axis
+    height: int
+    width: int
+    samples: int
+    batch: int | None = None
+
+
+class Rig:
+    """Random models, parts and images of a suite, each built once.
+
+    Args:
+        suite: What is timed.
+        registry: Where models and defences come from.
+        profile: Settings of the certificate and sizes of the parts.
+    """
+
+    def __init__(self, suite: Suite, registry: Registry, profile: Profile) -> None:
+        self.suite, self.registry, self.profile = suite, registry, profile
+        self.device = torch.device(suite.device)
+        self._speeds: dict[tuple[Any, ...], tuple[float, float]] = {}
+        self.network = cache(self._network)
+        self.part = cache(self._part)
+        self.defense = cache(self._defense)
+        self.peak = cache(lambda: product_peak(self.device, precision=suite.precision))
+
+    def _network(self, name: str) -> IQAModel:
+        plugin = self.registry.model(name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key_seed(self.suite.seed, name) % 2**63)
+            network: IQAModel = plugin.architecture(self.suite.edition)
+        return network.to(self.device).eval().requires_grad_(False)
+
+    def _defense(self, name: str) -> Defense:
+        found: Defense = self.registry.defense(name).tuned(self.profile.options.get(name, {}))
+        return found
+
+    def _part(self, defense: str, model: str) -> nn.Module | None:
+        part = self.defense(defense).part
+        if part is None:
+            return None
+        small = self.image(*self.suite.size)
+        features = (
+            self.bound(model, *self.suite.size).features(small) if part.name == "ftn" else None
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key_seed(self.suite.seed, part.name) % 2**63)
+            module = part.build(
+                feature_size=None if features is None else features.shape[1],
+                mos_range=MOS_RANGE,
+                settings=self.profile.fit[part.name],
+            )
+        return module.to(self.device).eval().requires_grad_(False)
+
+    def image(self, height: int, width: int, *, rows: int = 1, name: str = "image") -> Tensor:
+        """Random pixels: time does not depend on them either."""
+        generator = torch.Generator().manual_seed(key_seed(self.suite.seed, name))
+        return torch.rand(rows, 3, height, width, generator=generator).to(self.device)
+
+    def bound(self, model: str, height: int, width: int) -> BoundModel:
+        """The model with a random reference, where it takes one."""
+        network = self.network(model)
+        if network.card.mode == "NR":
+            return network.bind()
+        return network.bind(self.image(height, width, name="reference"))
+
+    @torch.no_grad()
+    def subject(self, point: Point) -> Subject:
+        """What a point times."""
+        suite, certificate = self.suite, self.profile.certificate
+        defense = self.defense(point.defense)
+        model = self.bound(point.model, point.height, point.width)
+        target = Target(model, self.part(point.defense, point.model), suite.sigma)
+        chosen = point.batch is not None
+        engine = Engine(
+            batch=point.batch or certificate.batch,
+            precision=suite.precision,
+            memory=None if chosen else int(certificate.memory_gib * GIB),
+            pinned=not chosen,
+            compile=certificate.compile,
+        )
+        image = self.image(point.height, point.width)
+        return Subject(
+            defense=defense,
+            target=target,
+            image=image,
+            engine=engine,
+            scale=defense.smoother.scale(model.card, MOS_RANGE),
+            settings=self._geometry(),
+            confidence=certificate.confidence,
+            samples=point.samples,
+            stream=lambda repeat: NoiseStream(
+                suite.seed, "time", "random", point.model, suite.sigma, repeat
+            ),
+            samples_measured=self._measured(point, defense, engine, target, image),
+        )
+
+    def _measured(
+        self, point: Point, defense: Defense, engine: Engine, target: Target, image: Tensor
+    ) -> int:
+        """Draws that are really made: two passes where times are scaled up."""
+        if not self.suite.extrapolate or point.axis != "table":
+            return point.samples
+        rows = engine.rows(defense.smoother, target, image, samples=point.samples)
+        return min(point.samples, 2 * rows)
+
+    def _geometry(self) -> GeometrySettings:
+        certificate = self.profile.certificate
+        spectral = certificate.spectral
+        return GeometrySettings(
+            tau=certificate.tau, method=spectral.method, steps=spectral.steps,
+            delta=spectral.delta, tolerance=spectral.tolerance, radii=certificate.radii,
+            seed=self.suite.seed,
+        )  # fmt: skip
+
+    # --- before and while measuring ---------------------------------------------------------------
+
+    def points(self) -> list[Point]:
+        """The suite's points that mean something."""
+        return [point for point in self.suite.points() if self._makes_sense(point)]
+
+    def _makes_sense(self, point: Point) -> bool:
+        """Feature noise alone has a norm, input noise alone rows; models have a smallest image."""
+        if point.axis in ("batch", "norm"):
+            wanted = "input" if point.axis == "batch" else "features"
+            return bool(self.defense(point.defense).smoother.noise_kind == wanted)
+        smallest: int = self.registry.model(point.model).card.min_size
+        return point.axis != "pixels" or min(point.height, point.width) >= smallest
+
+    def estimate(self, point: Point) -> float:
+        """Seconds that a point will take, by a plain pass and one pass of draws.
+
+        A point that cannot run takes none: measuring it says why.
+        """
+        try:
+            return self._estimate(point)
+        except Exception:  # the reason is kept by `measure`
+            return 0.0
+
+    def _estimate(self, point: Point) -> float:
+        subject = self.subject(point)
+        smoother = subject.defense.smoother
+        place = (point.model, smoother.name, point.height, point.width, point.batch)
+        if place not in self._speeds:
+            rows = min(
+                subject.samples_measured,
+                subject.engine.rows(
+                    smoother, subject.target, subject.image, samples=subject.samples_measured
+                ),
+            )
+            few = dataclasses.replace(subject, samples=rows, samples_measured=rows)
+            subject.plain()
+            few.uncertified(0)
+            self._speeds[place] = subject.plain(), few.uncertified(0)[0] / rows
+        plain, row = self._speeds[place]
+        # A step of the norm is a VJP and a JVP of about two passes each.
+        features = smoother.noise_kind == "features"
+        once = 4.0 * subject.settings.steps * plain if features else 0.0
+        once += plain + 2.0 * row * subject.samples_measured
+        if point.axis == "norm":
+            vjps = EXTRAPOLATED_VJPS if self.suite.extrapolate else TRANSFORMED
+            return (self.suite.warmup + self.suite.repeats) * once + 2.0 * vjps * plain
+        return (self.suite.warmup + self.suite.repeats) * once
+
+    def measure(self, point: Point) -> TimeRecord:
+        """The record of a point; what goes wrong is its reason."""
+        try:
+            subject = self.subject(point)
+            if point.axis == "norm":
+                return measured_norm(
+                    subject, warmup=self.suite.warmup, repeats=self.suite.repeats,
+                    vjps=EXTRAPOLATED_VJPS if self.suite.extrapolate else None,
+                    dataset="random", weights="random", axis=point.axis,
+                )  # fmt: skip
+            return measured(
+                subject, warmup=self.suite.warmup, repeats=self.suite.repeats, dataset="random",
+                weights="random", axis=point.axis, peak_flops=self.peak(),
+                **self._effect(point, subject),
+            )  # fmt: skip
+        except Exception as error:
+            return TimeRecord(
+                status="failed", reason=describe(error), dataset="random", weights="random",
+                device=device_name(self.device), threads=torch.get_num_threads(),
+                sigma=self.suite.sigma, edition=self.suite.edition,
+                precision=self.suite.precision, **dataclasses.asdict(point),
+            )  # fmt: skip
+
+    def _effect(self, point: Point, subject: Subject) -> dict[str, Any]:
+        """What the reduced precision does to scores and bounds, in table rows."""
+        if self.suite.precision == "float32" or point.axis != "table":
+            return {}
+        images = self.image(point.height, point.width, rows=EFFECT_IMAGES, name="effect")
+        found = precision_effect(subject, images)
+        return {"score_deviation": found.score, "bound_deviation": found.bound}
+
+
+# --- what is read off -----------------------------------------------------------------------------
+
+
+def ratios(records: Sequence[TimeRecord]) -> dict[str, dict[str, float]]:
+    """Ratios within the run, by model: each defence over a plain pass, MS over FS-IQA, the norms.
+
+    Keys are ``<defence> / forward`` (without certificate), ``ms / fs-iqa, certified`` (how many
+    times faster FS-IQA certifies) and ``exact norm / lanczos``.
+    """
+    found: dict[str, dict[str, float]] = {}
+    certified: dict[tuple[str, str], float] = {}
+    for record in records:
+        if record.status != "ok" or record.axis not in ("table", "norm"):
+            continue
+        ours = found.setdefault(record.model, {})
+        if record.axis == "norm":
+            exact, lanczos = median(record.seconds_exact), median(record.seconds_lanczos)
+            ours["exact norm / lanczos"] = exact / lanczos
+            continue
+        ours[f"{record.defense} / forward"] = median(record.seconds_uncertified) / median(
+            record.seconds_forward
+        )
+        certified[record.model, record.defense] = median(record.seconds_certified)
+    for model, ours in found.items():
+        pair = certified.get((model, "ms")), certified.get((model, "fs-iqa"))
+        if pair[0] and pair[1]:
+            ours["ms / fs-iqa, certified"] = pair[0] / pair[1]
+    return found
+
+
+def achieved_share(record: TimeRecord) -> float | None:
+    """Share of the device's matrix-product peak that the draws reach."""
+    if not record.flops_uncertified or not record.peak_flops:
+        return None
+    return record.flops_uncertified / median(record.seconds_uncertified) / record.peak_flops
+
+
+def missing_parts(profile: Profile, defenses: Mapping[str, Defense]) -> list[str]:
+    """Parts whose size the profile does not say."""
+    parts = {d.part.name for d in defenses.values() if d.part is not None}
+    return sorted(parts - profile.fit.keys())

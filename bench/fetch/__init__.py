@@ -1,0 +1,4 @@
+"""The only network: gets published weights and data sets, with checksums.
+
+It must not know any run.
+"""

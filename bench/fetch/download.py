@@ -1,0 +1,258 @@
+"""One file over HTTP: resumed where it was cut, checked before it counts, or one clear sentence.
+
+A file appears under its name only when it is complete and its checksum is right. What has arrived
+so far waits in `<name>.part`, with the server's validator beside it, so that parts of two different
+files are never joined. A web page in place of a checkpoint (a login, a quota, a moved link: the
+most frequent complaint about published weights) is recognised by its first bytes and thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shutil
+import stat
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bench.base.errors import BenchError
+
+Progress = Callable[[int, int | None], None]
+"""Called with (bytes so far, bytes in all if the server says)."""
+
+CHUNK = 1 << 20
+ATTEMPTS = 3
+"""Tries per address; a cut connection goes on where it ended."""
+
+MAGIC: dict[str, tuple[bytes, ...]] = {
+    ".pth": (b"PK\x03\x04", b"\x80"),
+    ".zip": (b"PK\x03\x04", b"PK\x05\x06"),
+    ".h5": (b"\x89HDF",),
+}
+"""How files of a kind begin: zip or plain pickle, zip, HDF5."""
+
+KINDS = {".pth": "a PyTorch checkpoint", ".zip": "a zip archive", ".h5": "an HDF5 file"}
+
+
+class DownloadError(BenchError):
+    """A file could not be had from an address; the sentence names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to fetch.
+
+    Attributes:
+        file: its name.
+        urls: addresses in the order in which they are tried.
+        sha256: its hash or the beginning of it, where known.
+    """
+
+    file: str
+    urls: tuple[str, ...]
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An unfinished file and the server's mark of the version that it belongs to."""
+
+    path: Path
+
+    @property
+    def mark(self) -> Path:
+        """Where address and validator are kept."""
+        return self.path.with_name(self.path.name + ".mark")
+
+    def resumable(self, url: str) -> tuple[int, str] | None:
+        """Bytes so far and the validator, if they are of this address."""
+        try:
+            known, validator = self.mark.read_text(encoding="utf-8").split("\n", 1)
+            size = self.path.stat().st_size
+        except (OSError, ValueError):
+            return None
+        return (size, validator) if known == url and validator and size else None
+
+    def discard(self) -> None:
+        """Forget all of it."""
+        self.path.unlink(missing_ok=True)
+        self.mark.unlink(missing_ok=True)
+
+
+def download(
+    wanted: Wanted, folder: Path, *, progress: Progress | None = None, timeout: float = 30.0
+) -> Path:
+    """Fetch a file into a folder, from the first address that has it.
+
+    Args:
+        wanted: name, addresses and hash.
+        folder: created if missing.
+        progress: told how far it is.
+        timeout: seconds without a byte after which a connection counts as cut.
+
+    Returns:
+        The file.
+
+    Raises:
+        DownloadError: no address had it; one sentence for each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    part = Part(folder / f"{wanted.file}.part")
+    problems = []
+    for url in wanted.urls:
+        try:
+            _fetch(url, wanted, part, progress, timeout)
+        except DownloadError as error:
+            problems.append(str(error))
+            continue
+        part.path.replace(folder / wanted.file)
+        part.discard()
+        return folder / wanted.file
+    raise DownloadError(" ".join(problems) or f"{wanted.file}: expected an address, found none.")
+
+
+def _fetch(url: str, wanted: Wanted, part: Part, progress: Progress | None, timeout: float) -> None:
+    """Bring the part file to its full, checked content."""
+    trouble = ""
+    for _ in range(ATTEMPTS):
+        try:
+            if _receive(url, wanted, part, progress, timeout):
+                return _check_sum(url, wanted, part)
+            trouble = "the connection was cut before the end"
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416:  # the part is longer than the file: start again
+                part.discard()
+                trouble = "HTTP 416"
+                continue
+            raise DownloadError(
+                f"{url}: expected {wanted.file}, found HTTP {error.code}."
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            trouble = str(reason) or type(error).__name__
+    raise DownloadError(
+        f"{url}: expected {wanted.file}, found {trouble} after {ATTEMPTS} tries; "
+        "what has arrived is kept and the next call goes on from there."
+    )
+
+
+def _receive(
+    url: str, wanted: Wanted, part: Part, progress: Progress | None, timeout: float
+) -> bool:
+    """Append what the server sends; True when the file is complete."""
+    request = _request(url)
+    kept = part.resumable(url)
+    if kept is not None:
+        # If-Range: a server whose file has changed since sends all of the new one instead.
+        request.add_header("Range", f"bytes={kept[0]}-")
+        request.add_header("If-Range", kept[1])
+    with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310 - checked
+        start = kept[0] if kept is not None and response.status == 206 else 0
+        if start == 0:
+            part.discard()
+            part.mark.write_text(f"{url}\n{_validator(response)}", encoding="utf-8")
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length is not None else None
+        return _append(response, url, wanted, part, start, total, progress)
+
+
+def _request(url: str) -> urllib.request.Request:
+    if not url.startswith(("https://", "http://")):
+        raise DownloadError(f"{url}: expected an http or https address, found another.")
+    headers = {"User-Agent": "certified-iqa-bench", "Accept-Encoding": "identity"}
+    return urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
+
+
+def _validator(response: Any) -> str:
+    """A strong mark of the file's version, empty if the server gives none."""
+    tag = response.headers.get("ETag") or ""
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified") or ""
+
+
+def _append(
+    response: Any,
+    url: str,
+    wanted: Wanted,
+    part: Part,
+    start: int,
+    total: int | None,
+    progress: Progress | None,
+) -> bool:
+    done = start
+    with part.path.open("ab" if start else "wb") as file:
+        while chunk := response.read(CHUNK):
+            if done == 0:
+                _check_kind(chunk, url, wanted, part)
+            file.write(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
+    return done > 0 and (total is None or done == total)
+
+
+def _check_kind(head: bytes, url: str, wanted: Wanted, part: Part) -> None:
+    """Refuse what does not begin like the wanted kind of file, above all web pages."""
+    suffix = Path(wanted.file).suffix
+    page = head.lstrip()[:1] == b"<"
+    if not page and head.startswith(MAGIC.get(suffix, (b"",))):
+        return
+    part.discard()
+    expected = KINDS.get(suffix, "a data file")
+    known = f" with sha256 {wanted.sha256}..." if wanted.sha256 else ""
+    found = "a web page" if page else "something else"
+    raise DownloadError(
+        f"{url}: expected {expected}, {wanted.file}{known}, found {found} that begins with "
+        f"{head[:40]!r}; nothing was kept."
+    )
+
+
+def _check_sum(url: str, wanted: Wanted, part: Part) -> None:
+    """Refuse a complete file of the wrong content."""
+    if wanted.sha256 is None:
+        return
+    with part.path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(wanted.sha256.lower()):
+        part.discard()
+        raise DownloadError(
+            f"{url}: expected {wanted.file} with sha256 {wanted.sha256}..., found "
+            f"{found[: max(16, len(wanted.sha256))]}...; nothing was kept."
+        )
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a zip into a new folder, which appears only when all of it is there.
+
+    Raises:
+        DownloadError: the archive is damaged, or a member would leave the folder.
+    """
+    aside = folder.with_name(folder.name + ".unpacking")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for member in opened.infolist():
+                _check_member(archive, member)
+            opened.extractall(aside)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise DownloadError(f"{archive}: expected a whole zip archive, found {error}.") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.replace(folder)
+    return folder
+
+
+def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
+    """Only plain files and folders below the target."""
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    outside = path.is_absolute() or ".." in path.parts or ":" in member.filename
+    if outside or stat.S_ISLNK(member.external_attr >> 16):
+        raise DownloadError(
+            f"{archive}: expected files below its own folder, found {member.filename!r}; "
+            "nothing was unpacked."
+        )

@@ -1,0 +1,117 @@
+"""Everything that a published run needs, fetched beforehand: weights by model, data by name.
+
+The run itself never touches the network. Where `BENCH_WEIGHTS` names files, or `--offline` is
+asked for, this one does not either: it only says what is there and what is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.base.errors import BenchError, unknown
+from bench.fetch.download import DownloadError, Progress, Wanted, download, unpack
+from iqa_models.artifacts import Artifact, Shelf, artifacts, needed_by
+
+Status = Literal["present", "fetched", "missing", "failed"]
+
+Watcher = Callable[[Artifact], Progress]
+"""Makes the progress callback of one artifact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one artifact.
+
+    Attributes:
+        artifact: which one.
+        status: `missing` and `failed` are the bad ones.
+        reason: one sentence for these.
+    """
+
+    artifact: Artifact
+    status: Status
+    reason: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether the artifact is there now."""
+        return self.status in ("present", "fetched")
+
+
+def chosen_artifacts(models: Sequence[str], datasets: Sequence[str]) -> list[Artifact]:
+    """What some models and data sets are made of; artifacts' own names are accepted as well.
+
+    Raises:
+        BenchError: a name is neither.
+    """
+    table = artifacts()
+    users = {user for entry in table.values() for user in entry.needed_by}
+    chosen = {entry.name: entry for entry in needed_by([*models, *datasets])}
+    for name in (*models, *datasets):
+        if name in table:
+            chosen[name] = table[name]
+        elif name not in users:
+            raise unknown("model, data set or artifact", name, sorted(users | set(table)))
+    return list(chosen.values())
+
+
+def prefetch(
+    wanted: Iterable[Artifact],
+    shelf: Shelf,
+    *,
+    offline: bool = False,
+    watch: Watcher | None = None,
+) -> list[Outcome]:
+    """Fetch what is not there yet; one failure does not stop the others.
+
+    Args:
+        wanted: artifacts.
+        shelf: where files lie and are put.
+        offline: only look.
+        watch: makes a progress callback for each download.
+    """
+    local_only = offline or shelf.given is not None
+    return [_one(entry, shelf, local_only, watch) for entry in wanted]
+
+
+def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None) -> Outcome:
+    if shelf.find(entry.name) is not None:
+        return Outcome(entry, "present")
+    if local_only or not entry.urls:
+        return Outcome(entry, "missing", _how_to_get(entry, shelf))
+    try:
+        _check_space(entry, shelf.cache)
+        _fetch(entry, shelf.cache, watch(entry) if watch is not None else None)
+    except BenchError as error:
+        return Outcome(entry, "failed", str(error))
+    return Outcome(entry, "fetched")
+
+
+def _fetch(entry: Artifact, folder: Path, progress: Progress | None) -> None:
+    file = download(Wanted(entry.file, entry.urls, entry.sha256), folder, progress=progress)
+    if entry.archive:
+        unpack(file, folder / entry.stored_as)
+        file.unlink()
+
+
+def _check_space(entry: Artifact, folder: Path) -> None:
+    """Refuse to begin what cannot end; an archive is there twice while it is unpacked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = (entry.megabytes or 0) * 1e6 * (2.2 if entry.archive else 1.1)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DownloadError(
+            f"{entry.file}: expected {needed / 1e9:.1f} GB of free space in {folder}, "
+            f"found {free / 1e9:.1f} GB."
+        )
+
+
+def _how_to_get(entry: Artifact, shelf: Shelf) -> str:
+    if entry.note:
+        return f"it {entry.note}."
+    place = f"BENCH_WEIGHTS={shelf.given}" if shelf.given else f"the cache {shelf.cache}"
+    return f"expected {entry.file} in {place}, found none; it is at {entry.urls[0]}."

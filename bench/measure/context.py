@@ -1,0 +1,333 @@
+"""What a stage may reach while it works: models, data, trained parts, settings, device.
+
+One context lives in each worker process and remembers what it has loaded.  It must not know
+journals, progress or the order of stages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.base.cache import Cache, content_key, source_sha256
+from bench.base.errors import BenchError
+from bench.datasets import Dataset, Item, Pair, select
+from bench.measure.certificates import per_side_confidence
+from bench.plan.profile import Profile
+from bench.plan.units import UNDEFENDED, Plan
+from bench.plugins.registry import Registry
+from defenses.base import Defense, Example, GeometrySettings, NativeSettings, Part, Target
+from defenses.engine import GIB, Engine, cpu_rows
+from defenses.noise import NoiseStream, Purpose
+from iqa_models.base import BoundModel, IQAModel
+from iqa_models.folders import cache_folder
+
+
+@dataclasses.dataclass
+class Context:
+    """Loaded things of one worker process.
+
+    Attributes:
+        profile: Settings of the run.
+        defenses: Defences by name, already tuned by the profile.
+        load_model: Builds a model with trained weights by name.
+        load_dataset: Opens a data set by name.
+        device: Where tensors live.
+        store: Cache of trained parts and features.
+        confidence: Per side, after the family-wise correction if the profile asks for one.
+    """
+
+    profile: Profile
+    defenses: Mapping[str, Defense]
+    load_model: Callable[[str], IQAModel]
+    load_dataset: Callable[[str], Dataset]
+    device: torch.device
+    store: Cache
+    confidence: float
+
+    def __post_init__(self) -> None:
+        """Give every loader of this context its own memory."""
+        self.model = cache(self._model)
+        self.dataset = cache(self.load_dataset)
+        self.items = cache(self._items)
+        self.part = cache(self._part)
+        self.engine = cache(self._engine)
+
+    def _model(self, name: str) -> IQAModel:
+        return self.load_model(name).to(self.device)
+
+    def _engine(self, device_type: str) -> Engine:
+        settings = self.profile.certificate
+        return Engine(
+            batch=settings.batch,
+            precision=settings.precision,
+            memory=int(settings.memory_gib * GIB),
+            compile=settings.compile,
+        )
+
+    # --- data -------------------------------------------------------------------------------
+
+    def _items(self, dataset: str) -> dict[str, Item]:
+        return {item.image_id: item for item in self.dataset(dataset).items("test")}
+
+    def item(self, dataset: str, image: str) -> Item:
+        """A test item by its id.
+
+        Raises:
+            BenchError: The data set has no such test image.
+        """
+        try:
+            return self.items(dataset)[image]
+        except KeyError:
+            raise BenchError(f"{dataset} has no test image {image!r}.") from None
+
+    def pair(self, dataset: str, item: Item) -> Pair:
+        """Pixels of an item; the reference is dropped by :meth:`bind` for NR models."""
+        return self.dataset(dataset).load(item)
+
+    def tensor(self, image: np.ndarray[Any, Any]) -> Tensor:
+        """``(3, H, W)`` array to a ``(1, 3, H, W)`` tensor on the device."""
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device)[None]
+
+    def bind(self, model: IQAModel, pairs: Sequence[Pair]) -> BoundModel:
+        """Bind the references of some pairs, row by row (nothing to bind for NR models)."""
+        if model.card.mode == "NR":
+            return model.bind()
+        missing = sum(pair.reference is None for pair in pairs)
+        if missing:
+            raise BenchError(
+                f"{model.card.title} needs a reference image, {missing} of {len(pairs)} have none."
+            )
+        return model.bind(
+            torch.cat([self.tensor(p.reference) for p in pairs if p.reference is not None])
+        )
+
+    def training_items(self, dataset: str) -> tuple[list[Item], list[Item]]:
+        """Training and validation items; whole photographs are held out if the set names none."""
+        data = self.dataset(dataset)
+        chosen = select(
+            data.items("train"), limit=self.profile.data.train_limit, seed=self.profile.seed
+        )
+        validation = list(data.items("validation"))
+        if validation:
+            return chosen, validation
+        groups = sorted({item.group for item in chosen})
+        # Every sixth photograph: enough to stop early, too few to cost accuracy.
+        held_out = set(groups[::6]) if len(groups) > 1 else set()
+        train = [item for item in chosen if item.group not in held_out]
+        return train, [item for item in chosen if item.group in held_out]
+
+    def examples(self, dataset: str, items: Sequence[Item]) -> list[Example]:
+        """Training examples whose pixels are read when asked for."""
+        return [LazyExample(self.dataset(dataset), item) for item in items]
+
+    # --- model outputs on training data ---------------------------------------------------------
+
+    def features(self, dataset: str, model: str, items: Sequence[Item]) -> Tensor:
+        """Backbone features ``(n, D)`` of items, computed once and memory-mapped."""
+        key = content_key(
+            what="features", dataset=self.dataset(dataset).sha256, model=self.model_sha256(model),
+            items=[item.image_id for item in items],
+        )  # fmt: skip
+        stored = self.store.array(key, lambda: self._features(dataset, model, items))
+        return torch.from_numpy(np.array(stored)).to(self.device)
+
+    @torch.no_grad()
+    def _features(self, dataset: str, model: str, items: Sequence[Item]) -> np.ndarray[Any, Any]:
+        network = self.model(model)
+        rows = []
+        for pairs in passes(self.pair(dataset, item) for item in items):
+            images = torch.cat([self.tensor(pair.image) for pair in pairs])
+            rows.append(self.bind(network, pairs).features(images).float().cpu().numpy())
+        return np.concatenate(rows)
+
+    def model_sha256(self, model: str) -> str:
+        """Digest of a model's parameters, buffers and code."""
+        return _state_sha256(self.model(model))
+
+    # --- trained parts ---------------------------------------------------------------------------
+
+    def part_key(self, part: Part, dataset: str, model: str | None, sigma: float | None) -> str:
+        """Content key of a trained part: recipe, data, weights and code."""
+        settings = self.profile.fit.get(part.name)
+        return content_key(
+            part=part.name,
+            sigmas=[sigma] if sigma is not None else list(self.profile.sigmas),
+            settings=None if settings is None else settings.model_dump(),
+            seed=self.profile.seed,
+            train_limit=self.profile.data.train_limit,
+            dataset=self.dataset(dataset).sha256,
+            model=None if model is None else self.model_sha256(model),
+            code=source_sha256(type(part).__module__, "defenses.training", "defenses.networks"),
+        )
+
+    def _part(self, defense: str, dataset: str, model: str, sigma: float) -> nn.Module | None:
+        part = self.defenses[defense].part
+        if part is None:
+            return None
+        key = self.part_key(
+            part,
+            dataset,
+            model if part.per_model else None,
+            sigma if self.profile.fit[part.name].noise_levels == "each" else None,
+        )
+        path = self.store.state_path(key)
+        if not path.exists():
+            raise BenchError(
+                f"the trained part {part.name!r} for {model} is missing; run the fit stage first."
+            )
+        return self.restore(part, key, dataset=dataset, model=model)
+
+    def restore(self, part: Part, key: str, *, dataset: str, model: str) -> nn.Module:
+        """Rebuild a trained part from its stored weights."""
+        from iqa_models.weights import load_into, load_state
+
+        state = load_state(self.store.state_path(key))
+        size = state["feature_mean"].numel() if "feature_mean" in state else None
+        module = part.build(
+            feature_size=size,
+            mos_range=self.dataset(dataset).card.mos_range,
+            settings=self.profile.fit[part.name],
+        )
+        load_into(module, state)
+        return module.to(self.device).eval().requires_grad_(False)
+
+    # --- what stages ask for ---------------------------------------------------------------------
+
+    def target(
+        self, defense: str, dataset: str, model: str, sigma: float, pairs: Sequence[Pair]
+    ) -> Target:
+        """The model bound to the references of ``pairs``, with the defence's trained part."""
+        return Target(
+            model=self.bind(self.model(model), pairs),
+            part=self.part(defense, dataset, model, sigma),
+            sigma=sigma,
+        )
+
+    def noise(
+        self, purpose: Purpose, dataset: str, image: str, sigma: float, *, repeat: int = 0
+    ) -> NoiseStream:
+        """The keyed stream of this run for one image."""
+        return NoiseStream(self.profile.seed, purpose, dataset, image, sigma, repeat)
+
+    def samples(self, defense: Defense) -> int:
+        """Draws per certificate of a defence."""
+        settings = self.profile.certificate
+        features = defense.smoother.noise_kind == "features"
+        return settings.feature_samples if features else settings.samples
+
+    def geometry_settings(self) -> GeometrySettings:
+        """The profile's numbers for a smoother's geometry."""
+        settings = self.profile.certificate
+        spectral = settings.spectral
+        return GeometrySettings(
+            tau=settings.tau,
+            method=spectral.method,
+            steps=spectral.steps,
+            delta=spectral.delta,
+            tolerance=spectral.tolerance,
+            radii=settings.radii,
+            seed=self.profile.seed,
+        )
+
+    def native_settings(self) -> NativeSettings:
+        """The profile's numbers for RS-Reg's and Cert-Reg's own certificates."""
+        native = self.profile.certificate.native
+        return NativeSettings(native.tolerance, native.probability, native.discount)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LazyExample:
+    """A training example that stays in its data set until its pixels are needed."""
+
+    dataset: Dataset
+    item: Item
+
+    @property
+    def image(self) -> Tensor:
+        """Pixels ``(3, H, W)``."""
+        return torch.from_numpy(np.array(self.dataset.load(self.item).image))
+
+    @property
+    def reference(self) -> Tensor | None:
+        """Pixels of the reference, if there is one."""
+        reference = self.dataset.load(self.item).reference
+        return None if reference is None else torch.from_numpy(np.array(reference))
+
+    @property
+    def mos(self) -> float:
+        """Human score."""
+        return self.item.mos
+
+
+def passes(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Neighbouring pairs of equal image size, in order, no more than a CPU's memory has room for.
+
+    An accelerator has room for more, but features are computed once.
+    """
+    waiting: list[Pair] = []
+    for pair in pairs:
+        height, width = pair.image.shape[-2:]
+        if waiting and (
+            waiting[0].image.shape != pair.image.shape or len(waiting) == cpu_rows(height, width)
+        ):
+            yield waiting
+            waiting = []
+        waiting.append(pair)
+    if waiting:
+        yield waiting
+
+
+def _state_sha256(module: nn.Module) -> str:
+    import hashlib
+
+    digest = hashlib.sha256(source_sha256(type(module).__module__).encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def open_context(
+    plan: Plan,
+    *,
+    plugins: Sequence[str] = (),
+    device: str = "cpu",
+    folder: Path | None = None,
+) -> Context:
+    """The context of a plan in this process.
+
+    Args:
+        plan: What is being run.
+        plugins: Plugin files of the run.
+        device: Torch device, e.g. ``cpu`` or ``cuda:1``.
+        folder: Where trained parts and features are kept; None takes the user's cache.
+    """
+    profile = plan.profile
+    registry = Registry.open(plugins)
+    opened = {
+        data.name: data
+        for data in map(registry.dataset, dict.fromkeys((profile.data.nr, profile.data.fr)))
+        if data.name in plan.data_sha256
+    }
+    return Context(
+        profile=profile,
+        defenses={
+            name: registry.defense(name).tuned(profile.options.get(name, {}))
+            for name in dict.fromkeys(
+                [*profile.defenses, *(d for d in profile.attack.defenses if d != UNDEFENDED)]
+            )
+        },
+        load_model=lambda name: registry.model(name).build(profile.edition),
+        load_dataset=opened.__getitem__,
+        device=torch.device(device),
+        store=Cache(folder or cache_folder()),
+        confidence=per_side_confidence(plan),
+    )

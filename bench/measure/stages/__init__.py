@@ -1,0 +1,44 @@
+"""Stages: each takes units of a plan and leaves records; none knows another.
+
+``prepare`` -> ``fit`` -> ``evaluate`` -> ``time`` -> ``attack`` -> ``audit``; they meet only in
+the records and the content-keyed cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from bench.measure.context import Context
+    from bench.plan.units import Unit
+    from bench.records.schema import Record
+
+ORDER = ("prepare", "fit", "evaluate", "time", "attack", "audit")
+
+
+class Stage(Protocol):
+    """What the runner calls."""
+
+    name: str
+
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+        """Work through units that share everything but the image, yielding each one's records."""
+        ...
+
+    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
+        """The records of a unit that raised: same keys, status ``failed``."""
+        ...
+
+
+def load(name: str) -> Stage:
+    """The stage of a name, imported when first asked for.
+
+    Raises:
+        KeyError: No such stage.
+    """
+    if name not in ORDER:
+        raise KeyError(name)
+    stage: Stage = import_module(f"bench.measure.stages.{name}").STAGE
+    return stage

@@ -1,0 +1,125 @@
+"""Fit: train the parts that defences need, once for each content key.
+
+A part that the cache already holds is not trained again; its record says the same as before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from bench.base.errors import BenchError
+from bench.base.files import file_sha256
+from bench.datasets import Item
+from bench.measure.checkpoints import CachedCheckpoints
+from bench.measure.context import Context
+from bench.plan.units import Unit
+from bench.records.schema import FitRecord, Record
+from defenses.base import Part, TrainedPart, TrainingJob
+
+
+class Fit:
+    """Stage ``fit``: one unit per trained part (per model and noise level where it has them)."""
+
+    name = "fit"
+
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+        """Train what the cache does not hold."""
+        for unit in units:
+            part = part_named(context, unit.detail)
+            key = context.part_key(part, unit.dataset, unit.model, unit.sigma)
+            if not context.store.state_path(key).exists():
+                train(part, key, unit, context)
+            yield unit, [record(unit, key, context)]
+
+    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
+        """A part that could not be trained."""
+        return [
+            FitRecord(
+                status="failed", reason=reason, artifact=unit.key, part=unit.detail,
+                dataset=unit.dataset, model=unit.model, sigma=unit.sigma,
+            )
+        ]  # fmt: skip
+
+
+def part_named(context: Context, name: str) -> Part:
+    """The part of that name among the run's defences."""
+    for defense in context.defenses.values():
+        if defense.part is not None and defense.part.name == name:
+            return defense.part
+    raise BenchError(f"no selected defence trains a part named {name!r}.")
+
+
+def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
+    """Train a part and store it under its content key."""
+    settings = context.profile.fit.get(part.name)
+    if settings is None:
+        raise BenchError(
+            f"profile {context.profile.name} has no section [fit.{part.name}], expected one."
+        )
+    train_items, validation_items = context.training_items(unit.dataset)
+    splits = {"train": train_items, "validation": validation_items}
+    model = unit.model
+
+    def features(split: str) -> Tensor:
+        return context.features(unit.dataset, model or "", splits[split])
+
+    started = time.perf_counter()
+    limit = settings.images
+    # Enough held-out images to tell epochs apart; all of them would cost as much as the training.
+    few = None if limit is None else max(1, limit // 10)
+    checkpoints = CachedCheckpoints(context.store, key)
+    job = TrainingJob(
+        model=None if model is None else context.model(model),
+        sigmas=context.profile.sigmas if unit.sigma is None else (unit.sigma,),
+        train=context.examples(unit.dataset, spread(train_items, limit)),
+        validation=context.examples(unit.dataset, spread(validation_items, few)),
+        mos_range=context.dataset(unit.dataset).card.mos_range,
+        settings=settings,
+        seed=context.profile.seed,
+        progress=lambda share, text: None,
+        device=context.device,
+        features=None if model is None else features,
+        checkpoints=checkpoints,
+    )
+    trained = part.train(job)
+    notes = {
+        "train_loss": trained.train_loss,
+        "validation_loss": trained.validation_loss,
+        "seconds": time.perf_counter() - started,
+        "parameters": sum(p.numel() for p in trained.module.parameters()),
+    }
+    context.store.save_state(key, trained.module.state_dict(), notes)
+    checkpoints.clear()
+    return trained
+
+
+def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most ``limit`` items, evenly spaced over the sequence."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[index * len(items) // limit] for index in range(limit)]
+
+
+def record(unit: Unit, key: str, context: Context) -> FitRecord:
+    """The record of a stored part."""
+    notes = context.store.notes(key)
+    return FitRecord(
+        status="ok",
+        artifact=key,
+        part=unit.detail,
+        dataset=unit.dataset,
+        model=unit.model,
+        sigma=unit.sigma,
+        sha256=file_sha256(context.store.state_path(key)),
+        parameters=notes["parameters"],
+        epochs=len(notes["train_loss"]),
+        train_loss=notes["train_loss"],
+        validation_loss=notes["validation_loss"],
+        seconds=notes["seconds"],
+    )
+
+
+STAGE = Fit()

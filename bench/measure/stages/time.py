@@ -1,0 +1,93 @@
+"""Time: seconds and forward passes of every model x defence, with and without certificate.
+
+Repeated end-to-end runs on one image after warm-up, device synchronised, in one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+
+from bench.measure.clock import product_peak
+from bench.measure.context import Context
+from bench.measure.timed_defense import Subject, device_name, measured
+from bench.plan.units import Unit
+from bench.records.schema import Record, TimeRecord
+from defenses.precision import Precision
+
+
+class Time:
+    """Stage ``time``: one unit per data set, model and defence, at the first noise level."""
+
+    name = "time"
+
+    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+        """Time each unit on the first test image."""
+        for unit in units:
+            yield unit, [timed(unit, context)]
+
+    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
+        """A timing that could not be taken."""
+        return [
+            TimeRecord(
+                status="failed", reason=reason, dataset=unit.dataset, model=unit.model or "",
+                defense=unit.defense or "", sigma=unit.sigma or 0.0,
+                device=device_name(context.device), weights="trained", height=1, width=1,
+                samples=1, threads=torch.get_num_threads(),
+            )
+        ]  # fmt: skip
+
+
+def timed(unit: Unit, context: Context) -> TimeRecord:
+    """Time one model x defence."""
+    settings = context.profile.time
+    return measured(
+        subject_of(unit, context),
+        warmup=settings.warmup,
+        repeats=settings.repeats,
+        dataset=unit.dataset,
+        weights=context.model(unit.model or "").card.weights,
+        peak_flops=peak_once(context.device, context.profile.certificate.precision),
+    )
+
+
+def subject_of(unit: Unit, context: Context) -> Subject:
+    """The unit's defence on its image."""
+    defense = context.defenses[unit.defense or ""]
+    item = context.item(unit.dataset, unit.image or first_image(unit, context))
+    pair = context.pair(unit.dataset, item)
+    target = context.target(
+        defense.name, unit.dataset, unit.model or "", float(unit.sigma or 0.0), [pair]
+    )
+    samples = context.profile.time.samples or context.samples(defense)
+    mos_range = context.dataset(unit.dataset).card.mos_range
+    return Subject(
+        defense=defense,
+        target=target,
+        image=context.tensor(pair.image),
+        engine=context.engine(context.device.type),
+        scale=defense.smoother.scale(target.model.card, mos_range),
+        settings=context.geometry_settings(),
+        confidence=context.confidence,
+        samples=samples,
+        stream=lambda repeat: context.noise(
+            "repeat", unit.dataset, item.image_id, target.sigma, repeat=repeat
+        ),
+        samples_measured=samples,
+    )
+
+
+def first_image(unit: Unit, context: Context) -> str:
+    """The first test image of the unit's data set."""
+    return next(iter(context.items(unit.dataset)))
+
+
+@lru_cache(maxsize=4)
+def peak_once(device: torch.device, precision: Precision) -> float:
+    """The device's matrix-product peak, measured once in this process."""
+    return product_peak(device, precision=precision)
+
+
+STAGE = Time()

@@ -1,0 +1,265 @@
+"""One model x defence under the clock: what is run, what is counted, and its record.
+
+Shared by the stage ``time`` (trained weights) and the verb ``time`` (random weights allowed).  Each
+repeat uses fresh noise, so the defended scores of the repeats also measure output stability.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.measure.clock import PeakMemory, count_flops, stopwatch
+from bench.records.schema import TimeRecord
+from defenses.base import Array, Defense, Geometry, GeometrySettings, ScoreScale, Target
+from defenses.certify import certify, sorted_draws
+from defenses.engine import Engine
+from defenses.jacobian import Linearization
+from defenses.noise import NoiseStream
+from defenses.precision import computing_in
+from defenses.smoothers import FeatureSmoother
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A defence of a bound model on one image, ready to be timed.
+
+    Attributes:
+        defense, target, image, engine: What runs, and by what.
+        scale: Scale of the defended score.
+        settings: Of the geometry.
+        confidence: Per side.
+        samples: Draws that the times are for.
+        stream: Fresh noise for each repeat.
+        samples_measured: Draws really made; fewer than ``samples`` where times are scaled up.
+    """
+
+    defense: Defense
+    target: Target
+    image: Tensor
+    engine: Engine
+    scale: ScoreScale
+    settings: GeometrySettings
+    confidence: float
+    samples: int
+    stream: Callable[[int], NoiseStream]
+    samples_measured: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.image.device
+
+    def identity(self) -> dict[str, Any]:
+        """Columns of a record that say what was timed, and where."""
+        return {
+            "model": self.target.model.card.name,
+            "defense": self.defense.name,
+            "sigma": self.target.sigma,
+            "device": device_name(self.device),
+            "edition": self.target.model.model.edition,
+            "height": self.image.shape[-2],
+            "width": self.image.shape[-1],
+            "samples": self.samples,
+            "threads": torch.get_num_threads(),
+        }
+
+    def certified(self, repeat: int) -> tuple[float, Geometry]:
+        """Seconds of a score with its certificate, and the geometry found on the way."""
+        found, (geometry,) = stopwatch(
+            lambda: self.defense.smoother.geometry(self.target, self.image, self.settings),
+            self.device,
+        )
+        drawing, scores = self._draw(repeat)
+        started = time.perf_counter()
+        certify(self.defense, scores, geometry, scale=self.scale, confidence=self.confidence)
+        return found + drawing + time.perf_counter() - started, geometry
+
+    def uncertified(self, repeat: int) -> tuple[float, float]:
+        """Seconds of a score without certificate, and the score."""
+        drawing, scores = self._draw(repeat)
+        started = time.perf_counter()
+        score = self.defense.statistic.estimate(scores)
+        return drawing + time.perf_counter() - started, score
+
+    def plain(self) -> float:
+        """Seconds of one forward pass of the undefended model, in the precision of the draws."""
+        return stopwatch(self._forward, self.device)[0]
+
+    @torch.no_grad()
+    def _forward(self) -> float:
+        with computing_in(self.engine.precision, self.device):
+            return float(self.target.model(self.image).item())
+
+    def _draw(self, repeat: int) -> tuple[float, Array]:
+        """Seconds for all draws, and as many sorted scores (repeated if only some were made)."""
+        seconds, draws = stopwatch(
+            lambda: self.engine.draw(
+                self.defense.smoother, self.target, self.image,
+                noise=self.stream(repeat), samples=self.samples_measured,
+            ),
+            self.device,
+        )  # fmt: skip
+        started = time.perf_counter()
+        scores = sorted_draws(np.resize(draws, self.samples))
+        sorting = time.perf_counter() - started
+        return seconds * self.samples / self.samples_measured + sorting, scores
+
+
+def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> TimeRecord:
+    """Time a subject.
+
+    Args:
+        subject: What to time.
+        warmup: Runs of each kind that are thrown away.
+        repeats: Runs of each kind that are kept.
+        columns: Further columns of the record: data set, weights, peak of the device, ...
+    """
+    numbers = range(warmup + repeats)
+    with PeakMemory(subject.device) as memory:
+        certified = [subject.certified(number) for number in numbers]
+        uncertified = [subject.uncertified(number) for number in numbers]
+    forward = [subject.plain() for _ in numbers]
+    geometry = certified[-1][1]
+    products = int(geometry.spectral.get("products", 0))
+    smoother = subject.defense.smoother
+    passes = smoother.forward_passes(subject.samples)
+    return TimeRecord(
+        status="ok",
+        precision=subject.engine.precision,
+        samples_measured=subject.samples_measured,
+        batch=subject.engine.rows(
+            smoother, subject.target, subject.image, samples=subject.samples_measured
+        ),
+        seconds_certified=[seconds for seconds, _ in certified[warmup:]],
+        seconds_uncertified=[seconds for seconds, _ in uncertified[warmup:]],
+        seconds_forward=forward[warmup:],
+        # A JVP or a VJP costs about two forward passes.
+        forward_passes_certified=passes + 2.0 * products,
+        forward_passes_uncertified=passes,
+        spectral_products=products or None,
+        peak_memory_bytes=memory.taken,
+        repeat_scores=[score for _, score in uncertified[warmup:]],
+        range_low=subject.scale.low,
+        range_high=subject.scale.high,
+        **subject.identity(),
+        **flop_columns(subject, products),
+        **columns,
+    )
+
+
+# --- operations ---------------------------------------------------------------------------------
+
+
+def flop_columns(subject: Subject, products: int) -> dict[str, Any]:
+    """Operations of a plain pass, and of the defence with and without certificate.
+
+    Counted on shapes alone, so it costs nothing; empty for models that need values to run.
+    """
+    try:
+        plain, drawn, product = _flops(_without_values(subject))
+    except Exception:  # whatever a model does with values, a missing count must not end a timing
+        return {}
+    return {
+        "flops_forward": plain,
+        "flops_uncertified": drawn,
+        "flops_certified": drawn + product * products,
+    }
+
+
+def _flops(subject: Subject) -> tuple[float, float, float]:
+    """Operations of a plain pass, of all draws, and of one Jacobian product (mean of both)."""
+    target, image, smoother = subject.target, subject.image, subject.defense.smoother
+    shape = smoother.noise_shape(target, image)
+    with torch.no_grad():
+        plain = count_flops(lambda: target.model(image))
+        rows = subject.samples if smoother.noise_kind == "features" else 1
+        noise = torch.empty(rows, *shape, device=image.device)
+        drawn = count_flops(lambda: smoother.sample(target, image, noise)) * subject.samples / rows
+    if not isinstance(smoother, FeatureSmoother):
+        return plain, drawn, 0.0
+    linear = Linearization(lambda x: smoother.embed(target, x), image, jvp="double_vjp")
+    pulled = linear.vjp(linear.outputs)
+    linear.jvp(pulled)  # builds the graph of the pullback, which later products share
+    pair = count_flops(lambda: (linear.vjp(linear.outputs), linear.jvp(pulled)))
+    return plain, drawn, pair / 2
+
+
+def _without_values(subject: Subject) -> Subject:
+    """The same subject on torch's meta device: shapes without values."""
+    model = copy.deepcopy(subject.target.model.model).to("meta")
+    shape = subject.target.model.reference_shape
+    bound = model.bind(None if shape is None else torch.empty(shape, device="meta"))
+    part = subject.target.part
+    return replace(
+        subject,
+        target=replace(
+            subject.target,
+            model=bound,
+            part=None if part is None else copy.deepcopy(part).to("meta"),
+        ),
+        image=torch.empty_like(subject.image, device="meta"),
+    )
+
+
+# --- reduced precision --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far a reduced precision moves results on some images, same noise, against float32.
+
+    Attributes:
+        score: Largest difference of a defended score.
+        bound: Largest difference of a lower or upper bound; None if no image has a bound in both.
+    """
+
+    score: float
+    bound: float | None
+
+
+def precision_effect(subject: Subject, images: Tensor) -> Deviation:
+    """Compare the subject's precision with float32 on images ``(B, 3, H, W)``.
+
+    The geometry is the same for both: Jacobians are never computed below float32.
+    """
+    exact = replace(subject.engine, precision="float32", limits={}, halvings=[])
+    scores, bounds = [0.0], []
+    for row, image in enumerate(images.split(1)):
+        aim = replace(subject.target, model=subject.target.model.row(row))
+        (geometry,) = subject.defense.smoother.geometry(aim, image, subject.settings)
+        found = [
+            certify(
+                subject.defense,
+                sorted_draws(
+                    engine.draw(
+                        subject.defense.smoother, aim, image,
+                        noise=subject.stream(row), samples=subject.samples_measured,
+                    )
+                ),
+                geometry, scale=subject.scale, confidence=subject.confidence,
+            )
+            for engine in (subject.engine, exact)
+        ]  # fmt: skip
+        ours, theirs = found
+        if ours.score is not None and theirs.score is not None:
+            scores.append(abs(ours.score - theirs.score))
+        for side in ("lower", "upper"):
+            pair = getattr(ours, side), getattr(theirs, side)
+            if None not in pair:
+                bounds.append(abs(pair[0] - pair[1]))
+    return Deviation(max(scores), max(bounds, default=None))
+
+
+def device_name(device: torch.device) -> str:
+    """Device as printed in tables; never a host name."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu, {torch.get_num_threads()} threads"

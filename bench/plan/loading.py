@@ -1,0 +1,143 @@
+"""TOML in, a validated profile out; every mistake becomes one sentence naming file and setting.
+
+This module knows files, TOML and overrides; it must not know what a setting is used for.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bench.base.errors import BenchError, unknown
+from bench.plan.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line changes in a profile; None leaves a setting as it is.
+
+    Attributes:
+        models: Models to run.
+        defenses: Defences to run.
+        sigmas: Noise levels to run.
+        limit: Test images per data set.
+        samples: Draws of every certificate, for input and for feature noise alike.
+    """
+
+    models: tuple[str, ...] | None = None
+    defenses: tuple[str, ...] | None = None
+    sigmas: tuple[float, ...] | None = None
+    limit: int | None = None
+    samples: int | None = None
+
+
+def built_in_profiles() -> list[str]:
+    """Names of the shipped profiles, sorted."""
+    folder = resources.files("bench") / "profiles"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
+
+
+def load_profile(name: str) -> Profile:
+    """Read a shipped profile by name, or any profile by the path of its TOML file.
+
+    >>> load_profile("embedded").edition
+    'compact'
+
+    Raises:
+        BenchError: There is no such profile, or it is not valid.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise BenchError(f"{name}: expected a profile's TOML file, found none.")
+        return parse_profile(_read(path), source=name)
+    if name not in built_in_profiles():
+        raise unknown("profile", name, built_in_profiles())
+    file = resources.files("bench") / "profiles" / f"{name}.toml"
+    return parse_profile(file.read_text(encoding="utf-8"), source=f"profile {name}")
+
+
+def _read(path: Path) -> str:
+    """Text of a file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: expected a readable UTF-8 text file, found {error}.") from error
+
+
+def parse_profile(text: str, *, source: str) -> Profile:
+    """Parse a profile's TOML text.
+
+    Args:
+        text: The file's content.
+        source: How to name the file in an error.
+
+    Raises:
+        BenchError: With file, setting, what was expected and what was found.
+    """
+    try:
+        settings = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BenchError(f"{source}: expected TOML, found a mistake: {error}.") from error
+    return validated(settings, source=source)
+
+
+def validated(settings: Mapping[str, Any], *, source: str) -> Profile:
+    """A profile from plain settings.
+
+    Raises:
+        BenchError: With source, setting, what was expected and what was found.
+    """
+    try:
+        profile = Profile.model_validate(settings)
+    except ValidationError as error:
+        raise BenchError(f"{source}: {_sentence(error)}") from error
+    for field in ("models", "defenses", "sigmas"):
+        values = getattr(profile, field)
+        if not values or len(set(values)) < len(values):
+            found = "none" if not values else f"a repetition in {', '.join(map(str, values))}"
+            raise BenchError(f"{source}: {field}: expected one or more different, found {found}.")
+    return profile
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first mistake as ``setting: expected ..., found ...``; says how many more there are."""
+    first, *others = error.errors(include_url=False)
+    setting = ".".join(str(part) for part in first["loc"]) or "the profile"
+    more = f" ({len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        return f"{setting}: expected a known setting, found an unknown one{more}."
+    if first["type"] == "missing":
+        return f"{setting}: expected a value, found nothing{more}."
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{setting}: expected {expected}, found {first['input']!r}{more}."
+
+
+def overridden(profile: Profile, changes: Overrides) -> Profile:
+    """A new profile with the command line's choices, validated again.
+
+    >>> overridden(load_profile("embedded"), Overrides(sigmas=(0.1,), samples=64)).sigmas
+    (0.1,)
+
+    Raises:
+        BenchError: A choice is not valid.
+    """
+    chosen: dict[str, Any] = {
+        field: getattr(changes, field)
+        for field in ("models", "defenses", "sigmas")
+        if getattr(changes, field) is not None
+    }
+    if changes.limit is not None:
+        chosen["data"] = profile.data.model_copy(update={"limit": changes.limit})
+    if changes.samples is not None:
+        draws = {"samples": changes.samples, "feature_samples": changes.samples}
+        chosen["certificate"] = profile.certificate.model_copy(update=draws)
+    changed = profile.model_copy(update=chosen)
+    # model_copy checks nothing; the round trip does.
+    return validated(changed.model_dump(), source="command line")

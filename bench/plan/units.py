@@ -1,0 +1,203 @@
+"""The frozen plan of a run: which cells there are, and every unit of work, before any of it starts.
+
+This module holds the value objects, their keys and their JSON form; it must not know how a plan is
+made (see ``planning``) or carried out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import groupby
+from typing import Any, Literal
+from urllib.parse import quote
+
+from bench.base.errors import BenchError
+from bench.plan.profile import Profile
+
+PLAN_VERSION = 1
+
+StageName = Literal["prepare", "fit", "evaluate", "time", "attack", "audit"]
+STAGES: tuple[StageName, ...] = ("prepare", "fit", "evaluate", "time", "attack", "audit")
+"""In the order in which they run; a stage starts when the one before is complete."""
+
+UNDEFENDED = "undefended"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row of the answer: a defence of a model on a data set at a noise level."""
+
+    dataset: str
+    model: str
+    defense: str
+    sigma: float
+
+    def __str__(self) -> str:
+        return f"{self.dataset} / {self.model} / {self.defense} / sigma {self.sigma:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The smallest piece of work that is recorded, retried and resumed.
+
+    Attributes:
+        stage: Stage that carries it out.
+        dataset: Data set name.
+        model: Model name; None where one part serves all models.
+        defense: Defence names, joined by commas where one unit serves several.
+        smoother: Smoother name; empty where the stage does not use one.
+        sigma: Noise level; None where one part serves all of them.
+        image: Image id; None for work that is not about one image.
+        detail: Rest of the identity: the part's name (fit), ``norm:epsilon:direction`` (attack).
+        forward_passes: Estimated cost; not part of the identity.
+    """
+
+    stage: StageName
+    dataset: str
+    model: str | None = None
+    defense: str = ""
+    smoother: str = ""
+    sigma: float | None = None
+    image: str | None = None
+    detail: str = ""
+    forward_passes: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Stable identity.
+
+        >>> Unit("evaluate", "embedded", "lpips", "ms,rs-reg", "input", 0.1, "a/b").key
+        'evaluate|embedded|lpips|ms,rs-reg|input|0.1||a/b'
+        """
+        return f"{self.task}|{_text(self.image)}"
+
+    @property
+    def task(self) -> str:
+        """The key without the image: units of a task share everything else."""
+        parts = (self.stage, self.dataset, self.model, self.defense, self.smoother, self.sigma,
+                 self.detail)  # fmt: skip
+        return "|".join(map(_text, parts))
+
+    def serves(self, cell: Cell) -> bool:
+        """Whether the cell is incomplete without this unit."""
+        return (
+            self.dataset == cell.dataset
+            and self.model in (None, cell.model)
+            and self.sigma in (None, cell.sigma)
+            and (not self.defense or cell.defense in self.defense.split(","))
+        )
+
+
+def _text(part: object) -> str:
+    """A key's part; the separator cannot occur in it."""
+    return "" if part is None else quote(str(part), safe="/,:.+- ")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a run depends on, and all it has to do.
+
+    Attributes:
+        profile: All settings.
+        cells: Rows of the answer.
+        units: All work, by stage; units of a task stand together.
+        data_sha256: Digest of each data set.
+        code_sha256: Digest of the code and shipped weights that numbers depend on.
+        device: Device type the noise streams are defined on: ``cpu`` or ``cuda``.
+        plugins: Digest of each plugin file, by its bare name.
+    """
+
+    profile: Profile
+    cells: tuple[Cell, ...]
+    units: tuple[Unit, ...]
+    data_sha256: Mapping[str, str] = field(default_factory=dict)
+    code_sha256: str = ""
+    device: str = "cpu"
+    plugins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON; of a plugin file the text matters, not the place."""
+        content = {**self.to_json(), "plugins": sorted(self.plugins.values())}
+        return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return f"{self.profile.name}-{self.hash[:8]}"
+
+    def of_stage(self, stage: str) -> tuple[Unit, ...]:
+        """Units of one stage, in order."""
+        return tuple(unit for unit in self.units if unit.stage == stage)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; units are written once per task with the list of their images."""
+        return {
+            "v": PLAN_VERSION,
+            "profile": self.profile.model_dump(mode="json"),
+            "cells": [asdict(cell) for cell in self.cells],
+            "tasks": [_task_json(list(units)) for _, units in groupby(self.units, _task_cost)],
+            "data_sha256": dict(self.data_sha256),
+            "code_sha256": self.code_sha256,
+            "device": self.device,
+            "plugins": dict(self.plugins),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], *, source: str = "plan.json") -> Plan:
+        """The plan that ``to_json`` wrote.
+
+        Raises:
+            BenchError: The content is not a plan of this version.
+        """
+        if content.get("v") != PLAN_VERSION:
+            raise BenchError(
+                f"{source}: expected a plan of version {PLAN_VERSION}, found {content.get('v')!r}."
+            )
+        try:
+            return cls(
+                profile=Profile.model_validate(content["profile"]),
+                cells=tuple(Cell(**cell) for cell in content["cells"]),
+                units=tuple(unit for task in content["tasks"] for unit in _task_units(task)),
+                data_sha256=content["data_sha256"],
+                code_sha256=content["code_sha256"],
+                device=content["device"],
+                plugins=content["plugins"],
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BenchError(f"{source}: expected a plan, found a mistake: {error}.") from error
+
+
+def canonical(content: Any) -> str:
+    """JSON text that depends on the content alone.
+
+    >>> canonical({"b": 1, "a": [1.5, None]})
+    '{"a":[1.5,null],"b":1}'
+    """
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _task_cost(unit: Unit) -> tuple[str, float]:
+    """What the units of one written task have in common."""
+    return unit.task, unit.forward_passes
+
+
+def _task_json(units: list[Unit]) -> dict[str, Any]:
+    """Units of one task as one entry; settings at their defaults are left out."""
+    first = units[0]
+    entry = {
+        f.name: getattr(first, f.name)
+        for f in fields(Unit)
+        if f.name != "image" and getattr(first, f.name) != f.default
+    }
+    return {**entry, "images": [unit.image for unit in units]}
+
+
+def _task_units(task: Mapping[str, Any]) -> list[Unit]:
+    """Units of one entry."""
+    settings = {name: value for name, value in task.items() if name != "images"}
+    first = Unit(**settings)
+    return [replace(first, image=image) for image in task["images"]]

@@ -1,0 +1,267 @@
+"""Finds defences, models, data sets and attacks: ours, installed packages', and single files.
+
+This module knows names, origins and how to import; it must not know what a part does.  A part
+that cannot be imported is kept aside with its traceback and hurts only those who ask for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from bench.base.errors import BenchError, unknown
+
+Kind = Literal["defense", "model", "dataset", "attack"]
+GROUPS: Mapping[Kind, str] = {
+    "defense": "certified_iqa_bench.defenses",
+    "model": "certified_iqa_bench.iqa_models",
+    "dataset": "certified_iqa_bench.datasets",
+    "attack": "certified_iqa_bench.attacks",
+}
+BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
+    "defense": {
+        "rs-reg": "defenses.rs_reg:DEFENSE",
+        "cert-reg": "defenses.cert_reg:DEFENSE",
+        "ms": "defenses.ms:DEFENSE",
+        "dms": "defenses.dms:DEFENSE",
+        "dms-iqa": "defenses.dms_iqa:DEFENSE",
+        "fs-iqa": "defenses.fs_iqa:DEFENSE",
+    },
+    "model": {
+        "dbcnn": "iqa_models.dbcnn:MODEL",
+        "hyperiqa": "iqa_models.hyperiqa:MODEL",
+        "koncept": "iqa_models.koncept:MODEL",
+        "lpips": "iqa_models.lpips:MODEL",
+        "dists": "iqa_models.dists:MODEL",
+        "dreamsim": "iqa_models.dreamsim:MODEL",
+    },
+    "dataset": {
+        "embedded": "bench.datasets.embedded:DATASET",
+        "koniq10k": "bench.datasets.koniq10k:DATASET",
+        "kadid10k": "bench.datasets.kadid10k:DATASET",
+    },
+    "attack": {},
+}
+"""Our own entry points, so that a source tree that was never installed works as well."""
+
+REQUIRED: Mapping[Kind, tuple[str, ...]] = {
+    "defense": ("name", "title", "smoother", "statistic", "card"),
+    "model": ("card", "build"),
+    "dataset": ("name",),
+    "attack": ("name",),
+}
+"""Attributes without which a part is refused at the door."""
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A part that can be used: its object and where it came from."""
+
+    kind: Kind
+    name: str
+    origin: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A part, or a whole plugin file, that could not be imported."""
+
+    kind: Kind | Literal["file"]
+    name: str
+    origin: str
+    error: str
+    """``ErrorClass: message``."""
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Everything that was found, passed along as a value."""
+
+    parts: Mapping[tuple[Kind, str], Found]
+    broken: tuple[Broken, ...] = ()
+    files: tuple[str, ...] = ()
+    """Plugin files, as given: enough for a worker to build the same registry."""
+
+    @classmethod
+    def open(
+        cls, files: Iterable[str | Path] = (), *, kinds: Iterable[Kind] = tuple(GROUPS)
+    ) -> Registry:
+        """Find everything: built-in parts, installed packages, then the given files.
+
+        Args:
+            files: Plugin files.
+            kinds: What is wanted of the packages; nothing else of them is imported.
+
+        Raises:
+            BenchError: A file does not exist, or two parts of a kind have the same name.
+        """
+        paths = tuple(dict.fromkeys(str(file) for file in files))
+        results = [
+            *_from_entry_points(kinds),
+            *(r for path in paths for r in _from_file(Path(path))),
+        ]
+        parts: dict[tuple[Kind, str], Found] = {}
+        for part in (r for r in results if isinstance(r, Found)):
+            other = parts.setdefault((part.kind, part.name), part)
+            if other is not part:
+                raise BenchError(
+                    f"two {part.kind}s are named {part.name!r}: one from {other.origin}, "
+                    f"one from {part.origin}; rename one of them."
+                )
+        return cls(parts, tuple(r for r in results if isinstance(r, Broken)), paths)
+
+    def names(self, kind: Kind) -> list[str]:
+        """Names of a kind, in the order in which they were found."""
+        return [name for found, name in self.parts if found == kind]
+
+    def get(self, kind: Kind, name: str) -> Any:
+        """The part of this name.
+
+        Raises:
+            BenchError: There is none (did you mean ...?), or it is broken.
+        """
+        found = self.parts.get((kind, name))
+        if found is not None:
+            return found.value
+        for broken in self.broken:
+            if broken.name == name and broken.kind in (kind, "file"):
+                raise BenchError(
+                    f"{kind} {name!r} from {broken.origin} cannot be loaded: {broken.error}."
+                )
+        raise unknown(kind, name, self.names(kind))
+
+    def defense(self, name: str) -> Any:
+        """A ``defenses.base.Defense``."""
+        return self.get("defense", name)
+
+    def model(self, name: str) -> Any:
+        """An ``iqa_models.registry.ModelPlugin``."""
+        return self.get("model", name)
+
+    def dataset(self, name: str) -> Any:
+        """An open data set: a plugin's name, or the path of a ``dataset.toml``.
+
+        A plugin may be the data set itself, or make it when opened or called.
+        """
+        if name.endswith(".toml"):
+            from bench.datasets.table import find_table, open_table
+
+            return open_table(find_table(name))
+        value = self.get("dataset", name)
+        if hasattr(value, "items"):
+            return value
+        return value.open() if hasattr(value, "open") else value()
+
+
+def _from_entry_points(kinds: Iterable[Kind]) -> Iterator[Found | Broken]:
+    """Built-in and installed parts; ours may be both, which is no clash."""
+    for kind in kinds:
+        group = GROUPS[kind]
+        ours = set(BUILT_IN[kind].items())
+        entries = [metadata.EntryPoint(name, value, group) for name, value in ours_in_order(kind)]
+        seen = set(ours)
+        for entry in metadata.entry_points(group=group):
+            if (entry.name, entry.value) not in seen:
+                seen.add((entry.name, entry.value))
+                entries.append(entry)
+        for entry in entries:
+            yield _loaded(kind, entry)
+
+
+def ours_in_order(kind: Kind) -> list[tuple[str, str]]:
+    """Name and value of our own parts, in the order of the paper's tables."""
+    return list(BUILT_IN[kind].items())
+
+
+def _loaded(kind: Kind, entry: metadata.EntryPoint) -> Found | Broken:
+    """Import one entry point."""
+    package = f" of {entry.dist.name}" if entry.dist is not None else ""
+    origin = f"entry point {entry.value}{package}"
+    try:
+        return _checked(kind, entry.load(), origin=origin, expected_name=entry.name)
+    except (Exception, SystemExit) as error:  # a plugin may do anything; the others go on
+        return _broken(kind, entry.name, origin, error)
+
+
+def _from_file(path: Path) -> Iterator[Found | Broken]:
+    """Parts that a plugin file defines under the agreed names."""
+    if not path.is_file():
+        raise BenchError(f"{path}: expected a plugin's Python file, found none.")
+    try:
+        module = import_file(path)
+        values = list(_declared(module))
+        if not values:
+            raise LookupError("it defines none of DEFENSE, DEFENSES, MODEL, DATASET, ATTACK")
+        found = [_checked(kind, value, origin=str(path)) for kind, value in values]
+    except (Exception, SystemExit) as error:  # a plugin may do anything; the others go on
+        yield _broken("file", path.stem, str(path), error)
+    else:
+        yield from found
+
+
+def import_file(path: Path) -> ModuleType:
+    """Import a Python file once per process, under a name that no other file has."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    name = f"certified_iqa_bench_plugin_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path.name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Registered before it runs: dataclasses and pickle look their module up by name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _declared(module: ModuleType) -> Iterator[tuple[Kind, Any]]:
+    """Kinds and objects under the names a plugin may define."""
+    for kind in GROUPS:
+        if hasattr(module, kind.upper()):
+            yield kind, getattr(module, kind.upper())
+        for value in getattr(module, f"{kind.upper()}S", ()):
+            yield kind, value
+
+
+def _checked(kind: Kind, value: Any, *, origin: str, expected_name: str | None = None) -> Found:
+    """Refuse an object that lacks what its kind must have."""
+    missing = [field for field in REQUIRED[kind] if not hasattr(value, field)]
+    if missing:
+        raise TypeError(
+            f"a {kind} needs {', '.join(missing)}, found a {type(value).__name__} without"
+        )
+    name: object = value.card.name if kind == "model" else value.name
+    # Names become parts of unit keys, comma-separated options and file names.
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(
+            f"a {kind}'s name is lower-case letters, digits, hyphens, dots and underscores, "
+            f"found {name!r}"
+        )
+    if expected_name is not None and name != expected_name:
+        raise ValueError(f"it is announced as {expected_name!r} but calls itself {name!r}")
+    return Found(kind, name, origin, value)
+
+
+def _broken(kind: Kind | Literal["file"], name: str, origin: str, error: BaseException) -> Broken:
+    """Keep what is needed to repair it."""
+    text = "".join(traceback.format_exception(error))
+    return Broken(kind, name, origin, f"{type(error).__name__}: {error}".rstrip("."), text)

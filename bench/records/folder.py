@@ -1,0 +1,356 @@
+"""One run on disk: plan, provenance, journals, tables; and how complete it is.
+
+    results/<profile>-<plan hash>/
+        plan.json                 what is to be done
+        run.json                  versions, platform, digests, when
+        journal/<stage>-*.jsonl   results as they come; the truth until a stage is sealed
+        <table>.parquet           results of complete stages
+        units/<stage>.parquet     status of every unit; seals the stage if none has failed
+
+This module knows files and their order of writing; it must not know how results are made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.base.errors import BenchError
+from bench.base.files import write_atomically
+from bench.plan.units import Cell, Plan, Unit, canonical
+from bench.records.journal import Entry, JournalWriter, Latest, journal_files, summaries
+from bench.records.schema import BY_TABLE, Record, Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_RESULTS = Path("results")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a unit ended."""
+
+    status: Status
+    reason: str | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """Requested against recorded.
+
+    Attributes:
+        cells: All cells of the plan.
+        failed: Cells with a failed unit, and the first reason.
+        missing: Cells with units that were never done, and how many.
+        others_failed: Failed units that belong to no cell (the undefended model under attack).
+        others_missing: Such units that were never done.
+    """
+
+    cells: tuple[Cell, ...]
+    failed: Mapping[Cell, str]
+    missing: Mapping[Cell, int]
+    others_failed: int = 0
+    others_missing: int = 0
+
+    @property
+    def ok(self) -> int:
+        """Cells with all their units done and none failed."""
+        return len(self.cells) - len(self.failed.keys() | self.missing.keys())
+
+    @property
+    def complete(self) -> bool:
+        """Nothing failed and nothing is missing."""
+        broken = self.failed or self.missing or self.others_failed or self.others_missing
+        return not broken
+
+    def __str__(self) -> str:
+        """The verdict, e.g. ``108/108 cells ok``."""
+        lines = [f"{self.ok}/{len(self.cells)} cells ok"]
+        lines += _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
+        lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
+        if self.others_failed:
+            lines.append(f"failed: {self.others_failed} units on undefended models")
+        if self.others_missing:
+            lines.append(f"missing: {self.others_missing} units on undefended models")
+        return "\n".join(lines)
+
+
+def _grouped(word: str, reasons: Mapping[Cell, str]) -> list[str]:
+    """One line per reason with the first cells it concerns."""
+    by_reason: dict[str, list[Cell]] = {}
+    for cell, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(cell)
+    return [
+        f"{word}: {cells[0]}"
+        + (f" and {len(cells) - 1} more cells" if len(cells) > 1 else "")
+        + f" ({reason})"
+        for reason, cells in by_reason.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run on disk, by its path."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, results: Path, plan: Plan) -> RunFolder:
+        """The folder of a plan, made if it is not there.
+
+        Raises:
+            BenchError: It cannot be written, or holds another plan.
+        """
+        run = cls(results / plan.name)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            if not run._plan_file.exists():
+                run._write(run._plan_file, canonical(plan.to_json()) + "\n")
+        except OSError as error:
+            raise BenchError(
+                f"{run.path}: expected a folder that can be written, found {error.strerror}."
+            ) from error
+        if run.plan().hash != plan.hash:
+            raise BenchError(f"{run.path}: expected the plan {plan.hash[:8]}, found another one.")
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            BenchError: There is no run in this folder.
+        """
+        run = cls(path)
+        if not run._plan_file.is_file():
+            raise BenchError(f"{path}: expected the folder of a run with a plan.json, found none.")
+        return run
+
+    # --- plan and provenance -----------------------------------------------------------------
+
+    @property
+    def _plan_file(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the journals."""
+        return self.path / "journal"
+
+    def plan(self) -> Plan:
+        """The frozen plan."""
+        return Plan.from_json(_read_json(self._plan_file), source=str(self._plan_file))
+
+    def provenance(self) -> dict[str, Any]:
+        """Content of run.json; empty before the first run."""
+        file = self.path / "run.json"
+        return _read_json(file) if file.exists() else {}
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to run.json."""
+        content = {**self.provenance(), **facts}
+        self._write(self.path / "run.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+    def _write(self, path: Path, text: str) -> None:
+        def fill(part: Path) -> None:
+            part.write_text(text, encoding="utf-8")
+
+        write_atomically(path, fill)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process runs a plan at a time; the system frees the lock of a dead one.
+
+        Raises:
+            BenchError: Another process has it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise BenchError(
+                f"{self.path}: expected to run alone, found another process on this run; wait "
+                "until it ends, or choose another folder with --results."
+            ) from None
+        except OSError as error:
+            raise BenchError(
+                f"{self.path}: expected a folder that can be written, found {error.strerror}."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def clear(self) -> None:
+        """Forget all results; the plan stays."""
+        found = [*self.path.glob("*.parquet"), *self.path.glob("units/*.parquet"),
+                 *self.journal.glob("*.jsonl"), self.path / "run.json"]  # fmt: skip
+        for file in found:
+            file.unlink(missing_ok=True)
+
+    # --- results -------------------------------------------------------------------------------
+
+    def writer(self, stage: str) -> JournalWriter:
+        """A new journal file for one worker."""
+        return JournalWriter(self.journal, stage)
+
+    def outcomes(self, stage: str) -> dict[str, Outcome]:
+        """How every finished unit of a stage ended, by unit key."""
+        sealed = self._sealed(stage)
+        files = journal_files(self.journal, stage)
+        if sealed is not None and (not files or _none_failed(sealed)):
+            return sealed
+        found = summaries(files)
+        if found is None:
+            found = self._latest(stage)
+        return {key: Outcome(entry.status, entry.reason, entry.attempt)
+                for key, entry in found.items()}  # fmt: skip
+
+    def units_done(self) -> dict[str, Outcome]:
+        """How every finished unit of the plan ended, by unit key."""
+        from bench.plan.units import STAGES
+
+        return {key: value for stage in STAGES for key, value in self.outcomes(stage).items()}
+
+    def _latest(self, stage: str) -> dict[str, Entry]:
+        from bench.records.parquet import stable_content
+
+        return Latest.read(journal_files(self.journal, stage), stable_content).entries
+
+    def _units_file(self, stage: str) -> Path:
+        return self.path / "units" / f"{stage}.parquet"
+
+    def _sealed(self, stage: str) -> dict[str, Outcome] | None:
+        """Unit states as written when the stage was complete; None before that."""
+        from bench.records.parquet import read_units
+
+        file = self._units_file(stage)
+        if not file.exists():
+            return None
+        return {unit: Outcome(status, reason, attempt)  # type: ignore[arg-type]
+                for unit, status, reason, attempt in read_units(file)}  # fmt: skip
+
+    def seal(self, stage: str) -> None:
+        """Write a complete stage's journal as tables; drop the journal if nothing failed.
+
+        The order makes every interruption harmless: tables, then states, then the journal goes.
+        """
+        from bench.records.parquet import write_table, write_units
+
+        files = journal_files(self.journal, stage)
+        sealed = self._sealed(stage)
+        if sealed is None or not _none_failed(sealed):
+            if not files:
+                return
+            entries = self._latest(stage)
+            if sealed is not None and not sealed.keys() <= entries.keys():
+                raise BenchError(
+                    f"{self.path}: expected the journal of stage {stage}, found only a part of "
+                    "it; this is a copy that can be read but not continued, use --fresh."
+                )
+            for table, rows in _by_table(entries.values()).items():
+                write_table(self.path / f"{table}.parquet", BY_TABLE[table], rows)
+            write_units(self._units_file(stage), [
+                (e.unit, e.status, e.reason, e.attempt) for e in entries.values()
+            ])  # fmt: skip
+            if any(entry.status == "failed" for entry in entries.values()):
+                return
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """All rows of a table as they stand, sorted by their key; empty if there are none.
+
+        Raises:
+            BenchError: The table does not exist, or a file is damaged.
+        """
+        from bench.base.errors import unknown
+        from bench.records.parquet import frame, read_table
+
+        if name not in BY_TABLE:
+            raise unknown("table", name, BY_TABLE)
+        kind = BY_TABLE[name]
+        stage = STAGE_OF[name]
+        file = self.path / f"{name}.parquet"
+        sealed = self._sealed(stage)
+        journal = journal_files(self.journal, stage)
+        if file.exists() and (not journal or (sealed is not None and _none_failed(sealed))):
+            return read_table(file)
+        rows = _by_table(self._latest(stage).values()).get(name, [])
+        return frame(kind, rows)
+
+    # --- completeness ----------------------------------------------------------------------------
+
+    def completeness(self, stages: Iterable[str]) -> Completeness:
+        """The plan's cells against what is recorded, looking at some stages."""
+        plan = self.plan()
+        units = [unit for stage in stages for unit in plan.of_stage(stage)]
+        outcomes = {key: o for stage in stages for key, o in self.outcomes(stage).items()}
+        return completeness(plan.cells, units, outcomes)
+
+
+STAGE_OF: Mapping[str, str] = {
+    table: {"calibration": "prepare", "draws": "evaluate", "pictures": "attack"}.get(table, table)
+    for table in BY_TABLE
+}
+"""Stage that writes each table; no table has two."""
+
+
+def completeness(
+    cells: tuple[Cell, ...], units: Iterable[Unit], outcomes: Mapping[str, Outcome]
+) -> Completeness:
+    """Requested against recorded: a cell is ok if all units that serve it are done, none failed."""
+    failed: dict[Cell, str] = {}
+    missing: dict[Cell, int] = {}
+    others = {"failed": 0, "missing": 0}
+    served: dict[str, list[Cell]] = {}
+    for unit in units:
+        outcome = outcomes.get(unit.key)
+        if outcome is not None and outcome.status != "failed":
+            continue
+        if unit.task not in served:
+            served[unit.task] = [cell for cell in cells if unit.serves(cell)]
+        for cell in served[unit.task]:
+            if outcome is None:
+                missing[cell] = missing.get(cell, 0) + 1
+            else:
+                failed.setdefault(cell, f"{unit.stage}: {outcome.reason}")
+        if not served[unit.task]:
+            others["missing" if outcome is None else "failed"] += 1
+    return Completeness(cells, failed, missing, others["failed"], others["missing"])
+
+
+def _none_failed(outcomes: Mapping[str, Outcome]) -> bool:
+    return all(outcome.status != "failed" for outcome in outcomes.values())
+
+
+def _by_table(entries: Iterable[Entry]) -> dict[str, list[Record]]:
+    """Records of all entries, by table."""
+    tables: dict[str, list[Record]] = {}
+    for entry in entries:
+        for record in entry.records:
+            tables.setdefault(record.table, []).append(record)
+    return tables
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        BenchError: The file is not readable or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BenchError(f"{path}: expected readable JSON, found {error}.") from error
+    if not isinstance(content, dict):
+        raise BenchError(f"{path}: expected a JSON object, found {type(content).__name__}.")
+    return content

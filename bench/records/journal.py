@@ -1,0 +1,295 @@
+"""The journal: one JSON line per finished unit, appended, flushed and fsynced; read with suspicion.
+
+A worker writes a file of its own that nobody ever opens for writing again, so lines of two
+processes cannot interleave.  Only the last line of a file may be torn (a crash in the middle of a
+write leaves no newline); anything else that is malformed is an error that names file and line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from pydantic import ValidationError
+
+from bench.base.errors import BenchError
+from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status
+
+
+class JournalError(BenchError):
+    """Results cannot be kept, so making more of them has no point: the run ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished unit.
+
+    Attributes:
+        unit: Key of the unit.
+        attempt: 1 for the first time; a failed unit may be tried again by a later run.
+        status: ``failed`` if any record failed, ``ok`` if any is ok, else what the others are.
+        reason: Why it is not ok.
+        records: What the unit left behind.
+    """
+
+    unit: str
+    attempt: int
+    status: Status
+    reason: str | None
+    records: tuple[Record, ...]
+
+    @classmethod
+    def of(cls, unit: str, records: Sequence[Record], *, attempt: int = 1) -> Self:
+        """The entry of a unit's records; the worst of them decides its status."""
+        statuses = {record.status for record in records}
+        order: tuple[Status, ...] = ("failed", "ok", "abstained", "skipped")
+        status: Status = next((s for s in order if s in statuses), "ok")
+        reason = next((r.reason for r in records if r.status == status and r.reason), None)
+        return cls(unit, attempt, status, reason, tuple(records))
+
+    def without_records(self, reason: str) -> Self:
+        """The entry of a unit that failed so badly that not even its rows are known."""
+        return replace(self, status="failed", reason=reason, records=())
+
+    def summary(self) -> Self:
+        """The entry without what the unit left behind."""
+        return replace(self, records=())
+
+    def line(self) -> bytes:
+        """The journal line, newline included.
+
+        Raises:
+            ValueError: A value is NaN or infinite.
+        """
+        rows = [{"table": r.table, **r.model_dump(mode="json")} for r in self.records]
+        content = {"v": SCHEMA_VERSION, "unit": self.unit, "attempt": self.attempt,
+                   "status": self.status, "reason": self.reason, "records": rows}  # fmt: skip
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+class JournalWriter:
+    """Appends entries to a new file; what ``append`` returned from survives a crash."""
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        """Create the file.
+
+        Args:
+            folder: Where journals lie; created if missing.
+            stage: Beginning of the file's name.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{stage}-{uuid.uuid4().hex[:16]}.jsonl"
+        self._file: BinaryIO = self.path.open("xb", buffering=0)
+        _sync_folder(folder)
+
+    def append(self, entry: Entry) -> None:
+        """Write one entry durably.
+
+        Raises:
+            JournalError: The disk is full or gone; the file then ends with its last whole line.
+        """
+        line = entry.line()
+        start = self._file.tell()
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            # A half-written line must not be followed by another one.
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise JournalError(
+                f"{self.path.parent}: expected to append a result, found {error.strerror}; all "
+                "earlier results are safe, run the same command again when this is repaired."
+            ) from error
+
+    def close(self) -> None:
+        """Close the file and remove it if nothing was written."""
+        empty = self._file.tell() == 0
+        self._file.close()
+        if empty:
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new file's name durable as well (a no-op where folders cannot be opened)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def journal_files(folder: Path, stage: str) -> list[Path]:
+    """Journal files of a stage, by name."""
+    return sorted(folder.glob(f"{stage}-*.jsonl")) if folder.is_dir() else []
+
+
+def read_file(path: Path) -> Iterator[Entry]:
+    """Entries of one file, in order.
+
+    Raises:
+        BenchError: A line is malformed and is not the torn last one.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # torn by a crash: the unit will be done again
+            yield parse_line(line, path=path, number=number)
+
+
+def parse_line(line: bytes, *, path: Path, number: int) -> Entry:
+    """One whole line as an entry.
+
+    Raises:
+        BenchError: With file, line number, what was expected and what was found.
+    """
+    place = f"{path.parent.name}/{path.name}, line {number}"
+    try:
+        content = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(place, "a JSON object", f"{_shown(line)} ({error})") from error
+    if not isinstance(content, dict):
+        raise _malformed(place, "a JSON object", _shown(line))
+    if content.get("v") != SCHEMA_VERSION:
+        raise _malformed(place, f"schema version {SCHEMA_VERSION}", repr(content.get("v")))
+    try:
+        records = tuple(_record(row) for row in content["records"])
+        entry = Entry.of(str(content["unit"]), records, attempt=int(content.get("attempt", 1)))
+        if not records and content["status"] == "failed":
+            entry = entry.without_records(str(content["reason"]))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "record"
+        raise _malformed(place, f"a valid {where}", f"{first['msg']}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise _malformed(place, "a unit with its records", found) from error
+    if content.get("status") != entry.status:
+        raise _malformed(place, f"status {entry.status!r}", repr(content.get("status")))
+    return entry
+
+
+def _record(row: dict[str, Any]) -> Record:
+    """A record from its plain form."""
+    columns = dict(row)
+    table = columns.pop("table")
+    if table not in BY_TABLE:
+        raise ValueError(f"unknown table {table!r}")
+    return BY_TABLE[table].model_validate(columns)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _shown(line: bytes) -> str:
+    """The beginning of a line, safe to print."""
+    return repr(line[:60].decode("utf-8", "replace"))
+
+
+def _malformed(place: str, expected: str, found: str) -> BenchError:
+    return BenchError(
+        f"{place}: expected {expected}, found {found}; nothing was changed: restore the line or "
+        "delete it, and its unit is done again."
+    )
+
+
+def summaries(files: Iterable[Path]) -> dict[str, Entry] | None:
+    """How units ended, by key, without their records: a journal may be larger than the memory.
+
+    None if two results of one unit must be compared, which takes their records.
+
+    Raises:
+        BenchError: A file is malformed.
+    """
+    found: dict[str, Entry] = {}
+    for path in files:
+        for entry in read_file(path):
+            known = found.get(entry.unit)
+            if known is None or _supersedes(entry, known):
+                found[entry.unit] = entry.summary()
+            elif not _supersedes(known, entry) and known.status != "failed":
+                return None
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The last attempt of every unit of a stage.
+
+    Attributes:
+        entries: By unit key.
+    """
+
+    entries: dict[str, Entry]
+
+    @classmethod
+    def read(cls, files: Iterable[Path], content: Callable[[Record], str]) -> Latest:
+        """Read files and join them.
+
+        Args:
+            files: Journal files.
+            content: What two records of the same unit and attempt must agree on.
+
+        Raises:
+            BenchError: A file is malformed, or two entries of one unit disagree.
+        """
+        entries: dict[str, Entry] = {}
+        origin: dict[str, Path] = {}
+        for path in files:
+            for entry in read_file(path):
+                known = entries.get(entry.unit)
+                if known is not None and not _supersedes(entry, known):
+                    if not _supersedes(known, entry):
+                        _check_agreement(known, entry, (origin[entry.unit], path), content)
+                    continue
+                entries[entry.unit], origin[entry.unit] = entry, path
+        return cls(entries)
+
+
+def _supersedes(new: Entry, old: Entry) -> bool:
+    """A later attempt replaces a failed one; nothing replaces a result."""
+    if (new.status == "failed") != (old.status == "failed"):
+        return old.status == "failed"
+    return new.status == "failed" and new.attempt > old.attempt
+
+
+def _check_agreement(
+    one: Entry, other: Entry, files: tuple[Path, Path], content: Callable[[Record], str]
+) -> None:
+    """Refuse two results of one unit that differ; two failures may."""
+    if one.status == "failed":
+        return
+    for a, b in zip(
+        sorted(map(content, one.records)), sorted(map(content, other.records)), strict=False
+    ):
+        if a != b:
+            raise _conflict(one.unit, (a, b), files)
+    if len(one.records) != len(other.records):
+        counts = (f"{len(one.records)} records", f"{len(other.records)} records")
+        raise _conflict(one.unit, counts, files)
+
+
+def _conflict(unit: str, texts: tuple[str, str], files: tuple[Path, Path]) -> BenchError:
+    """Both sides of a conflict, from the first place where they differ."""
+    start = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0)
+    first, second = (text[max(0, start - 40) : start + 60] for text in texts)
+    return BenchError(
+        f"unit {unit} has two results: {files[0].name} says ...{first}..., {files[1].name} says "
+        f"...{second}...; remove one of them."
+    )

@@ -1,0 +1,168 @@
+"""Parquet files of records: sorted, with a fixed layout, so the same rows give the same bytes.
+
+This module knows Arrow and Parquet; it must not know stages or units.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.base.errors import BenchError
+from bench.base.files import write_atomically
+from bench.plan.units import canonical
+from bench.records.schema import VOLATILE, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROW_GROUP = 4096
+UnitRow = tuple[str, str, str | None, int]
+_UNITS = pa.schema(
+    [("unit", pa.string()), ("status", pa.string()), ("reason", pa.string()),
+     ("attempt", pa.int64())]
+)  # fmt: skip
+
+
+def unique_rows(rows: Iterable[Record]) -> list[Record]:
+    """Rows sorted by key, each key once.
+
+    Raises:
+        BenchError: Two rows of a key differ in more than their timings.
+    """
+    by_key: dict[tuple[str, ...], list[Record]] = {}
+    for row in rows:
+        by_key.setdefault(row_key(row), []).append(row)
+    return [_one_of(by_key[key]) for key in sorted(by_key)]
+
+
+def _one_of(same: list[Record]) -> Record:
+    """The row of a key: a result rather than a failure, whatever order they came in."""
+    if len(same) == 1:
+        return same[0]
+    # Full content decides which of two timings is kept.
+    ordered = sorted(same, key=lambda row: canonical(row.model_dump(mode="json")))
+    results = [row for row in ordered if row.status != "failed"]
+    for row in results[1:]:
+        if stable_content(row) != stable_content(results[0]):
+            raise BenchError(
+                f"table {row.table}: two rows for {dict(zip(row.key, row_key(row), strict=True))} "
+                f"differ: {stable_content(results[0])[:300]} and {stable_content(row)[:300]}."
+            )
+    return (results or ordered)[0]
+
+
+def write_table(path: Path, kind: type[Record], rows: Iterable[Record]) -> None:
+    """Write rows, sorted by key, in one step."""
+    _write(path, arrow_table(kind, unique_rows(rows)))
+
+
+def write_units(path: Path, rows: Iterable[UnitRow]) -> None:
+    """Write how units ended, sorted by unit, in one step."""
+    names = _UNITS.names
+    content = [dict(zip(names, row, strict=True)) for row in sorted(rows, key=lambda r: r[0])]
+    _write(path, pa.Table.from_pylist(content, schema=_UNITS))
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    """Parquet with fixed settings."""
+
+    def fill(part: Path) -> None:
+        pq.write_table(table, part, compression="zstd", row_group_size=ROW_GROUP)
+
+    write_atomically(path, fill)
+
+
+def read_units(path: Path) -> list[UnitRow]:
+    """How units ended."""
+    rows = _read(path).to_pylist()
+    return [(row["unit"], row["status"], row["reason"], row["attempt"]) for row in rows]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as a data frame."""
+    return cast("pd.DataFrame", _read(path).to_pandas())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """A table as plain rows."""
+    return cast("list[dict[str, Any]]", _read(path).to_pylist())
+
+
+def frame(kind: type[Record], rows: Sequence[Record]) -> pd.DataFrame:
+    """The data frame that ``read_table`` would give for these rows."""
+    return cast("pd.DataFrame", arrow_table(kind, unique_rows(rows)).to_pandas())
+
+
+def _read(path: Path) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        BenchError: It is damaged.
+    """
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BenchError(f"{path}: expected a Parquet file, found {error}.") from error
+
+
+_PLAIN: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    float: pa.float64(),
+    int: pa.int64(),
+    bool: pa.bool_(),
+}
+
+
+def arrow_schema(kind: type[Record]) -> pa.Schema:
+    """Arrow schema of a record class.
+
+    >>> from bench.records.schema import AttackRecord
+    >>> str(arrow_schema(AttackRecord).field("epsilon").type)
+    'double'
+    """
+    return pa.schema(
+        [pa.field(name, _arrow_type(info.annotation)) for name, info in kind.model_fields.items()]
+    )
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    """Arrow type of a Python annotation; ``X | None`` is a nullable X."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _arrow_type(arguments[0])
+    if origin is Literal:
+        return _PLAIN[type(arguments[0])]
+    if origin in (Union, types.UnionType):
+        (inner,) = (a for a in arguments if a is not type(None))
+        return _arrow_type(inner)
+    if origin in (list, tuple):
+        return pa.list_(_arrow_type(arguments[0]))
+    return _PLAIN[annotation]
+
+
+def arrow_table(kind: type[Record], rows: Iterable[Record]) -> pa.Table:
+    """Rows in the given order as an Arrow table."""
+    return pa.Table.from_pylist([row.model_dump() for row in rows], schema=arrow_schema(kind))
+
+
+def row_key(record: Record) -> tuple[str, ...]:
+    """Sortable identity of a row within its table; None sorts before everything."""
+    return tuple(_sortable(getattr(record, column)) for column in record.key)
+
+
+def _sortable(value: object) -> str:
+    """Text that sorts like the value; numbers of one column by size."""
+    if isinstance(value, float):
+        return f"{value:032.12f} {value!r}"
+    return "" if value is None else str(value)
+
+
+def stable_content(record: Record) -> str:
+    """Canonical JSON of all that two runs of the same plan must agree on."""
+    return canonical(record.model_dump(mode="json", exclude=set(VOLATILE)))

@@ -1,0 +1,88 @@
+# ruff: noqa: RUF001 - these characters are meant
+"""Each table and figure as files of its own: CSV and LaTeX, PNG and PDF.
+
+The CSV holds the printed characters, split into parts; exact values are in the run's records.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from bench.report.document import Document, Printed, Table
+from bench.report.formats.pdf import figure_pdf
+from bench.report.numbers import MINUS, ascii_minus
+
+_PARTS = (("value", ""), ("error", " ±"), ("low", " low"), ("high", " high"),
+          ("group", " group"), ("mark", " mark"), ("published", " paper"),
+          ("difference", " difference"))  # fmt: skip
+_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
+          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+          MINUS: "$-$", "±": r"$\pm$", "σ": r"$\sigma$", "ρ": r"$\rho$", "∞": r"$\infty$",
+          "ε": r"$\varepsilon$", "–": "--", "″": "''", "≤": r"$\le$", "≥": r"$\ge$",
+          "τ": r"$\tau$", "α": r"$\alpha$", "β": r"$\beta$", "δ": r"$\delta$", "×": r"$\times$",
+          "…": r"\ldots{}", "·": r"$\cdot$", "≈": r"$\approx$"}  # fmt: skip
+
+
+def csv_text(table: Table) -> str:
+    """CSV with one column for every part that any cell has."""
+    printed = table.printed()
+    used = [
+        (i, part, suffix)
+        for i in range(len(table.columns))
+        for part, suffix in _PARTS
+        if part == "value" or any(getattr(row[i], part) for row in printed)
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([table.columns[i].label + suffix for i, _, suffix in used])
+    for row in printed:
+        writer.writerow([ascii_minus(getattr(row[i], part)) for i, part, _ in used])
+    return out.getvalue()
+
+
+def latex_text(table: Table) -> str:
+    """A booktabs tabular."""
+    align = "".join("r" if c.kind == "number" else "l" for c in table.columns)
+    head = " & ".join(_escape(column.label) for column in table.columns)
+    lines = [f"% {table.title}", rf"\begin{{tabular}}{{{align}}}", r"\toprule", head + r" \\",
+             r"\midrule"]  # fmt: skip
+    for index, row in enumerate(table.printed()):
+        lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
+        if index in table.rule_after:
+            lines.append(r"\midrule")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_cell(cell: Printed) -> str:
+    text = cell.value
+    if cell.error:
+        text += f" ± {cell.error}"
+    if cell.low:
+        text += f" [{cell.low}, {cell.high}]"
+    group = rf"\textsuperscript{{{cell.group}}}" if cell.group else ""
+    below = rf" {{\scriptsize {_escape(cell.below)}}}" if cell.below else ""
+    return _escape(text) + group + _escape(cell.mark) + below
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def write_exports(document: Document, out: Path) -> None:
+    """All tables and figures beside the report."""
+    tables, figures = out / "tables", out / "figures"
+    for folder in (tables, figures):
+        folder.mkdir(parents=True, exist_ok=True)
+    for table in document.tables():
+        (tables / f"{table.id}.csv").write_text(csv_text(table), encoding="utf-8")
+        (tables / f"{table.id}.tex").write_text(latex_text(table), encoding="utf-8")
+    for figure in document.figures():
+        (figures / f"{figure.id}.png").write_bytes(figure.png)
+        (figures / f"{figure.id}.pdf").write_bytes(figure_pdf(figure))
+        (figures / f"{figure.id}.csv").write_text(csv_text(figure.data), encoding="utf-8")
+    for section in document.sections:
+        for block in section.blocks:
+            for index, (_, png) in enumerate(getattr(block, "pictures", ())):
+                (figures / f"{getattr(block, 'id', '')}-{index + 1}.png").write_bytes(png)

@@ -1,0 +1,360 @@
+# ruff: noqa: RUF001 - Greek letters are meant
+"""What this run says about each claim of the paper: the rule, the numbers, the answer.
+
+This module knows the claims and the rules; it must not know how anything is printed.  In the
+compact edition a claim about a size is judged by its direction only (scope ``trend``): its networks
+and labels are not the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.agreement import Agreement, Metric
+from bench.analysis.published import Published
+from bench.analysis.source import RunTables
+from bench.analysis.statistics import Array, clopper_pearson, percentile_interval
+from bench.plan.profile import Profile
+from bench.report.document import Verdict, VerdictWord
+from bench.report.numbers import PERCENT, Format, number
+from bench.report.parts.cost import stability
+from bench.report.parts.figures import attack_summary
+from bench.report.parts.tables import model_seconds
+from bench.report.theme import PAPERS_DEFENSE, defense_title, model_order, model_title
+
+RIVAL = "dms-iqa"
+ALIKE = ("rs-reg", "cert-reg", "ms")
+PAPERS_DATA = ("koniq10k", "kadid10k")
+PAPERS_SAMPLES = 2000
+ATTACKED = "koncept"
+_FINE = Format(significant=2, unit=" %", scale=100)
+_SIZE_TOLERANCE = 0.05
+_SAME = 0.01
+_FLAT = 0.05
+
+Scope = Literal["size", "trend"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the claims are judged by."""
+
+    run: RunTables
+    found: Mapping[str, Agreement]
+    paper: Published
+
+    @property
+    def scope(self) -> Scope:
+        """Sizes can only be judged in the paper's own setting."""
+        return "size" if is_papers_setting(self.run.profile) else "trend"
+
+
+def is_papers_setting(profile: Profile) -> bool:
+    """The authors' networks on their two data sets with their number of draws."""
+    return (
+        profile.edition == "published"
+        and (profile.data.nr, profile.data.fr) == PAPERS_DATA
+        and profile.certificate.samples == PAPERS_SAMPLES
+    )
+
+
+def verdicts(run: RunTables, found: Mapping[str, Agreement], paper: Published) -> list[Verdict]:
+    """All claims, in the order in which the paper makes them."""
+    evidence = Evidence(run, found, paper)
+    return [
+        _gain(evidence, "srcc"),
+        _gain(evidence, "plcc"),
+        _time(evidence, certified=True),
+        _time(evidence, certified=False),
+        _suppression(evidence),
+        _abstention(evidence),
+        _stability(evidence),
+        _alike(evidence),
+        _flat(evidence),
+        _falling(evidence),
+    ]
+
+
+def _gain(evidence: Evidence, metric: Metric) -> Verdict:
+    value = evidence.paper.claim(f"{metric}_gain")
+    name = metric.upper()
+    claim = (f"FS-IQA's {name} exceeds DMS-IQA's by {number(value, PERCENT)} "
+             "(mean relative gain over NR and FR and all noise levels)")  # fmt: skip
+    rule = (
+        "size: the 95 % bootstrap interval of the gain contains the paper's number, or the gain is "
+        f"within {number(_SIZE_TOLERANCE, PERCENT)} (points) of it."
+        if evidence.scope == "size"
+        else "trend: reproduced if the 95 % bootstrap interval of the gain lies above zero, not "
+        "reproduced if it lies below, otherwise it cannot be said."
+    )
+    gain, samples, problem = relative_gain(evidence.found, metric)
+    if gain is None:
+        return Verdict(claim, "cannot be said", evidence.scope, problem, rule)
+    interval = percentile_interval(samples)
+    if interval is None:
+        return Verdict(
+            claim,
+            "cannot be said",
+            evidence.scope,
+            f"Measured gain {number(gain, PERCENT)}; its bootstrap is undefined.",
+            rule,
+        )
+    low, high = interval
+    text = (f"Measured gain {number(gain, PERCENT)}, 95 % interval {number(low, PERCENT)} to "
+            f"{number(high, PERCENT)}.")  # fmt: skip
+    if evidence.scope == "size":
+        close = low <= value <= high or abs(gain - value) <= _SIZE_TOLERANCE
+        return Verdict(claim, _word(yes=close), "size", text, rule)
+    return Verdict(claim, _word(yes=low > 0, no=high < 0), "trend", text, rule)
+
+
+def _word(*, yes: bool, no: bool | None = None) -> VerdictWord:
+    if yes:
+        return "reproduced"
+    return "not reproduced" if no is None or no else "cannot be said"
+
+
+def relative_gain(
+    found: Mapping[str, Agreement], metric: Metric
+) -> tuple[float | None, Array, str]:
+    """Mean relative gain over the columns of both tables, its bootstrap, and what is in the way.
+
+    The bootstrap is joint over both modes where they share a data set, and independent otherwise.
+    """
+    gains, samples = [], []
+    for mode in ("NR", "FR"):
+        if mode not in found or not {PAPERS_DEFENSE, RIVAL} <= set(found[mode].defenses):
+            return None, np.empty(0), f"This run lacks FS-IQA or DMS-IQA on {mode} models."
+        agreement = found[mode]
+        for sigma in agreement.sigmas:
+            ours, rival = (agreement.mean(metric, d, sigma) for d in (PAPERS_DEFENSE, RIVAL))
+            if not ours.complete or not rival.complete:
+                return None, np.empty(0), f"Unequal or incomplete sets: {mode}, σ = {sigma:g}."
+            if ours.value is None or rival.value is None or rival.value < 0.05:
+                return None, np.empty(0), (
+                    f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: its "
+                    f"{metric.upper()} is {number(rival.value)}, FS-IQA's {number(ours.value)}."
+                )  # fmt: skip
+            gains.append(ours.value / rival.value - 1)
+            base = agreement.mean_samples(metric, RIVAL, sigma)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                samples.append(agreement.mean_samples(metric, PAPERS_DEFENSE, sigma) / base - 1)
+    return float(np.mean(gains)), np.mean(samples, axis=0), ""
+
+
+def _time(evidence: Evidence, *, certified: bool) -> Verdict:
+    name = "certified" if certified else "uncertified"
+    value = evidence.paper.claim(f"{name}_time_saving")
+    words = "with" if certified else "without"
+    claim = (f"FS-IQA saves {number(value, PERCENT)} of DMS-IQA's time {words} the certificate "
+             "(mean of NR and FR)")  # fmt: skip
+    size = evidence.scope == "size"
+    rule = (
+        f"size: the saving is within {number(_SIZE_TOLERANCE, PERCENT)} (points) of the paper's."
+        if size
+        else "trend: reproduced if every model is faster, not reproduced if every model or the "
+        "mean is slower, otherwise it cannot be said. Times depend on the machine, the number of "
+        "samples and the image size."
+    )
+    frame = evidence.run.table("time")
+    modes, single = [], []
+    for agreement in evidence.found.values():
+        ours, rival = (model_seconds(frame, agreement.models, d, certified=certified)
+                       for d in (PAPERS_DEFENSE, RIVAL))  # fmt: skip
+        if set(ours) != set(agreement.models) or set(rival) != set(agreement.models):
+            continue
+        modes.append(1 - sum(ours.values()) / sum(rival.values()))
+        single += [1 - ours[m] / rival[m] for m in agreement.models]
+    if len(modes) < 2:
+        return Verdict(claim, "cannot be said", evidence.scope,
+                       "Not every model, NR and FR, was timed under both.", rule)  # fmt: skip
+    saving = float(np.mean(modes))
+    text = (f"Measured saving {number(saving, PERCENT)} (models {number(min(single), PERCENT)}"
+            f" to {number(max(single), PERCENT)}).")  # fmt: skip
+    if size:
+        return Verdict(claim, _word(yes=abs(saving - value) <= _SIZE_TOLERANCE), "size", text, rule)
+    word = _word(yes=min(single) > 0, no=saving <= 0 or max(single) <= 0)
+    return Verdict(claim, word, "trend", text, rule)
+
+
+def _suppression(evidence: Evidence) -> Verdict:
+    value = evidence.paper.claim("attack_suppression")
+    claim = f"FS-IQA suppresses {number(value, PERCENT)} of the attack's gain on KonCept"
+    size = evidence.scope == "size"
+    rule = (
+        "Suppression is one minus the ratio of mean gains (share of the score range), averaged "
+        "over strengths; the paper does not state its norm. "
+        + (f"size: any norm is within {number(0.1, PERCENT)} (points) of the paper's number."
+           if size else "trend: reproduced if the suppression is positive in every norm, not "
+           "reproduced if in none, otherwise it cannot be said.")
+    )  # fmt: skip
+    by_norm = suppression(evidence.run.table("attack"))
+    if not by_norm:
+        return Verdict(claim, "cannot be said", evidence.scope,
+                       "The attack was not run on both the undefended and the FS-IQA model, or the "
+                       "undefended model gains nothing.", rule)  # fmt: skip
+    names = {"linf": "l∞", "l2": "l2"}
+    text = "Measured: " + ", ".join(
+        f"{number(v, PERCENT)} ({names.get(n, n)})" for n, v in sorted(by_norm.items())
+    )
+    attacked = set(evidence.run.table("attack")["model"])
+    if attacked != {ATTACKED}:
+        others = ", ".join(model_title(name) for name in model_order(attacked))
+        return Verdict(claim, "cannot be said", evidence.scope,
+                       f"The attack was run on {others}. {text}.", rule)  # fmt: skip
+    values = list(by_norm.values())
+    if size:
+        close = any(abs(v - value) <= 0.1 for v in values)
+        return Verdict(claim, _word(yes=close), "size", text + ".", rule)
+    word = _word(yes=min(values) > 0, no=max(values) <= 0)
+    return Verdict(claim, word, "trend", text + ".", rule)
+
+
+def suppression(attack: pd.DataFrame) -> dict[str, float]:
+    """One minus defended over undefended mean gain, averaged over strengths, by norm."""
+    summary = attack_summary(attack)
+    if summary.empty:
+        return {}
+    gains = summary.pivot_table(index=["norm", "epsilon"], columns="defense", values="gain")
+    if not {"undefended", PAPERS_DEFENSE} <= set(gains.columns):
+        return {}
+    usable = gains.dropna()[lambda g: g["undefended"] > 1e-6]
+    shares = 1 - usable[PAPERS_DEFENSE] / usable["undefended"]
+    return {str(n): float(v) for n, v in shares.groupby(level="norm").mean().items()}
+
+
+def _abstention(evidence: Evidence) -> Verdict:
+    value = evidence.paper.claim("abstention")
+    claim = f"FS-IQA abstains on {number(value, PERCENT)} of the images"
+    limit = 0.05
+    rule = (
+        "size: the exact 95 % interval contains the paper's number."
+        if evidence.scope == "size"
+        else f"trend (abstention is rare): reproduced if the exact 95 % interval lies below "
+        f"{number(limit, PERCENT)}, not reproduced if it lies above, otherwise it cannot be said. "
+        "Images are counted once per model and noise level, as if independent."
+    )
+    frame = evidence.run.table("evaluate")
+    tried = frame[(frame["defense"] == PAPERS_DEFENSE) & frame["status"].isin(["ok", "abstained"])]
+    if tried.empty:
+        return Verdict(claim, "cannot be said", evidence.scope, "FS-IQA has no records.", rule)
+    k, m = int((tried["status"] == "abstained").sum()), len(tried)
+    low, high = clopper_pearson(k, m)
+    text = (f"Measured {k}/{m} = {number(k / m, PERCENT)}, 95 % interval {number(low, PERCENT)} to "
+            f"{number(high, PERCENT)}.")  # fmt: skip
+    if evidence.scope == "size":
+        return Verdict(claim, _word(yes=low <= value <= high), "size", text, rule)
+    return Verdict(claim, _word(yes=high < limit, no=low > limit), "trend", text, rule)
+
+
+def _stability(evidence: Evidence) -> Verdict:
+    value = evidence.paper.claim("stability")
+    limit = 2 * value
+    claim = f"FS-IQA's output varies by {number(value, _FINE)} between runs"
+    rule = (
+        "reproduced if the mean standard deviation of repeated scores of one image, as a share of "
+        f"the score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
+        "it was measured is not stated)."
+    )
+    mean, error = stability(evidence.run.table("time"), PAPERS_DEFENSE)
+    if mean is None:
+        return Verdict(claim, "cannot be said", evidence.scope,
+                       "No repeated scores of FS-IQA were recorded.", rule)  # fmt: skip
+    spread = "" if error is None else f" ± {number(error, _FINE)}"
+    text = f"Measured {number(mean, _FINE)}{spread} (mean ± standard error over records)."
+    return Verdict(claim, _word(yes=mean <= limit), evidence.scope, text, rule)
+
+
+def _alike(evidence: Evidence) -> Verdict:
+    claim = "RS-Reg, Cert-Reg and MS have the same SRCC and PLCC (RS-Reg = Cert-Reg = MS)"
+    rule = (
+        f"reproduced if no two of their means differ by more than {_SAME:g} in any column of "
+        "Tables 1 and 2, or where they do, the 95 % paired bootstrap interval contains zero."
+    )
+    worst, clear, columns = 0.0, [], 0
+    for mode, agreement in evidence.found.items():
+        for metric in ("srcc", "plcc"):
+            for sigma in agreement.sigmas:
+                for i, first in enumerate(ALIKE):
+                    for second in ALIKE[i + 1 :]:
+                        pair = [agreement.mean(metric, d, sigma) for d in (first, second)]
+                        if not all(m.complete and m.value is not None for m in pair):
+                            return Verdict(
+                                claim,
+                                "cannot be said",
+                                evidence.scope,
+                                f"Unequal or missing sets: {mode}, σ = {sigma:g}.",
+                                rule,
+                            )
+                        a, b = (m.value or 0.0 for m in pair)
+                        columns += 1
+                        worst = max(worst, abs(a - b))
+                        if abs(a - b) > _SAME and _differs(agreement, metric, first, second, sigma):
+                            clear.append(f"{mode} {metric.upper()} σ = {sigma:g}: "
+                                         f"{defense_title(first)} {number(a)}, "
+                                         f"{defense_title(second)} {number(b)}")  # fmt: skip
+    if not columns:
+        return Verdict(claim, "cannot be said", evidence.scope, "This run has no records.", rule)
+    text = f"Largest difference {number(worst, Format(3))} in {columns} comparisons"
+    text += f"; told apart: {'; '.join(clear)}." if clear else "; none is told apart."
+    return Verdict(claim, _word(yes=not clear), evidence.scope, text, rule)
+
+
+def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigma: float) -> bool:
+    difference = agreement.mean_samples(metric, first, sigma) - agreement.mean_samples(
+        metric, second, sigma
+    )
+    interval = percentile_interval(difference)
+    return interval is not None and (interval[0] > 0 or interval[1] < 0)
+
+
+def _flat(evidence: Evidence) -> Verdict:
+    claim = "FS-IQA's SRCC does not depend on the noise level"
+    rule = (f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of "
+            "that at the smallest, NR and FR.")  # fmt: skip
+    return _drops(evidence, claim, rule, (PAPERS_DEFENSE,), flat=True)
+
+
+def _falling(evidence: Evidence) -> Verdict:
+    claim = "The SRCC of input-noise defences falls with the noise level"
+    rule = (
+        "reproduced if the mean SRCC of every one of them falls from the smallest to the largest "
+        f"noise level by more than {_FLAT:g}, NR and FR."
+    )
+    return _drops(evidence, claim, rule, (*ALIKE, "dms", RIVAL), flat=False)
+
+
+def _drops(
+    evidence: Evidence, claim: str, rule: str, defenses: tuple[str, ...], *, flat: bool
+) -> Verdict:
+    """Change of SRCC from the smallest to the largest noise level."""
+    changes: dict[str, float] = {}
+    for mode, agreement in evidence.found.items():
+        for defense in (d for d in defenses if d in agreement.defenses):
+            ends = [agreement.mean("srcc", defense, s)
+                    for s in (agreement.sigmas[0], agreement.sigmas[-1])]  # fmt: skip
+            if len(agreement.sigmas) > 1 and all(m.complete and m.value is not None for m in ends):
+                change = (ends[1].value or 0.0) - (ends[0].value or 0.0)
+                changes[f"{defense_title(defense)} {mode}"] = change
+            else:
+                return Verdict(
+                    claim,
+                    "cannot be said",
+                    "trend",
+                    "Fewer than two noise levels, or "
+                    f"incomplete sets for {defense_title(defense)}, {mode}.",
+                    rule,
+                )
+    if not changes:
+        return Verdict(claim, "cannot be said", "trend", "No such defence in this run.", rule)
+    text = "Change: " + ", ".join(
+        f"{name} {number(v, Format(2, signed=True))}" for name, v in changes.items()
+    )
+    values = changes.values()
+    good = all(abs(v) <= _FLAT for v in values) if flat else all(v < -_FLAT for v in values)
+    return Verdict(claim, _word(yes=good), "trend", text + ".", rule)  # fmt: skip

@@ -1,0 +1,145 @@
+"""The cost section: seconds, forward passes, memory, and how stable the output is.
+
+This module knows timing records; it must not know how anything is drawn or printed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.agreement import Agreement
+from bench.analysis.frames import distinct, numbers
+from bench.analysis.statistics import sem
+from bench.report.document import Cell, Column, Table
+from bench.report.numbers import Format, number
+from bench.report.parts.guarantee import Guarantees
+from bench.report.parts.tables import SECONDS, model_seconds, time_cell
+from bench.report.theme import defense_title
+
+_PASSES = Format(0)
+_MEGABYTES = Format(0, scale=1e-6)
+_STABILITY = Format(significant=2, unit=" %", scale=100)
+
+
+def cost_table(time: pd.DataFrame, agreement: Agreement, *, id: str, title: str) -> Table | None:
+    """What one image costs under each defence."""
+    chosen = time[time["model"].isin(agreement.models)]
+    usable = chosen[chosen["status"] == "ok"]
+    if usable.empty:
+        return None
+    columns = (
+        Column("Defence", kind="text"), Column("models", kind="text"),
+        Column("certified", SECONDS, group="seconds per image"),
+        Column("estimate only", SECONDS, group="seconds per image"),
+        Column("certified", _PASSES, group="forward passes"),
+        Column("estimate only", _PASSES, group="forward passes"),
+        Column("peak memory, MB", _MEGABYTES),
+        Column("largest share of range", _STABILITY, group="repeat deviation"),
+    )  # fmt: skip
+    body = []
+    for defense in agreement.defenses:
+        part = usable[usable["defense"] == defense]
+        memory = numbers(part, "peak_memory_bytes")
+        deviation = repeat_deviation(part)
+        body.append((
+            Cell(defense_title(defense)),
+            Cell(f"{part['model'].nunique()}/{len(agreement.models)}"),
+            time_cell(time, agreement.models, defense, certified=True),
+            time_cell(time, agreement.models, defense, certified=False),
+            Cell(_mean(numbers(part, "forward_passes_certified"))),
+            Cell(_mean(numbers(part, "forward_passes_uncertified"))),
+            Cell(float(np.nanmax(memory)) if np.isfinite(memory).any() else None),
+            Cell(max(deviation) if deviation else None),
+        ))  # fmt: skip
+    return Table(
+        id=id, title=title, caption=_cost_caption(usable, agreement), columns=columns,
+        rows=tuple(body), notes=_cost_notes(usable),
+    )  # fmt: skip
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def repeat_deviation(time: pd.DataFrame) -> list[float]:
+    """Standard deviation of repeated defended scores as a share of the score range, by record."""
+    found = []
+    for scores, low, high in zip(
+        time["repeat_scores"], time["range_low"], time["range_high"], strict=True
+    ):
+        known = high is not None and low is not None and high == high and low == low
+        if known and len(scores) > 1 and high > low:
+            found.append(float(np.std(np.asarray(scores, dtype=float), ddof=1)) / float(high - low))
+    return found
+
+
+def _cost_caption(usable: pd.DataFrame, agreement: Agreement) -> str:
+    means = {d: list(model_seconds(usable, agreement.models, d, certified=True).values())
+             for d in agreement.defenses}  # fmt: skip
+    known = {d: float(np.mean(v)) for d, v in means.items() if len(v) == len(agreement.models)}
+    if len(known) < len(agreement.defenses):
+        return "Not every model was timed under every defence, so no order is stated."
+    cheap = min(known, key=lambda d: known[d])
+    dear = max(known, key=lambda d: known[d])
+    return (
+        f"A certificate costs least with {defense_title(cheap)} "
+        f"({number(known[cheap], SECONDS)} s) and most with {defense_title(dear)} "
+        f"({number(known[dear], SECONDS)} s), mean over models."
+    )
+
+
+def _cost_notes(usable: pd.DataFrame) -> tuple[str, ...]:
+    sizes = sorted({(int(h), int(w)) for h, w in zip(usable["height"], usable["width"],
+                                                    strict=True)})  # fmt: skip
+    text = (
+        "Mean ± standard error over models of the mean over repeats and noise levels, after "
+        f"warm-up. Image size (height x width): {', '.join(f'{h}x{w}' for h, w in sizes)} pixels; "
+        f"samples: {distinct(usable['samples'])}; device: {distinct(usable['device'])}; threads: "
+        f"{distinct(usable['threads'])}; precision: {distinct(usable['precision'])}; weights: "
+        f"{distinct(usable['weights'])}. Memory: largest over models. Repeat deviation: standard "
+        "deviation of the defended score of one image under fresh noise, largest over models and "
+        "noise levels."
+    )
+    if "random" in set(usable["weights"]):
+        text += " Random weights are used for time only; no score of theirs is reported."
+    return (text,)
+
+
+def cost_frame(
+    time: pd.DataFrame, agreement: Agreement, data: Guarantees, *, radius: float | None
+) -> pd.DataFrame:
+    """Per defence: mean SRCC, seconds with and without certificate, median width at a radius."""
+    out = []
+    for defense in agreement.defenses:
+        srcc = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
+        complete = all(m.complete and m.value is not None for m in srcc)
+        out.append({
+            "defense": defense,
+            "srcc": float(np.mean([m.value for m in srcc])) if complete else np.nan,
+            "seconds": _model_mean(time, agreement, defense, certified=True),
+            "plain": _model_mean(time, agreement, defense, certified=False),
+            "width": _width(data, defense, radius),
+        })  # fmt: skip
+    return pd.DataFrame(out)
+
+
+def _model_mean(
+    time: pd.DataFrame, agreement: Agreement, defense: str, *, certified: bool
+) -> float:
+    values = model_seconds(time, agreement.models, defense, certified=certified)
+    return float(np.mean(list(values.values()))) if len(values) == len(agreement.models) else np.nan
+
+
+def _width(data: Guarantees, defense: str, radius: float | None) -> float:
+    if radius is None or data.curve.empty:
+        return np.nan
+    chosen = data.curve[(data.curve["defense"] == defense) & (data.curve["radius"] == radius)]
+    return float(chosen["share"].median()) if len(chosen) else np.nan
+
+
+def stability(time: pd.DataFrame, defense: str) -> tuple[float | None, float | None]:
+    """Mean repeat deviation of a defence and its standard error, as shares of the range."""
+    found = repeat_deviation(time[(time["defense"] == defense) & (time["status"] == "ok")])
+    return (float(np.mean(found)), sem(found)) if found else (None, None)

@@ -1,0 +1,117 @@
+# ruff: noqa: RUF001 - Greek letters are meant
+"""The provenance section: what the numbers depend on, and how to make them again.
+
+This module knows the run's facts as plain values; it must not know how they were collected.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.frames import known, rows
+from bench.analysis.source import RunTables
+from bench.base.provenance import dotted
+from bench.plan.loading import built_in_profiles, load_profile
+from bench.plan.profile import Profile
+from bench.report.document import Block, Cell, Column, Paragraph, Section, Table
+from bench.report.numbers import COUNT, Format
+from bench.report.theme import model_title
+
+_HIDDEN = frozenset({"cards", "rates", "resumed", "finished"})
+"""Long, or changed by a call that changes no record."""
+
+
+def provenance_section(run: RunTables) -> Section:
+    """How to reproduce, all facts, and the trained parts."""
+    blocks: list[Block] = [
+        Paragraph("The same numbers again, in one line:"),
+        Paragraph(reproduce_line(run), kind="code"),
+        Paragraph("Whether this report is what its records say: `python -m bench report --check`."),
+        _facts(run.provenance),
+        trained_table(run.table("fit"))
+        or Paragraph("No part was trained in this run (the fit stage has no records)."),
+    ]
+    return Section("provenance", "Provenance", tuple(blocks))
+
+
+def reproduce_line(run: RunTables) -> str:
+    """The command that repeats this run."""
+    profile = run.profile
+    return (
+        f"python -m bench run --profile {profile.name}"
+        f" --models {','.join(profile.models)} --defenses {','.join(profile.defenses)}"
+        f" --sigmas {','.join(f'{s:g}' for s in profile.sigmas)}"
+        + (f" --limit {profile.data.limit}" if profile.data.limit else "")
+        + f" --samples {profile.certificate.samples}"
+        + _own_data(profile)
+    )
+
+
+def _own_data(profile: Profile) -> str:
+    """The option that puts a shipped profile on the data of this run, where they differ."""
+    if profile.name not in built_in_profiles():
+        return ""
+    usual = load_profile(profile.name).data
+    pairs = ((profile.data.nr, usual.nr), (profile.data.fr, usual.fr))
+    own = dict.fromkeys(chosen for chosen, known in pairs if chosen != known)
+    return "".join(f" --dataset {shlex.quote(name)}" for name in own)
+
+
+def _facts(facts: Mapping[str, Any]) -> Table:
+    body = tuple((Cell(name), Cell(text)) for name, text in sorted(flatten(facts)))
+    return Table(
+        id="table-provenance", title="Table P1. What every number depends on",
+        caption="A report made from the same plan, code, data and weights has the same words and "
+        "numbers, except for measured seconds and memory.",
+        columns=(Column("fact", kind="text"), Column("value", kind="prose")), rows=body,
+    )  # fmt: skip
+
+
+def flatten(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Nested facts as dotted names and text, without what is hidden or empty.
+
+    >>> list(flatten({"a": {"b": 1}, "c": [1, 2]}))
+    [('a.b', '1'), ('c', '1, 2')]
+    """
+    for name, value in dotted({k: v for k, v in facts.items() if k not in _HIDDEN}):
+        if value is None or value == []:
+            continue
+        listed = isinstance(value, list | tuple)
+        yield name, ", ".join(map(str, value)) if listed else str(value)
+
+
+def trained_table(fit: pd.DataFrame) -> Table | None:
+    """Every trained part with its size, losses and digest."""
+    if fit.empty:
+        return None
+    loss = Format(significant=3)
+    columns = (
+        Column("part", kind="text"), Column("model", kind="text"), Column("σ", kind="text"),
+        Column("parameters", COUNT), Column("epochs", COUNT), Column("train", loss, group="loss"),
+        Column("validation", loss, group="loss"), Column("sha256", kind="text"),
+        Column("state", kind="text"),
+    )  # fmt: skip
+    body = []
+    for row in sorted(rows(fit), key=lambda r: (str(r["part"]), str(r["model"]), str(r["sigma"]))):
+        sigma, model = row["sigma"], row["model"]
+        body.append((
+            Cell(row["part"]), Cell("all" if pd.isna(model) else model_title(model)),
+            Cell("all" if pd.isna(sigma) else f"{sigma:g}"), Cell(known(row["parameters"])),
+            Cell(known(row["epochs"])), Cell(_last(row["train_loss"])),
+            Cell(_last(row["validation_loss"])),
+            Cell("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
+            Cell(row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"),
+        ))  # fmt: skip
+    return Table(
+        id="table-trained", title="Table P2. Parts trained by the run",
+        caption="Losses after the last epoch; the full curves are in the fit records.",
+        columns=columns, rows=tuple(body),
+    )  # fmt: skip
+
+
+def _last(values: Any) -> float | None:
+    return float(values[-1]) if values is not None and len(values) else None

@@ -1,0 +1,50 @@
+"""What a report refuses to print: scores of models whose weights were never trained.
+
+Random weights try the machinery out, from download to report; their scores say nothing about any
+model.  This module knows which models those are; it must not know what a report would print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.analysis.source import FrameRun, RunTables
+from bench.records.schema import BY_TABLE
+from bench.report.document import Paragraph, Section
+from bench.report.theme import model_order, model_title
+
+_MARKED = ("evaluate", "calibration", "time")
+_SCORES = ("evaluate", "calibration", "time", "attack", "audit", "pictures")
+
+
+def refused_models(run: RunTables) -> tuple[str, ...]:
+    """Models of which any record says that its weights are random."""
+    frames = (run.table(name) for name in _MARKED)
+    marked = {str(m) for f in frames for m in f.loc[f["weights"] == "random", "model"]}
+    return tuple(model_order(marked))
+
+
+def without_models(run: RunTables, models: Sequence[str]) -> RunTables:
+    """The run with no record of these models' scores; the run itself if there are none."""
+    if not models:
+        return run
+    tables = {name: run.table(name) for name in BY_TABLE if name != "draws"}
+    for name in _SCORES:
+        tables[name] = tables[name][~tables[name]["model"].isin(models)].reset_index(drop=True)
+    return FrameRun(run.profile, tables, run.completeness, run.provenance, run.cards)
+
+
+def refusal(models: Sequence[str]) -> str:
+    """The one sentence that stands in place of the scores.
+
+    >>> refusal(("lpips",))
+    'LPIPS has random weights: its scores are no result, and none is printed.'
+    """
+    named = ", ".join(map(model_title, models))
+    plural = "have random weights: their" if len(models) > 1 else "has random weights: its"
+    return f"{named} {plural} scores are no result, and none is printed."
+
+
+def refusal_section(models: Sequence[str]) -> Section:
+    """The section that says so."""
+    return Section("refused", "Not a result", (Paragraph(f"**{refusal(models)}**"),))

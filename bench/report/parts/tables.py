@@ -1,0 +1,300 @@
+"""Tables 1 and 2 and their supplements.
+
+This module knows which number goes where; it must not know how a number is printed or drawn.
+"""
+
+# ruff: noqa: RUF001 - Greek letters are meant
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from bench.analysis.agreement import METRICS, Agreement, Key, Mean, Metric
+from bench.analysis.published import Published
+from bench.analysis.statistics import percentile_interval, sem
+from bench.report.document import Cell, Column, Table
+from bench.report.numbers import CORRELATION, DIFFERENCE, Format
+from bench.report.parts.leaders import leader_sentence
+from bench.report.theme import UNDEFENDED, defense_order, defense_title, model_order, model_title
+
+SECONDS = Format(significant=2)
+MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
+NAMES = {"srcc": "SRCC", "plcc": "PLCC"}
+
+
+def share(done: int, wanted: int) -> Cell:
+    """``n/N``."""
+    return Cell(f"{done}/{wanted}")
+
+
+def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, number: int) -> Table:
+    """Table 1 (NR) or 2 (FR): correlation and time per defence, beside the paper's values."""
+    columns = (
+        Column("Defence", kind="text"),
+        Column("images", kind="text"),
+        *(Column(f"σ = {s:g}", CORRELATION, group=NAMES[m], difference=DIFFERENCE)
+          for m in METRICS for s in agreement.sigmas),
+        Column("certified", SECONDS, group="seconds"),
+        Column("estimate only", SECONDS, group="seconds"),
+    )  # fmt: skip
+    rows = [_reference_row(agreement)]
+    rows += [_main_row(d, agreement, time, paper) for d in agreement.defenses]
+    return Table(
+        id=f"table-{number}",
+        title=f"Table {number}. Agreement with human scores and time, {MODE_WORDS[agreement.mode]}",
+        caption=leader_sentence(agreement),
+        columns=columns,
+        rows=tuple(rows),
+        notes=_main_notes(agreement, paper),
+        rule_after=(0,),
+    )
+
+
+def _reference_row(agreement: Agreement) -> tuple[Cell, ...]:
+    means = {m: agreement.mean(m, UNDEFENDED, 0.0) for m in METRICS}
+    cells = [_mean_cell(means[m]) if i == 0 else Cell("″") for m in METRICS
+             for i, _ in enumerate(agreement.sigmas)]  # fmt: skip
+    done = means["srcc"]
+    return (Cell(defense_title(UNDEFENDED)), share(done.n, done.wanted), *cells, Cell(), Cell())
+
+
+def _main_row(
+    defense: str, agreement: Agreement, time: pd.DataFrame, paper: Published
+) -> tuple[Cell, ...]:
+    means = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
+    cells = [
+        _mean_cell(
+            agreement.mean(metric, defense, sigma),
+            group=agreement.groups(metric, sigma).get(defense, ""),
+            published=paper.correlation(metric, agreement.mode, defense, sigma),
+        )
+        for metric in METRICS
+        for sigma in agreement.sigmas
+    ]
+    seconds = [
+        time_cell(time, agreement.models, defense, certified=certified,
+                  published=paper.seconds(agreement.mode, defense, certified=certified))
+        for certified in (True, False)
+    ]  # fmt: skip
+    return (
+        Cell(defense_title(defense)),
+        share(sum(m.n for m in means), sum(m.wanted for m in means)),
+        *cells,
+        *seconds,
+    )
+
+
+def _mean_cell(mean: Mean, *, group: str = "", published: float | None = None) -> Cell:
+    mark = "" if mean.complete or mean.value is None else "*"
+    return Cell(mean.value, error=mean.sem, group=group, published=published, mark=mark)
+
+
+def time_cell(
+    time: pd.DataFrame,
+    models: Iterable[str],
+    defense: str,
+    *,
+    certified: bool,
+    published: float | None = None,
+) -> Cell:
+    """Mean ± SEM over models of the mean seconds per image."""
+    values = list(model_seconds(time, models, defense, certified=certified).values())
+    mean = sum(values) / len(values) if values else None
+    return Cell(mean, error=sem(values), published=published)
+
+
+def model_seconds(
+    time: pd.DataFrame, models: Iterable[str], defense: str, *, certified: bool
+) -> dict[str, float]:
+    """Mean seconds per image of each model, over repeats and noise levels."""
+    column = "seconds_certified" if certified else "seconds_uncertified"
+    chosen = time[(time["defense"] == defense) & (time["status"] == "ok")]
+    means: dict[str, float] = {}
+    for model in model_order(models):
+        values = [float(x) for row in chosen.loc[chosen["model"] == model, column] for x in row]
+        if values:
+            means[model] = sum(values) / len(values)
+    return means
+
+
+def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
+    count = len(agreement.models)
+    notes = [
+        f"Mean ± standard error over {count} model{'s' if count != 1 else ''}"
+        f" ({', '.join(model_title(m) for m in agreement.models)}). Second line: the paper's value"
+        f" and, for correlations, the difference from it ({paper.source}).",
+        "Correlations are signed so that higher is better. PLCC is Pearson's, without a logistic "
+        "mapping. Seconds depend on the machine and the image size; their paper values are for "
+        "384x512 pixels, N = 2000.",
+        "Letters: defences that share a letter are tied (95 % interval of the paired bootstrap "
+        "over photographs contains a zero difference to the group's best; no correction for the "
+        "number of comparisons). Images: scored of wanted, over models and noise levels.",
+    ]
+    unequal = [f"{s:g}" for s in agreement.sigmas if not agreement.rankable(s)]
+    if unequal:
+        notes.append(
+            f"Unequal sets at σ = {', '.join(unequal)}: no letters there. "
+            "* mean over fewer models or images than planned."
+        )
+    return tuple(notes)
+
+
+def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
+    """Supplement: one row per model and defence with a bootstrap interval."""
+    columns = (
+        Column("Model", kind="text"),
+        Column("Defence", kind="text"),
+        Column("images", kind="text"),
+        *(Column(f"σ = {s:g}", CORRELATION, group=NAMES[metric]) for s in agreement.sigmas),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    ends: list[int] = []
+    for model in agreement.models:
+        found = [d for d in (UNDEFENDED, *agreement.defenses)
+                 if any(k[:2] == (model, d) for k in agreement.scores)]  # fmt: skip
+        rows += [_model_row(agreement, metric, model, defense) for defense in found]
+        ends.append(len(rows) - 1)
+    return Table(
+        id=f"table-{number.lower()}",
+        title=f"Table {number}. {NAMES[metric]} per model, {MODE_WORDS[agreement.mode]}",
+        caption="Each model alone, with the 95 % percentile interval of the bootstrap over "
+        "photographs.",
+        columns=columns,
+        rows=tuple(rows),
+        rule_after=tuple(ends[:-1]),
+    )
+
+
+def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -> tuple[Cell, ...]:
+    sigmas = (0.0,) if defense == UNDEFENDED else agreement.sigmas
+    cells, done, wanted = [], 0, 0
+    for sigma in sigmas:
+        key = (model, defense, sigma)
+        scores = agreement.scores.get(key)
+        if scores is None:
+            cells.append(Cell("no record"))
+            continue
+        done, wanted = done + scores.n, wanted + scores.wanted
+        estimate = scores.estimate(metric)
+        interval = percentile_interval(agreement.samples[metric, key])
+        cells.append(Cell(estimate.value, interval=interval) if estimate.value is not None
+                     else Cell(estimate.reason))  # fmt: skip
+    cells += [Cell("″")] * (len(agreement.sigmas) - len(cells))
+    return (Cell(model_title(model)), Cell(defense_title(defense)), share(done, wanted), *cells)
+
+
+def difference_table(agreement: Agreement, *, number: str) -> Table | None:
+    """Supplement: every defence minus the best of its column, with the paired interval."""
+    columns = [(m, s) for m in METRICS for s in agreement.sigmas]
+    if len(agreement.defenses) < 2 or not any(agreement.rankable(s) for s in agreement.sigmas):
+        return None
+    cells = [_differences(agreement, metric, sigma) for metric, sigma in columns]
+    return Table(
+        id=f"table-{number.lower()}",
+        title=f"Table {number}. Difference from the best defence, {MODE_WORDS[agreement.mode]}",
+        caption=_difference_caption(agreement, cells),
+        columns=(
+            Column("Defence", kind="text"),
+            *(Column(f"σ = {s:g}", DIFFERENCE, group=NAMES[m]) for m, s in columns),
+        ),
+        rows=tuple(
+            (Cell(defense_title(d)), *(column.get(d, Cell("unequal")) for column in cells))
+            for d in agreement.defenses
+        ),
+        notes=(
+            "Mean over models minus that of the column's best, with the 95 % interval of the "
+            "bootstrap over photographs, the same resamples for both (paired). The models are "
+            "taken as given.",
+        ),
+    )
+
+
+def _differences(agreement: Agreement, metric: Metric, sigma: float) -> dict[str, Cell]:
+    """One column: difference from its best; empty where the sets are unequal."""
+    if not agreement.rankable(sigma):
+        return {}
+    means = {d: agreement.mean(metric, d, sigma).value for d in agreement.defenses}
+    known = {d: v for d, v in means.items() if v is not None}
+    if len(known) < len(means):
+        return {}
+    best = max(defense_order(known), key=lambda d: known[d])
+    base = agreement.mean_samples(metric, best, sigma)
+    cells = {}
+    for defense, value in known.items():
+        interval = percentile_interval(agreement.mean_samples(metric, defense, sigma) - base)
+        cells[defense] = Cell(value - known[best], interval=interval)
+    return {**cells, best: Cell("best")}
+
+
+def _difference_caption(agreement: Agreement, cells: list[dict[str, Cell]]) -> str:
+    found = [c for column in cells for c in column.values() if c.value != "best"]
+    apart = sum(c.interval is not None and c.interval[1] < 0 for c in found)
+    return f"{apart} of {len(found)} differences have an interval below zero."
+
+
+def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | None:
+    """Supplement: one defence minus each other, model by model, with the paired interval."""
+    others = [name for name in agreement.defenses if name != leader]
+    if leader not in agreement.defenses or not others:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    ends: list[int] = []
+    for model in agreement.models:
+        rows += [
+            (Cell(model_title(model)), Cell(defense_title(other)),
+             *(_lead(agreement, (model, leader, s), (model, other, s)) for s in agreement.sigmas))
+            for other in others
+        ]  # fmt: skip
+        ends.append(len(rows) - 1)
+    return Table(
+        id=f"table-{number.lower()}",
+        title=f"Table {number}. Lead of {defense_title(leader)}, model by model, "
+        f"{MODE_WORDS[agreement.mode]}",
+        caption=_lead_caption(agreement, leader, rows),
+        columns=(
+            Column("Model", kind="text"),
+            Column("over", kind="text"),
+            *(Column(f"σ = {s:g}", DIFFERENCE, group="SRCC") for s in agreement.sigmas),
+        ),
+        rows=tuple(rows),
+        notes=(
+            f"SRCC of {defense_title(leader)} minus the other's on the same images, with the 95 % "
+            "interval of the paired bootstrap over photographs.",
+        ),
+        rule_after=tuple(ends[:-1]),
+    )
+
+
+def _lead(agreement: Agreement, leader: Key, other: Key) -> Cell:
+    scores = [agreement.scores.get(key) for key in (leader, other)]
+    if any(cell is None or cell.n < cell.wanted for cell in scores):
+        return Cell("unequal")
+    values = [cell.estimate("srcc").value for cell in scores if cell is not None]
+    if None in values:
+        return Cell("undefined")
+    mine, his = (value for value in values if value is not None)
+    samples = agreement.samples["srcc", leader] - agreement.samples["srcc", other]
+    return Cell(mine - his, interval=percentile_interval(samples))
+
+
+def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Cell, ...]]) -> str:
+    """How often the leader is ahead, and every place where it is not."""
+    name = defense_title(leader)
+    cells = {
+        (str(model.value), str(other.value), sigma): cell
+        for model, other, *found in rows
+        for sigma, cell in zip(agreement.sigmas, found, strict=True)
+    }
+    known = {key: cell for key, cell in cells.items() if not isinstance(cell.value, str)}
+    if len(known) < len(cells):
+        return "Cells without equal sets of images are not compared."
+    behind = [f"{model} {other} σ = {sigma:g}" for (model, other, sigma), cell in known.items()
+              if float(cell.value or 0.0) <= 0.0]  # fmt: skip
+    sure = sum(cell.interval is not None and cell.interval[0] > 0 for cell in known.values())
+    apart = f"{sure} of {len(known)} intervals lie above zero"
+    if not behind:
+        return (
+            f"{name} is ahead of every other defence at every noise level of every model; {apart}."
+        )
+    return f"{name} is not ahead in {len(behind)} of {len(known)} ({'; '.join(behind)}); {apart}."

@@ -1,0 +1,125 @@
+"""Every finished unit of a run with its records, whether its stage is sealed or not.
+
+This module knows which records belong to which unit; it must not know how either is made.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from bench.base.errors import BenchError
+from bench.plan.units import STAGES, Plan, Unit
+from bench.records.folder import STAGE_OF, RunFolder
+from bench.records.journal import Entry, Latest, journal_files
+from bench.records.parquet import read_rows, read_units, stable_content
+from bench.records.schema import (
+    BY_TABLE,
+    AttackRecord,
+    CalibrationRecord,
+    DrawRecord,
+    EvaluationRecord,
+    FitRecord,
+    PictureRecord,
+    Record,
+    TimeRecord,
+)
+
+Place = tuple[object, ...]
+
+
+def entries_of(run: RunFolder, plan: Plan) -> dict[str, Entry]:
+    """The last result of every finished unit, by unit key.
+
+    Raises:
+        BenchError: The run is damaged.
+    """
+    found: dict[str, Entry] = {}
+    for stage in STAGES:
+        journals = journal_files(run.journal, stage)
+        file = run.path / "units" / f"{stage}.parquet"
+        sealed = read_units(file) if file.exists() else None
+        if sealed is None or (journals and any(status == "failed" for _, status, *_ in sealed)):
+            found |= Latest.read(journals, stable_content).entries
+            continue
+        units = {unit.key: unit for unit in plan.of_stage(stage)}
+        places: dict[Place, list[Record]] = {}
+        for record in stored_records(run, stage):
+            places.setdefault(place_of(record), []).append(record)
+        for key, status, reason, attempt in sealed:
+            if key not in units:
+                raise BenchError(f"{file}: expected units of the plan, found {key}.")
+            records = [r for r in places.get(place(units[key]), ()) if belongs(r, units[key])]
+            if status == "failed":
+                # Another unit may have brought the row that this one failed to bring.
+                records = [r for r in records if r.status == "failed" or stage == "evaluate"]
+            elif not records:
+                raise BenchError(f"{run.path}: expected records of unit {key}, found none.")
+            entry = Entry.of(key, records, attempt=attempt)
+            found[key] = entry if records else entry.without_records(str(reason))
+    return found
+
+
+def stored_records(run: RunFolder, stage: str) -> list[Record]:
+    """Records of a sealed stage.
+
+    Raises:
+        BenchError: A table is damaged or of another version.
+    """
+    records: list[Record] = []
+    for table in (name for name, writer in STAGE_OF.items() if writer == stage):
+        file = run.path / f"{table}.parquet"
+        try:
+            rows = read_rows(file) if file.exists() else []
+            records += [BY_TABLE[table].model_validate(row) for row in rows]
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "record"
+            raise BenchError(f"{file}: expected a valid {where}, found {first['msg']}.") from error
+    return records
+
+
+def place(unit: Unit) -> Place:
+    """Where a unit's records stand: all of its identity but which defences share the work."""
+    if unit.stage == "prepare":
+        return (unit.stage, unit.dataset, unit.model)
+    if unit.stage == "fit":
+        return (unit.stage, unit.dataset, unit.model, unit.sigma, unit.detail)
+    if unit.stage == "evaluate":
+        return (unit.stage, unit.dataset, unit.model, unit.smoother, unit.sigma, unit.image)
+    if unit.stage == "time":
+        return (unit.stage, unit.dataset, unit.model, unit.defense, unit.sigma)
+    if unit.stage == "attack":
+        norm, epsilon, direction = unit.detail.split(":")[:3]
+        strength = (norm, float(epsilon), direction)
+        return (unit.stage, *(unit.dataset, unit.model, unit.defense, unit.sigma, unit.image),
+                *strength)  # fmt: skip
+    return (unit.stage, unit.dataset, unit.model, unit.defense, unit.sigma, unit.image)
+
+
+def place_of(record: Record) -> Place:
+    """Where a record stands; see :func:`place`."""
+    stage = STAGE_OF[record.table]
+    match record:
+        case CalibrationRecord():
+            return (stage, record.dataset, record.model)
+        case FitRecord():
+            return (stage, record.dataset, record.model, record.sigma, record.part)
+        case DrawRecord() | EvaluationRecord():
+            return (stage, record.dataset, record.model, record.smoother, record.sigma,
+                    record.image)  # fmt: skip
+        case TimeRecord():
+            return (stage, record.dataset, record.model, record.defense, record.sigma)
+    columns = ("dataset", "model", "defense", "sigma", "image")
+    common = (stage, *(getattr(record, column) for column in columns))
+    match record:
+        case AttackRecord():
+            return (*common, record.norm, record.epsilon, record.direction)
+        case PictureRecord():
+            # A picture is kept of the attack that raises the score.
+            return (*common, record.norm, record.epsilon, "up")
+    return common
+
+
+def belongs(record: Record, unit: Unit) -> bool:
+    """Whether a record of a unit's place is the unit's own."""
+    return not isinstance(record, EvaluationRecord) or record.defense in unit.defense.split(",")

@@ -1,0 +1,329 @@
+"""Recompute every bound and every aggregate of a run from its records, without any model.
+
+Says loudly what differs, by row and column with both values; also what is missing, what is there
+twice, and what no plan asked for.  This module knows records and plans; it must not know models,
+images or data sets, and imports neither.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.measure.certificates import per_side_confidence
+from bench.plan.units import STAGES, Plan
+from bench.records.schema import BY_TABLE
+from bench.review.recomputing import (
+    Row,
+    Settings,
+    check_certificate,
+    check_draws,
+    correlations,
+    plain,
+    same,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.records.folder import RunFolder
+    from defenses.base import Defense
+
+SHOWN = 40
+"""Differences printed; the count says how many there are."""
+STORED = {"fit": "fit", "time": "time", "attack": "attack", "audit": "audit"}
+"""Stages with one row per unit, and their tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A recorded value that is not what it should be.
+
+    Attributes:
+        table: Table of the record.
+        row: Its key.
+        column: The column, or ``row`` for the record as a whole.
+        recorded, expected: Both values.
+    """
+
+    table: str
+    row: tuple[Any, ...]
+    column: str
+    recorded: Any
+    expected: Any
+
+    def __str__(self) -> str:
+        where = " / ".join(str(part) for part in self.row)
+        return (
+            f"{self.table} [{where}] {self.column}: recorded {_short(self.recorded)}, "
+            f"expected {_short(self.expected)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was recomputed and what differs.
+
+    Attributes:
+        certificates: Certificates recomputed from their draws, abstentions included.
+        aggregates: Cells whose correlations were recomputed.
+        differences: Everything that is not as it should be.
+        notes: What a reader must know although it is no difference.
+        seconds: Wall-clock time.
+    """
+
+    certificates: int
+    aggregates: int
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Nothing differs."""
+        return not self.differences
+
+    def __str__(self) -> str:
+        """The verdict, e.g. ``verified 5400 certificates and 108 aggregates in 21 s``."""
+        counts = f"{self.certificates} certificates and {self.aggregates} aggregates"
+        if self.ok:
+            return "\n".join([f"verified {counts} in {self.seconds:.0f} s", *self.notes])
+        lines = [str(difference) for difference in self.differences[:SHOWN]]
+        if len(self.differences) > SHOWN:
+            lines.append(f"and {len(self.differences) - SHOWN} more")
+        verdict = f"NOT verified: {len(self.differences)} differences in {counts}"
+        return "\n".join([*lines, verdict, *self.notes])
+
+
+def verify(run: RunFolder, *, defenses: Mapping[str, Defense] | None = None) -> Verification:
+    """Recompute a run.
+
+    Args:
+        run: Its folder.
+        defenses: Untuned defences by name; found through the plan's plugins if not given.
+
+    Raises:
+        BenchError: The run cannot be read, or a defence of its plan is not there.
+    """
+    started = time.perf_counter()
+    plan = run.plan()
+    known = load_defenses(plan) if defenses is None else defenses
+    tuned = {
+        name: known[name].tuned(plan.profile.options.get(name, {}))
+        for name in plan.profile.defenses
+    }
+    evaluations, draws = rows_of(run.table("evaluate")), rows_of(run.table("draws"))
+    differences = [
+        *check_rows(plan, "evaluate", evaluations, evaluation_keys(plan)),
+        *check_rows(plan, "draws", draws, draw_keys(plan)),
+        *check_stages(run, plan),
+        *check_constants(evaluations),
+        *recompute(plan, evaluations, draws, tuned),
+        *check_audit(rows_of(run.table("audit")), evaluations),
+    ]
+    cells, wrong = check_aggregates(run, evaluations)
+    return Verification(
+        certificates=sum(row["status"] in ("ok", "abstained") for row in evaluations),
+        aggregates=cells,
+        differences=(*differences, *wrong),
+        notes=tuple(notes(run, plan, evaluations)),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def load_defenses(plan: Plan) -> dict[str, Defense]:
+    """The plan's defences, without opening models or data sets."""
+    from bench.plugins.registry import Registry
+
+    registry = Registry.open(plan.plugins, kinds=("defense",))
+    return {name: registry.defense(name) for name in plan.profile.defenses}
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """Rows as mappings; a missing value is None, or an empty list where a list belongs."""
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+# --- is everything there, once? -------------------------------------------------------------------
+
+
+def evaluation_keys(plan: Plan) -> set[tuple[Any, ...]]:
+    """Keys of all evaluation records that the plan asks for."""
+    return {
+        (unit.dataset, unit.model, defense, unit.sigma, unit.image)
+        for unit in plan.of_stage("evaluate")
+        for defense in unit.defense.split(",")
+    }
+
+
+def draw_keys(plan: Plan) -> set[tuple[Any, ...]]:
+    """Keys of all draw records that the plan asks for."""
+    return {
+        (unit.dataset, unit.model, unit.smoother, unit.sigma, unit.image)
+        for unit in plan.of_stage("evaluate")
+    }
+
+
+def key_of(table: str, row: Row) -> tuple[Any, ...]:
+    """Identity of a row within its table."""
+    return tuple(plain(row[column]) for column in BY_TABLE[table].key)
+
+
+def check_rows(
+    plan: Plan, table: str, rows: Iterable[Row], wanted: set[tuple[Any, ...]]
+) -> Iterator[Difference]:
+    """Rows that are missing, there twice, or not asked for."""
+    found = Counter(key_of(table, row) for row in rows)
+    for key in sorted(wanted - found.keys(), key=str):
+        yield Difference(table, key, "row", "missing", f"one, as planned in {plan.name}")
+    for key in sorted(found.keys() - wanted, key=str):
+        yield Difference(table, key, "row", "present", "none, the plan does not have it")
+    for key, count in found.items():
+        if count > 1:
+            yield Difference(table, key, "row", f"{count} rows", "one row")
+
+
+def check_stages(run: RunFolder, plan: Plan) -> Iterator[Difference]:
+    """A stage that was begun has every unit, and a row for each."""
+    for stage in STAGES:
+        outcomes, units = run.outcomes(stage), plan.of_stage(stage)
+        if not outcomes:
+            continue
+        for unit in units:
+            if unit.key not in outcomes:
+                yield Difference(stage, (unit.key,), "unit", "missing", "done, or failed")
+        if stage in STORED and (rows := len(run.table(STORED[stage]))) < len(outcomes):
+            yield Difference(stage, ("all",), "rows", rows, f"{len(outcomes)}, one per unit")
+
+
+CONSTANT = {
+    ("dataset", "image"): ("mos", "group"),
+    ("dataset", "model", "image"): ("undefended", "undefended_higher_is_better", "mode"),
+    ("dataset", "model", "smoother"): ("range_low", "range_high", "higher_is_better"),
+}
+"""Columns that depend on some of the key only."""
+
+
+def check_constants(rows: Iterable[Row]) -> Iterator[Difference]:
+    """An image has one human score, a model one clean score of it, a smoother one scale."""
+    seen: dict[tuple[Any, ...], Any] = {}
+    for row in rows:
+        for columns, values in CONSTANT.items():
+            for column in values:
+                value = plain(row[column])
+                # A failed record does not know the clean score.
+                if value is None and column == "undefended":
+                    continue
+                known = seen.setdefault((columns, *(row[c] for c in columns), column), value)
+                if not same(value, known):
+                    yield Difference("evaluate", key_of("evaluate", row), column, value,
+                                     f"{known!r}, as in another row")  # fmt: skip
+
+
+# --- certificates ---------------------------------------------------------------------------------
+
+
+def recompute(
+    plan: Plan, evaluations: Iterable[Row], draws: Iterable[Row], defenses: Mapping[str, Defense]
+) -> Iterator[Difference]:
+    """Every certificate from its draws."""
+    profile = plan.profile
+    settings = Settings(profile.certificate, per_side_confidence(plan), profile.edition)
+    by_smoother = {defense.smoother.name: defense for defense in defenses.values()}
+    by_key: dict[tuple[Any, ...], Row] = {}
+    damaged: set[tuple[Any, ...]] = set()
+    for row in draws:
+        key = key_of("draws", row)
+        by_key[key] = row
+        if row["smoother"] not in by_smoother or row["status"] == "failed":
+            continue
+        for column, recorded, expected in check_draws(row, by_smoother[row["smoother"]], settings):
+            # Nothing follows from draws that are not what they should be.
+            damaged |= {key} if column == "scores" else set()
+            yield Difference("draws", key, column, recorded, expected)
+    for row in evaluations:
+        defense = defenses.get(row["defense"])
+        key = tuple(row[c] for c in ("dataset", "model", "smoother", "sigma", "image"))
+        if defense is None or row["status"] == "failed" or key in damaged or key not in by_key:
+            continue
+        yield from _certificate_differences(row, by_key[key], defense, settings)
+
+
+def _certificate_differences(
+    row: Row, draws: Row, defense: Defense, settings: Settings
+) -> Iterator[Difference]:
+    key = key_of("evaluate", row)
+    try:
+        for column, recorded, expected in check_certificate(row, draws, defense, settings):
+            yield Difference("evaluate", key, column, recorded, expected)
+    except (ValueError, TypeError) as error:
+        yield Difference("evaluate", key, "certificate", "one", f"none: {error}")
+
+
+# --- audit and aggregates -------------------------------------------------------------------------
+
+
+def check_audit(audits: Iterable[Row], evaluations: Iterable[Row]) -> Iterator[Difference]:
+    """Verdicts follow from the recorded limits, and the audited interval is the certified one."""
+    certified = {key_of("evaluate", row): row for row in evaluations}
+    for row in audits:
+        if row["status"] != "ok":
+            continue
+        key = key_of("audit", row)
+        violated = row["worst_high_limit"] > row["upper"] or row["worst_low_limit"] < row["lower"]
+        if bool(row["violated"]) != bool(violated):
+            yield Difference("audit", key, "violated", row["violated"], violated)
+        known = certified.get(key)
+        if known is None or plain(known["lower"]) is None:
+            continue
+        # The audit certifies again, one image at a time: equal up to the arithmetic of batches.
+        slack = 1e-4 * (known["range_high"] - known["range_low"])
+        for column in ("lower", "upper"):
+            if abs(row[column] - known[column]) > slack:
+                yield Difference("audit", key, column, row[column], known[column])
+
+
+def check_aggregates(run: RunFolder, rows: Iterable[Row]) -> tuple[int, list[Difference]]:
+    """The report's correlations against their definitions, cell by cell."""
+    from bench.analysis.agreement import METRICS, agreements
+    from bench.analysis.source import from_folder
+
+    cells: dict[tuple[str, str, str, float], list[Row]] = {}
+    for row in rows:
+        if row["status"] in ("ok", "abstained") and plain(row["score"]) is not None:
+            key = (row["mode"], row["model"], row["defense"], float(row["sigma"]))
+            cells.setdefault(key, []).append(row)
+    reported = agreements(from_folder(run), reps=1) if cells else {}
+    wrong = []
+    for cell, part in cells.items():
+        mode, model, defense, sigma = cell
+        sign = 1.0 if part[0]["higher_is_better"] else -1.0
+        found = correlations([r["score"] for r in part], [r["mos"] for r in part])
+        scores = reported[mode].scores[model, defense, sigma]
+        for index, metric in enumerate(METRICS):
+            estimate, expected = scores.estimate(metric), found and sign * found[index]
+            agree = (
+                estimate.value is None if expected is None
+                else estimate.value is not None and abs(estimate.value - expected) < 1e-9
+            ) and estimate.n == len(part)  # fmt: skip
+            if not agree:
+                wrong.append(Difference("report", cell, metric, estimate, expected))
+    return len(cells), wrong
+
+
+def notes(run: RunFolder, plan: Plan, rows: Iterable[Row]) -> Iterator[str]:
+    """Failed records and stages that were not run: no difference, but not silence either."""
+    failed = sum(row["status"] == "failed" for row in rows)
+    if failed:
+        yield f"{failed} failed records were not recomputed; run again to retry them"
+    idle = [s for s in STAGES if plan.of_stage(s) and not run.outcomes(s)]
+    if idle:
+        yield f"stages without any record: {', '.join(idle)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,160 @@
+"""Correlations, the paired cluster bootstrap, ties, proportions and the alpha ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.analysis.statistics import (
+    bootstrap_plcc,
+    bootstrap_srcc,
+    clopper_pearson,
+    cluster_weights,
+    ledger,
+    percentile_interval,
+    plcc,
+    proportion_upper,
+    sem,
+    srcc,
+    tie_groups,
+    violation_p_value,
+    weighted_midranks,
+    wilson,
+)
+
+Data = tuple[Any, Any, list[str]]
+
+
+@pytest.fixture
+def data() -> Data:
+    rng = np.random.default_rng(3)
+    mos = rng.integers(1, 6, 40).astype(float)
+    return mos + rng.normal(size=40), mos, [f"photo{i // 4}" for i in range(40)]
+
+
+def test_sign_follows_the_direction(data: Data) -> None:
+    score, mos, _ = data
+    assert srcc(score, mos).value == pytest.approx(stats.spearmanr(score, mos).statistic)
+    assert srcc(-score, mos, higher_is_better=False).value == pytest.approx(srcc(score, mos).value)
+    assert plcc(-score, mos, higher_is_better=False).value == pytest.approx(plcc(score, mos).value)
+
+
+@pytest.mark.parametrize("function", [srcc, plcc])
+@pytest.mark.parametrize(
+    ("score", "mos", "reason"),
+    [
+        ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], "constant scores"),
+        ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], "constant human scores"),
+        ([1.0, np.nan, 3.0], [1.0, 2.0, 3.0], "fewer than 3 pairs"),
+        ([], [], "fewer than 3 pairs"),
+    ],
+)
+def test_undefined_correlations_have_a_reason(
+    function: Any, score: Any, mos: Any, reason: str
+) -> None:
+    estimate = function(score, mos)
+    assert estimate.value is None
+    assert estimate.reason == reason
+
+
+def test_every_resample_equals_a_plain_computation(data: Data) -> None:
+    score, mos, groups = data
+    score = np.round(score, 1)
+    weights = cluster_weights(groups, reps=25, seed=1)
+    spearman, pearson = bootstrap_srcc(score, mos, weights), bootstrap_plcc(score, mos, weights)
+    for rep, weight in enumerate(weights.astype(int)):
+        chosen = np.repeat(np.arange(len(score)), weight)
+        expected = stats.spearmanr(score[chosen], mos[chosen]).statistic
+        assert spearman[rep] == pytest.approx(expected)
+        assert pearson[rep] == pytest.approx(np.corrcoef(score[chosen], mos[chosen])[0, 1])
+
+
+def test_weighted_ranks_are_midranks_of_the_repeated_sample() -> None:
+    ranks = weighted_midranks(np.array([5.0, 1.0, 5.0]), np.array([[2.0, 1.0, 1.0], [1, 0, 1]]))
+    np.testing.assert_allclose(ranks[0], [3.0, 1.0, 3.0])
+    np.testing.assert_allclose(ranks[1, [0, 2]], [1.5, 1.5])
+
+
+def test_missing_scores_do_not_shift_the_resampling(data: Data) -> None:
+    score, mos, groups = data
+    weights = cluster_weights(groups, reps=10, seed=2)
+    holes = score.copy()
+    holes[:4] = np.nan
+    np.testing.assert_allclose(
+        bootstrap_srcc(holes, mos, weights), bootstrap_srcc(score[4:], mos[4:], weights[:, 4:])
+    )
+
+
+def test_groups_are_resampled_whole(data: Data) -> None:
+    *_, groups = data
+    weights = cluster_weights(groups, reps=50, seed=4)
+    assert (weights.reshape(50, 10, 4) == weights.reshape(50, 10, 4)[:, :, :1]).all()
+    assert (weights.sum(axis=1) == 40).all()
+    np.testing.assert_array_equal(weights, cluster_weights(groups, reps=50, seed=4))
+    assert (weights != cluster_weights(groups, reps=50, seed=5)).any()
+
+
+def test_constant_resamples_are_undefined_not_wrong() -> None:
+    weights = np.array([[3.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    values = bootstrap_srcc([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], weights)
+    assert np.isnan(values[0])
+    assert values[1] == pytest.approx(1.0)
+    assert percentile_interval(values) is None
+
+
+def test_bootstrap_interval_covers(data: Data) -> None:
+    rng = np.random.default_rng(11)
+    hits = 0
+    for seed in range(60):
+        x = rng.normal(size=60)
+        y = 0.6 * x + 0.8 * rng.normal(size=60)
+        weights = cluster_weights([str(i) for i in range(60)], reps=200, seed=seed)
+        low, high = percentile_interval(bootstrap_plcc(x, y, weights), confidence=0.9)
+        hits += low <= 0.6 <= high
+    assert hits >= 45
+
+
+def test_sem() -> None:
+    assert sem([4.0]) is None
+    assert sem([1.0, 2.0, 3.0]) == pytest.approx(1 / np.sqrt(3))
+
+
+def test_a_tie_is_one_group_and_a_gap_is_two() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(scale=0.02, size=500)
+    estimates = {"low": 0.5, "best": 0.9, "near": 0.895}
+    samples = {
+        "best": 0.9 + noise,
+        "near": 0.895 + rng.normal(scale=0.02, size=500),
+        "low": 0.5 + noise,
+    }
+    assert tie_groups(estimates, samples) == {"best": "a", "near": "a", "low": "b"}
+    paired = {"best": 0.9 + noise, "near": 0.895 + noise, "low": 0.5 + noise}
+    assert tie_groups(estimates, paired) == {"best": "a", "near": "b", "low": "c"}
+    equal = {name: noise for name in "xy"}
+    assert tie_groups({"x": 0.3, "y": 0.3}, equal) == {"x": "a", "y": "a"}
+
+
+def test_proportions() -> None:
+    assert clopper_pearson(0, 100)[0] == 0.0
+    assert clopper_pearson(100, 100)[1] == 1.0
+    low, high = clopper_pearson(3, 50)
+    reference = stats.binomtest(3, 50).proportion_ci(0.95, method="exact")
+    assert (low, high) == pytest.approx((reference.low, reference.high))
+    assert proportion_upper(0, 2015) == pytest.approx(0.00149, abs=1e-5)
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(5, 10) == pytest.approx(
+        tuple(stats.binomtest(5, 10).proportion_ci(0.95, method="wilson"))
+    )
+    assert violation_p_value(3, 100, failure=0.002) == pytest.approx(0.00112, abs=1e-5)
+
+
+def test_ledger_counts_both_sides_and_the_radius() -> None:
+    account = ledger([0.999] * 420 + [0.99], [0.0] * 420 + [0.05])
+    assert account.certificates == 421
+    assert account.expected_failures == pytest.approx(0.84 + 0.07)
+    assert account.any_failure == account.expected_failures
+    assert ledger([0.9] * 100, [0.0] * 100).any_failure == 1.0

@@ -1,0 +1,166 @@
+"""The command line: quick help, one sentence per error, the promised exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.cli import run as run_module
+
+from bench.cli.app import main
+from bench.execution.runner import Execution
+from bench.records.folder import RunFolder
+from tests.bench.plans import small_plan
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom bench.cli.app import main\nassert main(['--help']) == 0\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'pyarrow', 'pydantic', 'joblib', 'matplotlib'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "LOADED []" in done.stdout, done.stdout + done.stderr
+    assert "run " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "--all for the 108 cells"),
+        (["run", "--models", "lpip"], "did you mean 'lpips'"),
+        (["run", "--defenses", "fsiqa,ms"], "did you mean 'fs-iqa'"),
+        (["run", "--all", "--profile", "embeded"], "did you mean 'embedded'"),
+        (["run", "--all", "--profile", "no/such.toml"], "no/such.toml: expected"),
+        (["run", "--sigmas", "0.1,x"], "--sigmas: expected numbers"),
+        (["run", "--all", "--stages", "fitt"], "did you mean 'fit'"),
+        (["run", "--all", "--device", "tpu"], "--device: expected auto"),
+        (["run", "--limit", "0"], "data.limit"),
+        (["run", "--all", "--plugin", "no/such.py"], "no/such.py: expected"),
+        (["plan", "--models", "dist"], "did you mean 'dists'"),
+        (["report", "no/such/run"], "no/such/run: expected"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    extra = ["--results", str(tmp_path / "r")] if arguments[0] == "run" else []
+    assert main([*arguments, *extra]) == 2
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_plan_counts_the_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    chosen = ["--models", "dbcnn,lpips", "--sigmas", "0.1,0.5", "--limit", "3"]
+    assert main(["plan", *chosen, "--results", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "24 cells" in shown
+    assert "not measured yet" in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_list_shows_every_kind(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("raise RuntimeError('boom')")
+    assert main(["list", "--plugin", str(bad)]) == 0
+    shown = capsys.readouterr()
+    for name in ("fs-iqa", "dreamsim", "embedded"):
+        assert name in shown.out
+    assert "boom" in shown.err
+    assert "Traceback" in shown.err
+
+
+class _Selection:
+    """Stands for the real selection: a small plan, fake stages."""
+
+    selects = True
+    device, plugins = "cpu", ()
+
+    def load_profile(self) -> Any:
+        return small_plan().profile
+
+    def open_registry(self) -> Any:
+        return None
+
+    def make_plan(self, device: str, registry: Any) -> Any:
+        return small_plan()
+
+
+@pytest.fixture
+def request_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``run`` on the small plan."""
+
+    def execution(**settings: Any) -> Execution:
+        return Execution(workshop="tests.bench.fake_workshop", **settings)
+
+    monkeypatch.setattr("bench.execution.runner.Execution", execution)
+    monkeypatch.setattr("bench.execution.planning.guarantee_cards", lambda plan, registry: [])
+    monkeypatch.setattr(run_module, "report_of", lambda run, out, console: out / "report.md")
+
+    def make(**changes: Any) -> run_module.RunRequest:
+        settings: dict[str, Any] = {
+            "selection": _Selection(), "everything": True, "jobs": 1, "resume": True,
+            "results": tmp_path, "reports": tmp_path / "reports", "stages": None, "debug": False,
+        }  # fmt: skip
+        return run_module.RunRequest(**{**settings, **changes})
+
+    return make
+
+
+def test_verdict_and_exit_codes(
+    request_of: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "orders").mkdir()
+    bad = tmp_path / "orders" / "fail-c_4"
+    bad.touch()
+    assert run_module.run_benchmark(request_of()) == 1
+    assert capsys.readouterr().out.startswith("0/8 cells ok\nfailed: ")
+    bad.unlink()
+    assert run_module.run_benchmark(request_of()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "8/8 cells ok"
+    assert lines[-1].startswith("report: ")
+    assert lines[-1].endswith("report.md")
+
+
+def test_some_stages_only(request_of: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_module.run_benchmark(request_of(stages=("prepare", "fit"))) == 0
+    assert "stages not asked for: evaluate, time, attack, audit" in capsys.readouterr().out
+
+
+def test_fresh_forgets(request_of: Any, tmp_path: Path) -> None:
+    for times, resume in ((1, True), (1, True), (2, False)):
+        assert run_module.run_benchmark(request_of(resume=resume)) == 0
+        count = (tmp_path / "log").read_text().count("prepare|set|dbcnn")
+        assert count == times
+
+
+@pytest.mark.parametrize("place", ["middle", "other schema"])
+def test_a_corrupt_journal_stops_the_run_and_changes_nothing(
+    request_of: Any, tmp_path: Path, place: str
+) -> None:
+    from bench.base.errors import BenchError
+
+    run = RunFolder.create(tmp_path, small_plan())
+    run.journal.mkdir()
+    journal = run.journal / "prepare-x.jsonl"
+    journal.write_text('{"v":9}\n' if place == "other schema" else "garbage\n\n")
+    before = journal.read_bytes()
+    with pytest.raises(BenchError, match=r"prepare-x\.jsonl, line 1: expected"):
+        run_module.run_benchmark(request_of())
+    assert journal.read_bytes() == before
+
+
+def test_results_that_cannot_be_written(request_of: Any, tmp_path: Path) -> None:
+    from bench.base.errors import BenchError
+
+    (tmp_path / "file").touch()
+    with pytest.raises(BenchError, match="can be written"):
+        run_module.run_benchmark(request_of(results=tmp_path / "file"))

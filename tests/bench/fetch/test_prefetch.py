@@ -1,0 +1,235 @@
+"""Downloads from a server on the loopback: whole, cut, a web page, wrong content, a mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from bench.base.errors import BenchError
+from bench.fetch.download import DownloadError, Wanted, download, unpack
+from bench.fetch.prefetch import chosen_artifacts, prefetch
+from iqa_models.artifacts import Artifact, Shelf, artifacts
+
+CONTENT = b"PK\x03\x04" + bytes(range(256)) * 4000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
+
+
+@dataclass
+class Site:
+    """What the server has seen and how it behaves."""
+
+    address: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    cut_after: dict[str, int] = field(default_factory=dict)
+    """Bytes after which the next answer for a path is cut, once."""
+    tag: str = '"one"'
+    ranges: list[str | None] = field(default_factory=list)
+
+    def url(self, name: str) -> str:
+        return f"{self.address}/{name}"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    state = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path[1:]
+            asked = self.headers.get("Range")
+            state.ranges.append(asked)
+            body = state.files.get(name)
+            if body is None:
+                self.send_error(404)
+                return
+            same = self.headers.get("If-Range") == state.tag
+            start = int(asked[6:-1]) if asked and same else 0
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body) - start))
+            self.send_header("ETag", state.tag)
+            self.end_headers()
+            self.wfile.write(body[start : state.cut_after.pop(name, None)])
+
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.address = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_whole_file(site: Site, tmp_path: Path) -> None:
+    site.files["a.pth"] = CONTENT
+    seen: list[tuple[int, int | None]] = []
+    wanted = Wanted("a.pth", (site.url("a.pth"),), SHA256[:8])
+    path = download(wanted, tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_cut_download_goes_on_where_it_ended(site: Site, tmp_path: Path) -> None:
+    site.files["a.pth"], site.cut_after["a.pth"] = CONTENT, 300_000
+    wanted = Wanted("a.pth", (site.url("a.pth"),), SHA256)
+    assert download(wanted, tmp_path).read_bytes() == CONTENT
+    assert site.ranges == [None, "bytes=300000-"]
+
+
+def test_a_part_of_an_earlier_call_is_used(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.pth.part").write_bytes(CONTENT[:1000])
+    (tmp_path / "a.pth.part.mark").write_text(f'{site.url("a.pth")}\n"one"', encoding="utf-8")
+    site.files["a.pth"] = CONTENT
+    wanted = Wanted("a.pth", (site.url("a.pth"),), SHA256)
+    assert download(wanted, tmp_path).read_bytes() == CONTENT
+    assert site.ranges == ["bytes=1000-"]
+
+
+def test_parts_of_two_versions_are_never_joined(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.pth.part").write_bytes(b"old" * 1000)
+    (tmp_path / "a.pth.part.mark").write_text(f'{site.url("a.pth")}\n"zero"', encoding="utf-8")
+    site.files["a.pth"] = CONTENT
+    assert download(Wanted("a.pth", (site.url("a.pth"),)), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_web_page_is_named_and_thrown_away(site: Site, tmp_path: Path) -> None:
+    site.files["a.pth"] = PAGE
+    with pytest.raises(DownloadError) as caught:
+        download(Wanted("a.pth", (site.url("a.pth"),), SHA256[:8]), tmp_path)
+    text = str(caught.value)
+    assert text.startswith(f"{site.url('a.pth')}: expected a PyTorch checkpoint")
+    assert f"sha256 {SHA256[:8]}" in text
+    assert "found a web page that begins with b'<!DOCTYPE html>" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_content_is_thrown_away(site: Site, tmp_path: Path) -> None:
+    site.files["a.pth"] = CONTENT + b"x"
+    with pytest.raises(DownloadError, match=f"expected a.pth with sha256 {SHA256[:8]}..., found"):
+        download(Wanted("a.pth", (site.url("a.pth"),), SHA256[:8]), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_mirror_is_tried(site: Site, tmp_path: Path) -> None:
+    site.files["mirror/a.pth"] = CONTENT
+    urls = (site.url("a.pth"), site.url("mirror/a.pth"))
+    assert download(Wanted("a.pth", urls, SHA256), tmp_path).read_bytes() == CONTENT
+
+
+def test_no_address_has_it(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"/a\.pth: expected a\.pth, found HTTP 404\."):
+        download(Wanted("a.pth", (site.url("a.pth"),)), tmp_path)
+    with pytest.raises(DownloadError, match="expected an http or https address"):
+        download(Wanted("passwd", ("file:///etc/passwd",)), tmp_path)
+
+
+# -- archives ------------------------------------------------------------------------------------
+
+
+def archive(path: Path, members: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w") as opened:
+        for name, text in members.items():
+            opened.writestr(name, text)
+    return path
+
+
+def test_archives_are_unpacked(site: Site, tmp_path: Path) -> None:
+    made = archive(tmp_path / "made.zip", {"ensemble_lora/adapter_config.json": "{}", "b": "2"})
+    site.files["d.zip"] = made.read_bytes()
+    entry = Artifact("dreamsim_x", "d.zip", (site.url("d.zip"),), "MIT", (), archive=True)
+    shelf = Shelf(tmp_path / "cache")
+    (outcome,) = prefetch([entry], Known(shelf.cache))
+    assert outcome.status == "fetched", outcome.reason
+    folder = tmp_path / "cache" / "dreamsim_x"
+    assert (folder / "ensemble_lora" / "adapter_config.json").read_text(encoding="utf-8") == "{}"
+    assert [p.name for p in folder.parent.iterdir()] == ["dreamsim_x"]
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "C:\\evil"])
+def test_members_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    made = archive(tmp_path / "x.zip", {"good": "1", name: "2"})
+    with pytest.raises(DownloadError, match="expected files below its own folder, found"):
+        unpack(made, tmp_path / "inner" / "out")
+    assert not (tmp_path / "inner").exists()
+    (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(DownloadError, match="expected a whole zip archive"):
+        unpack(made, tmp_path / "out")
+
+
+# -- choosing ------------------------------------------------------------------------------------
+
+
+class Known(Shelf):
+    """A shelf that knows artifacts which are not in the table."""
+
+    def find(self, name: str) -> None:
+        return None
+
+
+def test_one_failure_does_not_stop_the_others(site: Site, tmp_path: Path) -> None:
+    site.files["b.pth"] = CONTENT
+    entries = [
+        Artifact(name, f"{name}.pth", (site.url(f"{name}.pth"),), "MIT", ()) for name in "abc"
+    ]
+    found = prefetch(entries, Known(tmp_path))
+    assert [outcome.status for outcome in found] == ["failed", "fetched", "failed"]
+    assert "HTTP 404" in found[0].reason
+
+
+def test_offline_and_given_weights_never_touch_the_network(site: Site, tmp_path: Path) -> None:
+    entry = Artifact("a", "a.pth", (site.url("a.pth"),), "MIT", ())
+    (offline,) = prefetch([entry], Known(tmp_path), offline=True)
+    (given,) = prefetch([entry], Known(tmp_path, given=tmp_path))
+    assert offline.status == given.status == "missing"
+    assert "expected a.pth in" in offline.reason
+    assert site.ranges == []
+
+
+def test_names_of_models_data_sets_and_artifacts() -> None:
+    chosen = {entry.name for entry in chosen_artifacts(["lpips", "lpips_vgg_lin"], ["kadid10k"])}
+    assert chosen == {"alexnet_features", "lpips_alex_lin", "lpips_vgg_lin", "kadid10k"}
+    with pytest.raises(BenchError, match="did you mean 'dists'"):
+        chosen_artifacts(["dist"], [])
+    assert len(artifacts()) > len(chosen)
+
+
+def test_the_verb_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.cli.prefetch import prefetch_files
+
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
+    assert prefetch_files(["dists"], None, offline=True) == 1
+    said = capsys.readouterr().err
+    assert "missing  vgg16_features" in said
+    assert "0/2 artifacts present" in said
+
+
+def test_a_run_without_weights_ends_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.cli.run import check_weights
+    from bench.plan.profile import Profile
+    from bench.plan.units import Plan
+
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
+    for edition, models in (("compact", ("lpips",)), ("published", ("someones-plugin",))):
+        profile = Profile(name="p", edition=edition, models=models)  # type: ignore[arg-type]
+        check_weights(Plan(profile, (), (), {}, "", "cpu", {}))
+    profile = Profile(name="p", edition="published", models=("dists",))
+    with pytest.raises(BenchError, match="vgg16_features, dists_alpha_beta not found in the cache"):
+        check_weights(Plan(profile, (), (), {}, "", "cpu", {}))

@@ -1,0 +1,212 @@
+"""An audit that cannot fail is worthless: wrong certificates are caught, right ones are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bench.measure.attacks import pgd_l2
+from bench.measure.auditing import Auditor, AuditSettings, Excursion, Finding, interval_use
+from bench.review.recomputing import same
+from defenses import fs_iqa, ms, rs_reg
+from defenses.base import Defense, Geometry, GeometrySettings, Target
+from defenses.certify import Certificate, certify, sorted_draws
+from defenses.engine import Engine
+from defenses.noise import NoiseStream
+from defenses.reference_models import (
+    HALF_SPAN,
+    analytic_scorer,
+    counterexample_image,
+    direction,
+    grey,
+    half_space_model,
+    linear_model,
+    sigmoid_model,
+)
+from defenses.smoothers import FeatureSmoother
+from iqa_models.base import IQAModel
+
+SIGMA = 0.1
+SETTINGS = AuditSettings(
+    steps=5, restarts=1, expectation=8, quick_samples=1000, fresh_samples=4000, scales=(1.0, 2.0),
+    confidence=0.999,
+)  # fmt: skip
+SPECTRAL = GeometrySettings(
+    tau=1e-3, method="exact", steps=20, delta=1e-3, tolerance=None, radii=(0.1,), seed=0
+)
+
+
+def auditor(
+    defense: Defense, model: IQAModel, *, image: torch.Tensor | None = None, seed: int = 0,
+    part: torch.nn.Module | None = None, ratio: float = 1.0,
+) -> Auditor:  # fmt: skip
+    image = grey() if image is None else image
+    target = Target(model=model.bind(), part=part, sigma=SIGMA)
+    scale = defense.smoother.scale(model.card, (0.0, 1.0))
+    engine = Engine(batch=512)
+    stream = NoiseStream(seed, "certify", "set", "image", SIGMA)
+    draws = engine.draw(defense.smoother, target, image, noise=stream, samples=1000)
+    (geometry,) = defense.smoother.geometry(target, image, SPECTRAL)
+    found = certify(
+        defense, sorted_draws(draws), geometry, scale=scale, confidence=0.999, ratio=ratio
+    )
+    return Auditor(
+        defense=defense, target=target, image=image, scale=scale, certificate=found,
+        noise=replace(stream, purpose="attack"), engine=engine, settings=SETTINGS,
+    )  # fmt: skip
+
+
+def inspected(one: Auditor) -> Finding:
+    assert one.certificate.radius is not None
+    return one.inspect(one.certificate.radius)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("defense", [ms.DEFENSE, rs_reg.DEFENSE], ids=lambda d: d.name)
+def test_a_right_certificate_is_never_flagged(defense: Defense, seed: int) -> None:
+    one = auditor(defense, linear_model(sigma=SIGMA), seed=seed)
+    found = inspected(one)
+    assert not found.violated and not found.broke_linearisation
+    assert found.displacement is None
+    use = interval_use(one.certificate, found)
+    assert use is not None and use < 1.05, "a fresh estimate may wobble at the edge, no more"
+    if defense is ms.DEFENSE:
+        assert use > 0.75, "the attack is strong: it goes to the end of the ball"
+
+
+def test_the_attack_finds_the_worst_point_of_a_linear_model() -> None:
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    point = one.strongest(one.score_objective(1.0), one.starts(), 0.05)
+    step = (point - one.image).flatten()
+    assert float(step.norm()) <= 0.05 * (1 + 1e-5)
+    assert float(step @ direction().flatten()) == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("shrink", [0.5, 0.7])
+@pytest.mark.parametrize("side", ["lower", "upper"])
+def test_an_interval_that_is_too_narrow_is_caught(shrink: float, side: str) -> None:
+    """Exact half-width sigma, claimed half-width shrink * sigma: wrong on one side only."""
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    wrong = -shrink * SIGMA if side == "lower" else shrink * SIGMA
+    found = inspected(replace(one, certificate=replace(one.certificate, **{side: wrong})))
+    assert found.violated
+    assert found.low.outside == (side == "lower")
+    assert found.high.outside == (side == "upper")
+
+
+def test_a_radius_in_wrong_units_is_caught() -> None:
+    """Twice the radius, as by a network that works on [-1, 1] and forgets it."""
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    assert one.inspect(2.0 * SIGMA).violated
+
+
+def test_a_plug_in_mean_interval_is_caught_on_a_half_space() -> None:
+    """Mean +- what a linear score would move: a half-space moves by more."""
+    model = half_space_model(threshold=1.5 * SIGMA)
+    one = auditor(rs_reg.DEFENSE, model)
+    score = one.certificate.score or 0.0
+    wrong = replace(one.certificate, lower=score - 0.1, upper=score + 0.1)
+    # No gradient is seen through a step; the starts along the features' direction suffice.
+    direct = replace(one, certificate=wrong)
+    moved = one.image + SIGMA * direction()[None]
+    assert direct.excursion(moved, "high").outside
+    assert not one.excursion(moved, "high").outside
+
+
+def counterexample() -> Auditor:
+    return auditor(
+        fs_iqa.DEFENSE,
+        sigmoid_model(),
+        image=counterexample_image(),
+        part=analytic_scorer(gain=0.4),
+    )
+
+
+def test_sigmoid_counterexample_is_flagged() -> None:
+    one = counterexample()
+    assert one.certificate.radius == pytest.approx(0.2213532, rel=1e-4)
+    found = inspected(one)
+    assert found.displacement == pytest.approx(2.655, abs=0.01)
+    assert found.broke_linearisation
+    assert found.violated and found.high.outside and not found.low.outside
+    assert one.verified_radius(found) is None
+
+
+def test_verified_radius_stops_where_something_broke() -> None:
+    one = counterexample()
+    scales = replace(one.settings, scales=(0.25, 0.5, 1.0, 2.0))
+    found = replace(one, settings=scales).verified_radius(inspected(one))
+    # 0.1245 is true; half of the claimed 0.2214 is the largest of the grid below it.
+    assert found == pytest.approx(0.5 * 0.2213532, rel=1e-3)
+
+
+def test_a_nearly_linear_feature_map_is_not_flagged() -> None:
+    part = analytic_scorer(gain=1 / (2 * HALF_SPAN * SIGMA))
+    one = auditor(fs_iqa.DEFENSE, linear_model(sigma=SIGMA), part=part)
+    found = inspected(one)
+    assert not found.violated
+    assert found.displacement == pytest.approx(0.987, abs=0.02)
+    assert not found.broke_linearisation
+
+
+# --- the decision needs fresh samples -------------------------------------------------------------
+
+
+class Counting(Engine):
+    """An engine that remembers which streams it drew from."""
+
+    def draw(self, smoother, target, image, *, noise, samples):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        self.halvings.append((noise, samples))
+        return super().draw(smoother, target, image, noise=noise, samples=samples)
+
+
+def test_decided_by_noise_the_attack_never_saw() -> None:
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    engine = Counting(batch=512)
+    one = replace(one, engine=engine, certificate=replace(one.certificate, upper=0.5 * SIGMA))
+    assert inspected(one).violated
+    streams = [stream for stream, _ in engine.halvings]
+    assert {stream.purpose for stream in streams} == {"audit"}
+    assert len(set(streams)) == len(streams), "no stream is used twice"
+    # The high side looked wrong at first and was decided again with all fresh draws.
+    assert [n for _, n in engine.halvings] == [1000, 1000, 4000]
+
+
+def test_one_unlucky_estimate_is_no_violation() -> None:
+    """A point at the edge: half of all fresh estimates are outside, the limit is not."""
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    edge = replace(one, certificate=replace(one.certificate, upper=SIGMA))
+    moved = one.image + SIGMA * direction()[None]
+    found = [
+        replace(edge, noise=replace(edge.noise, image=str(i))).excursion(moved, "high")
+        for i in range(40)
+    ]
+    assert any(f.score > SIGMA for f in found)
+    assert sum(f.outside for f in found) <= 1
+
+
+def test_interval_use() -> None:
+    certificate = Certificate(score=0.5, lower=0.4, upper=0.7)
+    low, high = Excursion(0.45, 0.46, 10, False), Excursion(0.8, 0.79, 10, True)
+    finding = Finding(low=low, high=high, displacement=None)
+    assert same(interval_use(certificate, finding), 1.5)
+    assert interval_use(Certificate(score=None), finding) is None
+    assert interval_use(Certificate(score=0.5, lower=0.5, upper=0.5), finding) is None
+
+
+def test_pgd_keeps_to_its_ball() -> None:
+    def objective(point: torch.Tensor, step: int) -> torch.Tensor:
+        return point.square().sum()
+
+    value, offset = pgd_l2(objective, grey(), radius=0.3, steps=7, start=torch.randn_like(grey()))
+    assert float(offset.norm()) <= 0.3 * (1 + 1e-5)
+    assert value == pytest.approx(float(objective(grey() + offset, 0)))
+
+
+def test_geometry_of_features_needs_no_feature_smoother() -> None:
+    assert isinstance(fs_iqa.DEFENSE.smoother, FeatureSmoother)
+    assert Geometry(coefficient=2.0).radius(1.0) == 0.5
+    assert np.isinf(Geometry().ratio(0.1))

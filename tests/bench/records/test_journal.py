@@ -1,0 +1,346 @@
+"""The journal: what was appended is there, what is torn is forgiven, what is wrong is named."""
+
+from __future__ import annotations
+
+import errno
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.base.errors import BenchError
+from bench.plan.units import Unit
+from bench.records.folder import RunFolder
+from bench.records.journal import (
+    Entry,
+    JournalError,
+    JournalWriter,
+    Latest,
+    parse_line,
+    read_file,
+    summaries,
+)  # fmt: skip
+from bench.records.parquet import (
+    arrow_schema,
+    arrow_table,
+    stable_content,
+    unique_rows,
+    write_table,
+)
+from bench.records.schema import (
+    BY_TABLE,
+    CalibrationRecord,
+    DrawRecord,
+    EvaluationRecord,
+    FitRecord,
+)
+from tests.bench.plans import small_plan
+
+OLD_LOG = Path(__file__).resolve().parents[2] / "data" / "journal_v1.jsonl"
+UNITS = [Unit("prepare", "set", model) for model in ("dbcnn", "lpips")]
+
+
+def calibration(unit: Unit, slope: float = 1.0, status: str = "ok") -> CalibrationRecord:
+    reason = None if status == "ok" else f"{status} because"
+    return CalibrationRecord(status=status, reason=reason, dataset="set",  # type: ignore[arg-type]
+                             model=unit.model or "", slope=slope)  # fmt: skip
+
+
+def entry(unit: Unit, slope: float = 1.0, status: str = "ok", attempt: int = 1) -> Entry:
+    return Entry.of(unit.key, [calibration(unit, slope, status)], attempt=attempt)
+
+
+def write(folder: Path, *entries: Entry) -> Path:
+    with JournalWriter(folder, "prepare") as writer:
+        for one in entries:
+            writer.append(one)
+    return writer.path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path, small_plan())
+
+
+def test_what_was_appended_is_read(tmp_path: Path) -> None:
+    entries = [entry(UNITS[0], 0.1), entry(UNITS[1], 1 / 3, status="abstained")]
+    assert list(read_file(write(tmp_path, *entries))) == entries
+
+
+def test_a_log_of_the_first_version_still_loads() -> None:
+    latest = Latest.read([OLD_LOG], stable_content).entries
+    rows = [record for one in latest.values() for record in one.records]
+    assert [(r.model, r.slope, r.status) for r in rows] == [  # type: ignore[attr-defined]
+        ("dbcnn", 0.5, "ok"), ("lpips", -2.0, "ok"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [1, 5, 60, -1])
+def test_a_torn_last_line_is_forgiven(tmp_path: Path, cut: int) -> None:
+    path = write(tmp_path, *map(entry, UNITS))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:cut])
+    assert [one.unit for one in read_file(path)] == [UNITS[0].key]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda line: b"garbage\n", ["expected a JSON object", "garbage"]),
+        (lambda line: line[:40] + b"\n", ["expected a JSON object"]),
+        (lambda line: b"[]\n", ["expected a JSON object"]),
+        (lambda line: line.replace(b'"v":1', b'"v":9'), ["schema version 1", "9"]),
+        (lambda line: line.replace(b"1.0", b"NaN"), ["NaN is not a number"]),
+        (lambda line: line.replace(b"1.0", b'"x"'), ["slope"]),
+        (lambda line: line.replace(b"slope", b"slop"), ["slop", "Extra"]),
+        (lambda line: line.replace(b"calibration", b"calib"), ["unknown table 'calib'"]),
+        (lambda line: line.replace(b'"unit"', b'"unot"'), ["unit"]),
+        (lambda line: line.replace(b'"ok"', b'"failed"', 1), ["status 'ok'"]),
+        (lambda line: b"\n", ["expected a JSON object"]),
+    ],
+)
+@pytest.mark.parametrize("number", [1, 2])
+def test_any_other_damage_names_file_and_line_and_changes_nothing(
+    tmp_path: Path, damage: object, words: list[str], number: int
+) -> None:
+    path = write(tmp_path, *map(entry, UNITS))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[number - 1] = damage(lines[number - 1])  # type: ignore[operator]
+    path.write_bytes(b"".join(lines))
+    before = path.read_bytes()
+    with pytest.raises(BenchError) as caught:
+        list(read_file(path))
+    for word in [path.name, f"line {number}", "found", *words]:
+        assert word in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_entry_or_a_sentence(line: bytes) -> None:
+    with pytest.raises(BenchError):
+        parse_line(line, path=Path("journal/x.jsonl"), number=1)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.sampled_from(["v", "unit", "attempt", "status", "records"]),
+)
+def test_any_json_in_any_field_is_an_entry_or_a_sentence(value: object, field: str) -> None:
+    content = {**json.loads(entry(UNITS[0]).line()), field: value}
+    try:
+        parse_line(json.dumps(content).encode(), path=Path("journal/x.jsonl"), number=1)
+    except BenchError:
+        return
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_is_refused_on_writing(value: float) -> None:
+    sneaky = CalibrationRecord.model_construct(
+        status="ok", reason=None, dataset="set", model="m", slope=value, intercept=None,
+        mos_std=None, images=1,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Entry.of("unit", [sneaky]).line()
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "prepare")
+    writer.append(entry(UNITS[0]))
+    real = writer._file
+
+    class Full:
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def write(self, data: bytes) -> int:
+            real.write(data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer._file = Full()  # type: ignore[assignment]
+    with pytest.raises(JournalError, match="No space left"):
+        writer.append(entry(UNITS[1]))
+    writer._file = real
+    writer.append(entry(UNITS[1]))
+    writer.close()
+    assert [one.unit for one in read_file(writer.path)] == [unit.key for unit in UNITS]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (entry(UNITS[0], status="failed"), entry(UNITS[0], 2.0, attempt=2), 2.0),
+        (entry(UNITS[0], 3.0), entry(UNITS[0], status="failed", attempt=2), 3.0),
+        (entry(UNITS[0], 4.0), entry(UNITS[0], 4.0), 4.0),
+        (entry(UNITS[0], 5.0, "failed"), entry(UNITS[0], 6.0, "failed", 2), 6.0),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_last_word_on_a_unit(
+    tmp_path: Path, first: Entry, second: Entry, kept: float, swapped: bool
+) -> None:
+    files = [write(tmp_path, first), write(tmp_path, second)]
+    latest = Latest.read(files[::-1] if swapped else files, stable_content).entries
+    assert [r.slope for r in latest[UNITS[0].key].records] == [kept]  # type: ignore[attr-defined]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(
+    st.integers(0, 1), st.sampled_from(["ok", "failed", "abstained"]), st.integers(1, 3),
+    st.integers(0, 1),
+), max_size=8))  # fmt: skip
+def test_summaries_say_what_the_whole_journal_says(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    files = [
+        write(folder / str(file), *(entry(UNITS[unit], status=status, attempt=attempt)
+                                    for unit, status, attempt, place in rows if place == file))
+        for file in (0, 1)
+    ]  # fmt: skip
+    files = [file for file in files if file.exists()]
+    light = summaries(files)
+    results = [unit for unit, status, _, _ in rows if status != "failed"]
+    if len(set(results)) < len(results):
+        assert light is None  # two results of a unit: their records must be compared
+        return
+    whole = Latest.read(files, stable_content).entries
+    assert light == {key: one.summary() for key, one in whole.items()}
+
+
+def test_conflicting_results_show_both(tmp_path: Path) -> None:
+    files = [write(tmp_path, entry(UNITS[0], 0.125)), write(tmp_path, entry(UNITS[0], 0.625))]
+    with pytest.raises(BenchError) as caught:
+        Latest.read(files, stable_content)
+    for word in ("0.125", "0.625", files[0].name, files[1].name):
+        assert word in str(caught.value)
+
+
+def test_timings_may_differ_between_two_results(tmp_path: Path) -> None:
+    both = [
+        Entry.of("u", [FitRecord(status="ok", artifact="a", part="p", dataset="set", model=None,
+                                 sigma=None, seconds=seconds)])
+        for seconds in (1.0, 2.0)
+    ]  # fmt: skip
+    Latest.read([write(tmp_path, one) for one in both], stable_content)
+    rows = [r for one in both for r in one.records]
+    assert unique_rows(rows) == unique_rows(rows[::-1]) == [rows[0]]
+
+
+@pytest.mark.parametrize("table", sorted(BY_TABLE))
+def test_every_record_type_has_arrow_columns(table: str) -> None:
+    kind = BY_TABLE[table]
+    assert arrow_schema(kind).names == list(kind.model_fields)
+    assert len(arrow_table(kind, [])) == 0
+
+
+def draws(sigma: float, image: str) -> DrawRecord:
+    return DrawRecord(status="ok", dataset="set", model="m", smoother="input", sigma=sigma,
+                      image=image, scores=[0.1, 0.2, 1 / 3])  # fmt: skip
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    rows = [draws(sigma, image) for sigma in (0.1, 0.25, 10.0) for image in ("b", "a", "c")]
+    content = set()
+    for seed in range(5):
+        random.Random(seed).shuffle(rows)  # noqa: S311
+        write_table(tmp_path / "draws.parquet", DrawRecord, rows)
+        content.add((tmp_path / "draws.parquet").read_bytes())
+    assert len(content) == 1
+    frame = pd.read_parquet(tmp_path / "draws.parquet")
+    assert list(frame["sigma"]) == sorted(frame["sigma"])
+    assert list(frame["scores"][0]) == [0.1, 0.2, 1 / 3]
+
+
+def test_two_rows_of_one_key_conflict() -> None:
+    with pytest.raises(BenchError, match="table calibration"):
+        unique_rows([calibration(UNITS[0], 1.0), calibration(UNITS[0], 2.0)])
+    assert unique_rows([calibration(UNITS[0], 1.0, "failed"), calibration(UNITS[0], 2.0)]) == [
+        calibration(UNITS[0], 2.0)
+    ]
+
+
+def test_sealing_writes_tables_and_drops_the_journal(run: RunFolder) -> None:
+    write(run.journal, entry(UNITS[0], 1.0))
+    write(run.journal, entry(UNITS[1], 2.0, "abstained"))
+    before, outcomes = run.table("calibration"), run.outcomes("prepare")
+    run.seal("prepare")
+    assert not list(run.journal.glob("*"))
+    pd.testing.assert_frame_equal(run.table("calibration"), before)
+    assert run.outcomes("prepare") == outcomes
+
+
+def test_failures_keep_the_journal_until_they_are_repaired(run: RunFolder) -> None:
+    write(run.journal, entry(UNITS[0], 1.0), entry(UNITS[1], 2.0, "failed"))
+    run.seal("prepare")
+    assert len(list(run.journal.glob("*"))) == 1
+    write(run.journal, entry(UNITS[1], 3.0, attempt=2))
+    assert list(run.table("calibration")["slope"]) == [1.0, 3.0]
+    run.seal("prepare")
+    assert not list(run.journal.glob("*"))
+    assert list(pd.read_parquet(run.path / "calibration.parquet")["slope"]) == [1.0, 3.0]
+
+
+def test_a_crash_while_sealing_loses_nothing(run: RunFolder, tmp_path: Path) -> None:
+    files = [write(run.journal, entry(unit, 1.0)) for unit in UNITS]
+    kept = tmp_path / "kept"
+    shutil.copytree(run.journal, kept)
+    run.seal("prepare")
+    expected = run.table("calibration")
+    for leftover in ([], files[:1], files):  # killed after dropping 2, 1 or 0 journals
+        for file in leftover:
+            shutil.copy(kept / file.name, file)
+        pd.testing.assert_frame_equal(run.table("calibration"), expected)
+        assert set(run.outcomes("prepare")) == {unit.key for unit in UNITS}
+        run.seal("prepare")
+        assert not list(run.journal.glob("*.jsonl"))
+
+
+def test_recorded_runs_need_no_journal(run: RunFolder) -> None:
+    write(run.journal, entry(UNITS[0], 1.0), entry(UNITS[1], 2.0, "failed"))
+    run.seal("prepare")
+    shutil.rmtree(run.journal)
+    assert list(run.table("calibration")["slope"]) == [1.0, 2.0]
+    assert run.outcomes("prepare")[UNITS[1].key].reason == "failed because"
+
+
+def test_empty_tables_have_all_columns(run: RunFolder) -> None:
+    frame = run.table("evaluate")
+    assert list(frame.columns) == list(EvaluationRecord.model_fields)
+    with pytest.raises(BenchError, match="did you mean 'evaluate'"):
+        run.table("evalute")
+
+
+@pytest.mark.parametrize("name", ["calibration.parquet", "units/prepare.parquet", "plan.json"])
+def test_damaged_files_are_named(run: RunFolder, name: str) -> None:
+    write(run.journal, *map(entry, UNITS))
+    run.seal("prepare")
+    (run.path / name).write_bytes(b"PAR1 damaged")
+    with pytest.raises(BenchError, match=name):
+        run.plan(), run.table("calibration"), run.outcomes("prepare")
+
+
+def test_two_processes_on_one_run(run: RunFolder) -> None:
+    with run.locked(), pytest.raises(BenchError, match="another process"), run.locked():
+        pass
+    with run.locked():
+        pass
+
+
+def test_provenance_names_nobody(run: RunFolder) -> None:
+    from bench.base.provenance import describe_machine
+
+    run.note(machine=describe_machine())
+    text = (run.path / "run.json").read_text()
+    import getpass
+    import socket
+
+    for private in (socket.gethostname(), str(Path.home()), f'"{getpass.getuser()}"'):
+        assert private not in text

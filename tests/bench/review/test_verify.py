@@ -1,0 +1,237 @@
+"""A run that was tampered with in any column is not verified."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.analysis.statistics import plcc, srcc
+from bench.records.folder import RunFolder
+from bench.review.recomputing import correlations
+from bench.review.verify import Verification, verify
+from tests.bench.fake_run import DEFENSES, fake_plan, fake_run
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fake_run(tmp_path_factory.mktemp("clean"), fake_plan())
+
+
+@pytest.fixture
+def run(clean: RunFolder, tmp_path: Path) -> RunFolder:
+    import shutil
+
+    return RunFolder(Path(shutil.copytree(clean.path, tmp_path / "run")))
+
+
+def tamper(run: RunFolder, table: str, change: Callable[[Rows], Any]) -> Verification:
+    path = run.path / f"{table}.parquet"
+    stored = pq.read_table(path)
+    rows = stored.to_pylist()
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), path)
+    return verify(run, defenses=DEFENSES)
+
+
+def only(found: Verification, table: str, column: str) -> None:
+    assert not found.ok
+    assert {(d.table, d.column) for d in found.differences} == {(table, column)}, str(found)
+
+
+def test_clean_run(clean: RunFolder) -> None:
+    found = verify(clean, defenses=DEFENSES)
+    assert found.ok, str(found)
+    rows = 2 * 2 * 4 * 3
+    assert str(found).startswith(f"verified {rows} certificates and {2 * 4 * 2} aggregates in ")
+
+
+def test_familywise_confidence(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, fake_plan(images=3, familywise=True))
+    assert verify(run, defenses=DEFENSES).ok
+    row = run.table("evaluate").iloc[0]
+    assert row["confidence"] == pytest.approx(1 - 1e-3 / (2 * 48), rel=1e-12)
+
+
+NUMBERS = (
+    "score", "lower", "upper", "radius", "r", "deployed_lower", "deployed_upper", "native_radius",
+    "native_tolerance", "confidence", "delta", "lower_rank", "upper_rank", "samples",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("column", NUMBERS)
+def test_every_number(run: RunFolder, column: str) -> None:
+    def change(rows: Rows) -> None:
+        row = next(r for r in rows if r[column] is not None and r["status"] == "ok")
+        row[column] = row[column] + (1 if isinstance(row[column], int) else 1e-9)
+
+    found = tamper(run, "evaluate", change)
+    # The audit's and the report's own view of a score or bound may differ as well.
+    assert ("evaluate", column) in {(d.table, d.column) for d in found.differences}
+
+
+@pytest.mark.parametrize("column", ["at_ceiling", "status", "reason", "native_reason"])
+def test_every_word(run: RunFolder, column: str) -> None:
+    def change(rows: Rows) -> None:
+        wanted = "reason" if column == "reason" else column
+        row = next(r for r in rows if r[wanted] is not None and r["status"] != "failed")
+        row[column] = {"at_ceiling": not row["at_ceiling"], "status": "abstained"}.get(column, "x")
+        if column == "status":
+            row["reason"] = "because"
+
+    found = tamper(run, "evaluate", change)
+    assert column in {d.column for d in found.differences}
+
+
+@pytest.mark.parametrize("column", ["curve_radius", "curve_lower", "curve_upper"])
+@pytest.mark.parametrize("value", [0.123456, float("nan")])
+def test_every_curve(run: RunFolder, column: str, value: float) -> None:
+    def change(rows: Rows) -> None:
+        next(r for r in rows if r[column])[column][3] = value
+
+    only(tamper(run, "evaluate", change), "evaluate", column)
+
+
+@pytest.mark.parametrize("column", ["claim", "rigor", "statistic", "edition"])
+def test_promises(run: RunFolder, column: str) -> None:
+    def change(rows: Rows) -> None:
+        row = rows[-1]
+        row[column] = {"claim": "deployed", "rigor": "empirical"}.get(column, "other")
+
+    only(tamper(run, "evaluate", change), "evaluate", column)
+
+
+@pytest.mark.parametrize("column", ["mos", "range_high", "undefended", "group"])
+def test_what_is_one_value_for_many_rows(run: RunFolder, column: str) -> None:
+    def change(rows: Rows) -> None:
+        rows[-1][column] = "other" if column == "group" else rows[-1][column] + 0.25
+
+    found = tamper(run, "evaluate", change)
+    assert ("evaluate", column) in {(d.table, d.column) for d in found.differences}
+
+
+def test_curve_ceiling(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        flags = next(r for r in rows if r["curve_at_ceiling"])["curve_at_ceiling"]
+        flags[0] = not flags[0]
+
+    only(tamper(run, "evaluate", change), "evaluate", "curve_at_ceiling")
+
+
+def test_missing_numbers_are_seen(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        next(r for r in rows if r["status"] == "ok")["lower"] = float("nan")
+
+    assert "lower" in {d.column for d in tamper(run, "evaluate", change).differences}
+
+
+# --- draws ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scores: scores.pop(),
+        lambda scores: scores.__setitem__(0, scores[-1]),
+        lambda scores: scores.__setitem__(-1, float("nan")),
+    ],
+    ids=["one less", "not sorted", "nan"],
+)
+def test_draws(run: RunFolder, change: Callable[[list[float]], Any]) -> None:
+    found = tamper(
+        run, "draws", lambda rows: change(next(r for r in rows if r["scores"])["scores"])
+    )
+    only(found, "draws", "scores")
+
+
+def test_a_moved_draw_moves_certificates(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        next(r for r in rows if r["scores"] and r["smoother"] == "input")["scores"][0] -= 1e-6
+
+    found = tamper(run, "draws", change)
+    assert {d.row[2] for d in found.differences} >= {"rs-reg"}
+
+
+@pytest.mark.parametrize("column", ["coefficient", "spectral_upper", "spectral_estimate"])
+def test_geometry(run: RunFolder, column: str) -> None:
+    def change(rows: Rows) -> None:
+        row = next(r for r in rows if r[column] is not None)
+        row[column] = 1e-5 if column == "spectral_estimate" else row[column] * 1.01
+
+    assert not tamper(run, "draws", change).ok
+
+
+# --- completeness ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["evaluate", "draws"])
+def test_missing_double_and_unplanned_rows(run: RunFolder, table: str) -> None:
+    def change(rows: Rows) -> None:
+        rows.pop(5)
+        rows.append(dict(rows[0]))
+        rows.append({**rows[0], "image": "never planned"})
+
+    found = [d for d in tamper(run, table, change).differences if d.column == "row"]
+    assert sorted(str(d.recorded) for d in found) == ["2 rows", "missing", "present"]
+
+
+def test_missing_unit(run: RunFolder) -> None:
+    path = run.path / "units" / "audit.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    found = verify(run, defenses=DEFENSES)
+    assert [(d.table, d.column) for d in found.differences] == [("audit", "unit")]
+
+
+def test_audit_verdict_must_follow_from_its_limits(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        rows[0]["worst_high_limit"] = rows[0]["upper"] + 0.01
+
+    only(tamper(run, "audit", change), "audit", "violated")
+
+
+def test_differences_name_row_and_both_values(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        rows[0]["upper_rank"] = 7
+
+    text = str(tamper(run, "evaluate", change))
+    assert "evaluate [set / dbcnn / cert-reg / 0.1 / photo0/blur] upper_rank" in text
+    assert "recorded 7.0, expected None" in text
+    assert text.splitlines()[-1].startswith("NOT verified: 1 differences in ")
+
+
+# --- independence ---------------------------------------------------------------------------------
+
+
+def test_correlations_agree_with_the_library() -> None:
+    x, y = [3.0, 1.0, 1.0, 4.0, 5.0, 9.0], [1.0, 1.0, 2.0, 3.0, 5.0, 4.0]
+    found = correlations(x, y)
+    assert found == pytest.approx((srcc(x, y).value, plcc(x, y).value), abs=1e-14)
+    assert correlations([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
+
+
+@pytest.mark.slow
+def test_needs_no_model_and_no_data_set(clean: RunFolder) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bench.review.verify import verify;"
+        "from bench.records.folder import RunFolder;"
+        f"found = verify(RunFolder(Path({str(clean.path)!r}))); assert found.ok, str(found);"
+        "bad = [m for m in sys.modules if m.startswith(('iqa_models.', 'bench.datasets'))"
+        " and m != 'iqa_models.base' and m != 'iqa_models.registry']; assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_ten_thousand_certificates_in_a_minute(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, fake_plan(images=625, samples=2000))
+    found = verify(run, defenses=DEFENSES)
+    assert found.ok and found.certificates == 10_000
+    assert found.seconds < 60
