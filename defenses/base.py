@@ -71,8 +71,9 @@ class Geometry:
         """Noise units ``r`` that an l2 radius spans; ``inf`` beyond the tabulated radii."""
         if self.coefficient is not None:
             return self.coefficient * radius
-        return next((r for x, r in zip(self.radii, self.ratios, strict=True) if radius <= x),
-                    math.inf)  # fmt: skip
+        return next(
+            (r for x, r in zip(self.radii, self.ratios, strict=True) if radius <= x), math.inf
+        )
 
     def radius(self, ratio: float = 1.0) -> float | None:
         """Largest l2 radius that spans at most ``ratio`` noise units; None if there is none."""

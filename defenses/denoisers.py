@@ -205,9 +205,11 @@ class ScoreLosses:
         with torch.no_grad():
             parts = torch.arange(len(job.train)).split(job.settings.batch)
             clean = torch.cat(
-                [losses.raw(stack(job.train, rows).to(job.device), job.train, rows)
-                 for rows in parts]
-            )  # fmt: skip
+                [
+                    losses.raw(stack(job.train, rows).to(job.device), job.train, rows)
+                    for rows in parts
+                ]
+            )
         targets = unit_mos(job.train, job).to(job.device)
         return cls(job.model, *fit_line(clean, targets), job)
 

@@ -59,13 +59,7 @@ class Engine:
 
     @torch.no_grad()
     def draw(
-        self,
-        smoother: Smoother,
-        target: Target,
-        image: Tensor,
-        *,
-        noise: NoiseStream,
-        samples: int,
+        self, smoother: Smoother, target: Target, image: Tensor, *, noise: NoiseStream, samples: int
     ) -> Array:
         """Scores ``(samples,)`` of ``image`` ``(1, 3, H, W)``, in the order of the stream.
 
@@ -92,13 +86,7 @@ class Engine:
         return balanced(samples, limit)
 
     def _draw(
-        self,
-        smoother: Smoother,
-        target: Target,
-        image: Tensor,
-        *,
-        noise: NoiseStream,
-        samples: int,
+        self, smoother: Smoother, target: Target, image: Tensor, *, noise: NoiseStream, samples: int
     ) -> Array:
         image = _laid_out(image)
         self._fit(smoother, target, image)

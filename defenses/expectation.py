@@ -15,13 +15,7 @@ from defenses.noise import NoiseStream
 
 
 def expected_score(
-    smoother: Smoother,
-    target: Target,
-    point: Tensor,
-    *,
-    noise: NoiseStream,
-    draws: int,
-    step: int,
+    smoother: Smoother, target: Target, point: Tensor, *, noise: NoiseStream, draws: int, step: int
 ) -> Tensor:
     """Mean score (scalar) of ``point`` ``(1, 3, H, W)`` over ``draws`` draws keyed by ``step``.
 

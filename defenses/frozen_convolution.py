@@ -66,17 +66,26 @@ def _pair(value: int | Sequence[int]) -> Pair:
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None,
-        stride: Pair, padding: Pair, dilation: Pair, groups: int,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+    ) -> Tensor:
         result = torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
         ctx.save_for_backward(weight)
         # What the transposed convolution must add to meet rows that the stride left over.
         ctx.rest = tuple(
-            x.shape[2 + k] - (result.shape[2 + k] - 1) * stride[k] + 2 * padding[k]
-            - dilation[k] * (weight.shape[2 + k] - 1) - 1
+            x.shape[2 + k]
+            - (result.shape[2 + k] - 1) * stride[k]
+            + 2 * padding[k]
+            - dilation[k] * (weight.shape[2 + k] - 1)
+            - 1
             for k in range(2)
-        )  # fmt: skip
+        )
         ctx.options = stride, padding, dilation, groups
         ctx.shape = x.shape
         return result
@@ -92,7 +101,16 @@ class _Convolution(torch.autograd.Function):
         else:  # nobody will differentiate it: torch's own kernel is a quarter faster
             shape_only = gradient.new_empty(1).expand(ctx.shape)
             pulled, _, _ = torch.ops.aten.convolution_backward(
-                gradient, shape_only, weight, None, stride, padding, dilation, False, [0, 0],
-                groups, [True, False, False],
-            )  # fmt: skip
+                gradient,
+                shape_only,
+                weight,
+                None,
+                stride,
+                padding,
+                dilation,
+                False,
+                [0, 0],
+                groups,
+                [True, False, False],
+            )
         return pulled, None, None, None, None, None, None

@@ -89,9 +89,13 @@ class Linearization:
             return torch.zeros(u.shape[0], *self._x.shape, dtype=self._x.dtype, device=u.device)
         try:
             (product,) = torch.autograd.grad(
-                self._y, self._x, u.to(self._y.dtype), retain_graph=True,
-                is_grads_batched=True, materialize_grads=True,
-            )  # fmt: skip
+                self._y,
+                self._x,
+                u.to(self._y.dtype),
+                retain_graph=True,
+                is_grads_batched=True,
+                materialize_grads=True,
+            )
         except RuntimeError:  # an operator without a batching rule
             product = torch.stack([self.vjp(row) for row in u])
         return product.detach()

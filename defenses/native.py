@@ -19,12 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from defenses.confidence import (
-    FloatArray,
-    check_count,
-    check_probability,
-    clopper_pearson_lower,
-)
+from defenses.confidence import FloatArray, check_count, check_probability, clopper_pearson_lower
 from defenses.interval import Range, checked_scores
 from defenses.ranks import check_confidence, trimmed_count
 
@@ -170,8 +165,9 @@ def _valid_count(scores: FloatArray, center: float, tolerance: float) -> int:
     return int(np.count_nonzero(np.abs(scores - center) <= tolerance))
 
 
-def discounted_invalid(n: int, *, center: float, slack: float, tolerance: float,
-                       score_range: Range) -> int:  # fmt: skip
+def discounted_invalid(
+    n: int, *, center: float, slack: float, tolerance: float, score_range: Range
+) -> int:
     """Invalid outputs, out of n, that move a mean by at most `slack` beyond the valid ones.
 
     Args:
@@ -244,11 +240,15 @@ def rs_reg(
         n, center=center, slack=discount * tolerance, tolerance=tolerance, score_range=score_range
     )
     return certify(
-        _valid_count(scores, center, tolerance), scores.size,
+        _valid_count(scores, center, tolerance),
+        scores.size,
         required=required_valid_probability(n, allowed, probability),
-        tolerance=(1.0 + discount) * tolerance, probability=probability, confidence=confidence,
-        sigma=sigma, allowed_invalid=allowed,
-    )  # fmt: skip
+        tolerance=(1.0 + discount) * tolerance,
+        probability=probability,
+        confidence=confidence,
+        sigma=sigma,
+        allowed_invalid=allowed,
+    )
 
 
 def rs_reg_asymptotic(
@@ -296,11 +296,16 @@ def rs_reg_asymptotic(
         n, center=center, slack=tolerance - bias, tolerance=bias, score_range=score_range
     )
     return certify(
-        _valid_count(scores, center, tolerance), scores.size,
-        required=required_valid_probability(n, allowed, probability), tolerance=tolerance,
-        probability=probability, confidence=confidence, sigma=sigma, allowed_invalid=allowed,
+        _valid_count(scores, center, tolerance),
+        scores.size,
+        required=required_valid_probability(n, allowed, probability),
+        tolerance=tolerance,
+        probability=probability,
+        confidence=confidence,
+        sigma=sigma,
+        allowed_invalid=allowed,
         assumption=ASYMPTOTIC_ASSUMPTION,
-    )  # fmt: skip
+    )
 
 
 def cert_reg(
@@ -344,7 +349,12 @@ def cert_reg(
     n = scores.size if n_fresh is None else n_fresh
     allowed = trimmed_count(n, trim)
     return certify(
-        _valid_count(scores, center, tolerance), scores.size,
-        required=required_valid_probability(n, allowed, probability), tolerance=tolerance,
-        probability=probability, confidence=confidence, sigma=sigma, allowed_invalid=allowed,
-    )  # fmt: skip
+        _valid_count(scores, center, tolerance),
+        scores.size,
+        required=required_valid_probability(n, allowed, probability),
+        tolerance=tolerance,
+        probability=probability,
+        confidence=confidence,
+        sigma=sigma,
+        allowed_invalid=allowed,
+    )

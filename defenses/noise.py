@@ -56,12 +56,7 @@ class NoiseStream:
     repeat: int = 0
 
     def chunks(
-        self,
-        shape: tuple[int, ...],
-        *,
-        kind: str,
-        draws: int,
-        device: torch.device | None = None,
+        self, shape: tuple[int, ...], *, kind: str, draws: int, device: torch.device | None = None
     ) -> Iterator[Tensor]:
         """Yield standard normal chunks of :func:`chunk_size` rows, the last one cut to ``draws``.
 
@@ -97,12 +92,7 @@ class NoiseStream:
             yield noise[: min(size, draws - index * size)]
 
     def draw(
-        self,
-        shape: tuple[int, ...],
-        *,
-        kind: str,
-        draws: int,
-        device: torch.device | None = None,
+        self, shape: tuple[int, ...], *, kind: str, draws: int, device: torch.device | None = None
     ) -> Tensor:
         """All draws at once, ``(draws, *shape)``; see :meth:`chunks`.
 

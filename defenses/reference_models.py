@@ -72,9 +72,15 @@ class ProjectionModel(IQAModel):
     ) -> None:
         super().__init__()
         self.card = ModelCard(
-            name=name, title=name, mode="NR", score_range=score_range, higher_is_better=True,
-            min_size=1, citation="", licence="",
-        )  # fmt: skip
+            name=name,
+            title=name,
+            mode="NR",
+            score_range=score_range,
+            higher_is_better=True,
+            min_size=1,
+            citation="",
+            licence="",
+        )
         self.function = head
         self.signed_input = signed_input
         scale = 0.5 if signed_input else 1.0
@@ -115,15 +121,17 @@ def half_space_model(*, threshold: float = 0.0) -> ProjectionModel:
 def step_model(*, sigma: float, height: float = 0.1) -> ProjectionModel:
     """A staircase: all scores are ties of a few values."""
     return ProjectionModel(
-        lambda t: (0.5 + height * torch.round(t / sigma)).clamp(0.0, 1.0), score_range=(0.0, 1.0),
+        lambda t: (0.5 + height * torch.round(t / sigma)).clamp(0.0, 1.0),
+        score_range=(0.0, 1.0),
         name="step",
-    )  # fmt: skip
+    )
 
 
 def nan_model() -> ProjectionModel:
     """A network that has diverged."""
-    return ProjectionModel(lambda t: t * math.nan, score_range=(0.0, 1.0), gain=math.nan,
-                           name="nan")  # fmt: skip
+    return ProjectionModel(
+        lambda t: t * math.nan, score_range=(0.0, 1.0), gain=math.nan, name="nan"
+    )
 
 
 def unstable_model() -> ProjectionModel:

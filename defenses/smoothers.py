@@ -166,8 +166,13 @@ def feature_geometry(
     ...                  method="exact", products=2).ratio(0.1)
     0.5
     """
-    spectral = {"estimate": estimate, "upper": upper, "method": method, "products": products,
-                "delta": delta}  # fmt: skip
+    spectral = {
+        "estimate": estimate,
+        "upper": upper,
+        "method": method,
+        "products": products,
+        "delta": delta,
+    }
     # The abstention rule looks at the estimate: the bound only ever makes the norm larger.
     if estimate < tau:
         reason = f"||J||_2 = {estimate:.2e} is below tau = {tau:g}, the features do not move"

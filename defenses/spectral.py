@@ -200,9 +200,16 @@ def _exact(jacobian: Linearization, chunk: int, vector: bool) -> SpectralNorm:
     norms = values[:, -1].clamp_min(0.0).sqrt()
     right = _unit(jacobian.vjp(vectors[:, :, -1].to(rows.device))) if vector else None
     return SpectralNorm(
-        norms, norms * _margin(rows.dtype), "exact", 0.0, m + int(vector),
-        torch.full((batch,), m), torch.ones(batch, dtype=torch.bool), None, right,
-    )  # fmt: skip
+        norms,
+        norms * _margin(rows.dtype),
+        "exact",
+        0.0,
+        m + int(vector),
+        torch.full((batch,), m),
+        torch.ones(batch, dtype=torch.bool),
+        None,
+        right,
+    )
 
 
 def _gram(rows: Tensor) -> Tensor:
@@ -310,10 +317,16 @@ class _LanczosRun:
         right = self._right_vectors([weights for _, _, weights in found]) if vector else None
         allowed = 0.0 if self.tolerance is None else self.tolerance
         return SpectralNorm(
-            estimate, bound * _margin(self.jacobian.outputs.dtype), "lanczos", self.delta,
-            2 * self.steps_taken + int(vector), torch.from_numpy(self.lengths.copy()),
-            bound <= estimate * (1.0 + allowed), self.jacobian.jvp_mode, right,
-        )  # fmt: skip
+            estimate,
+            bound * _margin(self.jacobian.outputs.dtype),
+            "lanczos",
+            self.delta,
+            2 * self.steps_taken + int(vector),
+            torch.from_numpy(self.lengths.copy()),
+            bound <= estimate * (1.0 + allowed),
+            self.jacobian.jvp_mode,
+            right,
+        )
 
     def _right_vectors(self, weights: list[FloatArray]) -> Tensor:
         left = torch.zeros_like(self.basis[0])

@@ -72,11 +72,7 @@ class TrimmedMean:
     def bounds(self, scores: Array, *, r: float, confidence: float, scale: ScoreScale) -> Bounds:
         """Population trimmed mean by the L-statistic bounds."""
         return certified.trimmed_mean_bounds(
-            scores,
-            r=r,
-            confidence=confidence,
-            trim=self.trim,
-            score_range=(scale.low, scale.high),
+            scores, r=r, confidence=confidence, trim=self.trim, score_range=(scale.low, scale.high)
         )
 
     def deployed_bounds(
@@ -135,10 +131,7 @@ class Median:
     ) -> Bounds | None:
         """Interval for a fresh median of the same n (exact two-sample ranks)."""
         return certified.deployed_median_bounds(
-            scores,
-            r=r,
-            confidence=confidence,
-            score_range=(scale.low, scale.high),
+            scores, r=r, confidence=confidence, score_range=(scale.low, scale.high)
         )
 
     def native(

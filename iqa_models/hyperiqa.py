@@ -238,10 +238,7 @@ def published(*, crops: CropGrid | None = None) -> HyperIQA:
     without_inplace(base)
     return frozen(
         HyperIQA(
-            base_model=base,
-            geometry=PUBLISHED,
-            crops=crops or CropGrid(),
-            edition="published",
+            base_model=base, geometry=PUBLISHED, crops=crops or CropGrid(), edition="published"
         )
     )
 

@@ -38,14 +38,17 @@ from tests.bench.plans import whole_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 FUZZ = settings(
-    max_examples=60, deadline=None, derandomize=True,
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+)
 EMBEDDED = (ROOT / "bench" / "profiles" / "embedded.toml").read_bytes()
 EDITS = st.lists(
     st.tuples(st.integers(0, 10**6), st.integers(0, 12), st.binary(max_size=8)),
-    min_size=1, max_size=4,
-)  # fmt: skip
+    min_size=1,
+    max_size=4,
+)
 """Where, how many bytes go, and what comes in their place."""
 
 
@@ -177,8 +180,7 @@ def test_a_damaged_csv(
         assert is_a_sentence(error)
 
 
-@pytest.mark.parametrize("line", ["a.png,nan", "a.png,1e9",
-                                  "a.png,", "a.png,three"])  # fmt: skip
+@pytest.mark.parametrize("line", ["a.png,nan", "a.png,1e9", "a.png,", "a.png,three"])
 def test_rows_that_lead_astray(tmp_path: Path, line: str) -> None:
     (tmp_path / "dataset.toml").write_text(TABLE)
     (tmp_path / "scores.csv").write_text(f"image,mos\n{line}\nb.png,2\n")
@@ -394,9 +396,18 @@ def test_names_that_would_break_keys_and_paths(tmp_path: Path, name: object) -> 
     assert "a defense's name is lower-case letters" in broken.error
 
 
-@pytest.mark.parametrize("text", ["import sys; sys.exit(0)", "raise SystemExit('bye')",
-                                  "DEFENSE = 3", "DEFENSES = 3", "MODEL = None", "DEFENSES = [1]",
-                                  "def __getattr__(name): raise KeyError(name)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import sys; sys.exit(0)",
+        "raise SystemExit('bye')",
+        "DEFENSE = 3",
+        "DEFENSES = 3",
+        "MODEL = None",
+        "DEFENSES = [1]",
+        "def __getattr__(name): raise KeyError(name)",
+    ],
+)
 def test_plugins_that_misbehave(tmp_path: Path, text: str) -> None:
     file = tmp_path / "plugin.py"
     file.write_text(text)
@@ -428,9 +439,12 @@ def test_plugins_that_are_no_text(tmp_path_factory: pytest.TempPathFactory, text
     ],
 )
 def test_one_sentence_and_exit_code_2(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str],
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     shown = capsys.readouterr()

@@ -8,14 +8,23 @@ import pytest
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "iqa_models": ("load", "names", "plugin"),
-    "iqa_models.base": (
-        "BoundModel", "IQAModel", "ModelCard", "ModelInputError", "check_images",
-    ),
+    "iqa_models.base": ("BoundModel", "IQAModel", "ModelCard", "ModelInputError", "check_images"),
     "iqa_models.registry": ("ModelPlugin", "UnknownModelError", "load", "names", "plugin"),
     "iqa_models.weights": ("WeightsError", "load_into", "load_state", "save_state"),
     "defenses.base": (
-        "Array", "Defense", "Geometry", "GeometrySettings", "GuaranteeCard", "NativeSettings",
-        "Part", "ScoreScale", "Smoother", "Statistic", "Target", "TrainedPart", "TrainingJob",
+        "Array",
+        "Defense",
+        "Geometry",
+        "GeometrySettings",
+        "GuaranteeCard",
+        "NativeSettings",
+        "Part",
+        "ScoreScale",
+        "Smoother",
+        "Statistic",
+        "Target",
+        "TrainedPart",
+        "TrainingJob",
     ),
     "defenses.bounds": ("Bounds", "median_bounds", "trimmed_mean_bounds", "mean_bounds"),
     "defenses.ranks": ("lower_rank", "median_ranks", "shift", "deployed_median_ranks"),
@@ -34,7 +43,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "bench.records.folder": ("RunFolder",),
     "bench.execution.runner": ("Execution", "execute"),
     "bench.execution.backends": ("Cluster",),
-}  # fmt: skip
+}
 """Module and names; docs/architecture.md says what they are for."""
 
 

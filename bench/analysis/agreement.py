@@ -101,8 +101,11 @@ class Agreement:
 
     def mean_samples(self, metric: Metric, defense: str, sigma: float) -> Array:
         """Bootstrap of that mean: models are fixed, photographs are resampled."""
-        found = [self.samples[metric, k] for m in self.models
-                 if (k := (m, defense, sigma)) in self.scores]  # fmt: skip
+        found = [
+            self.samples[metric, k]
+            for m in self.models
+            if (k := (m, defense, sigma)) in self.scores
+        ]
         return np.mean(found, axis=0) if found else np.full(1, np.nan)
 
     def rankable(self, sigma: float) -> bool:

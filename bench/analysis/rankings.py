@@ -168,8 +168,11 @@ def _exact_minimum(low: Array, high: Array, q: Array, variance: float) -> float:
             for tied, value in best[placed].items():
                 target[tied + ties] = min(target.get(tied + ties, math.inf), value + gain)
     full = n**3 - n
-    ends = [value / math.sqrt((full - tied) / 12 * variance)
-            for tied, value in best[-1].items() if tied < full]  # fmt: skip
+    ends = [
+        value / math.sqrt((full - tied) / 12 * variance)
+        for tied, value in best[-1].items()
+        if tied < full
+    ]
     return float(min(max(-1.0, min(ends)), 1.0)) if ends else -1.0
 
 

@@ -49,16 +49,21 @@ def curves(frame: pd.DataFrame, grid: tuple[float, ...]) -> pd.DataFrame:
         low, high, ceiling = _bounds(cell, grid)
         span = numbers(cell, "range_high") - numbers(cell, "range_low")
         size = len(grid)
-        parts.append(pd.DataFrame({
-            **dict(zip(CELL, key, strict=True)),
-            "image": np.repeat(cell["image"].to_numpy(), size),
-            "mos": np.repeat(numbers(cell, "mos"), size),
-            "up": np.repeat(cell["higher_is_better"].to_numpy(dtype=bool), size),
-            "radius": np.tile(grid, len(cell)),
-            "lower": low.ravel(), "upper": high.ravel(),
-            "share": ((high - low) / span[:, None]).ravel(),
-            "ceiling": ceiling.ravel(),
-        }))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {
+                    **dict(zip(CELL, key, strict=True)),
+                    "image": np.repeat(cell["image"].to_numpy(), size),
+                    "mos": np.repeat(numbers(cell, "mos"), size),
+                    "up": np.repeat(cell["higher_is_better"].to_numpy(dtype=bool), size),
+                    "radius": np.tile(grid, len(cell)),
+                    "lower": low.ravel(),
+                    "upper": high.ravel(),
+                    "share": ((high - low) / span[:, None]).ravel(),
+                    "ceiling": ceiling.ravel(),
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -85,11 +90,17 @@ def _bounds(cell: pd.DataFrame, grid: tuple[float, ...]) -> tuple[Array, Array, 
 def width_summary(curve: pd.DataFrame) -> pd.DataFrame:
     """Median and quartiles of the width share over images of all models, and the ceiling share."""
     keys = ["defense", "sigma", "radius"]
-    return curve.groupby(keys, sort=True).agg(
-        median=("share", "median"), low=("share", lambda s: s.quantile(0.25)),
-        high=("share", lambda s: s.quantile(0.75)), ceiling=("ceiling", "mean"),
-        images=("image", "size"),
-    ).reset_index()  # fmt: skip
+    return (
+        curve.groupby(keys, sort=True)
+        .agg(
+            median=("share", "median"),
+            low=("share", lambda s: s.quantile(0.25)),
+            high=("share", lambda s: s.quantile(0.75)),
+            ceiling=("ceiling", "mean"),
+            images=("image", "size"),
+        )
+        .reset_index()
+    )
 
 
 def largest_radius(curve: pd.DataFrame, *, share: float) -> pd.Series:
@@ -113,11 +124,16 @@ def ranking_summary(curve: pd.DataFrame, radii: tuple[float, ...]) -> pd.DataFra
         up = bool(part["up"].iloc[0])
         low, high = numbers(part, "lower"), numbers(part, "upper")
         bottom, top = (low, high) if up else (-high, -low)
-        out.append({
-            "model": model, "defense": defense, "sigma": sigma, "radius": radius,
-            "pairs": disjoint_share(bottom, top),
-            "srcc": certified_srcc(bottom, top, numbers(part, "mos")),
-        })  # fmt: skip
+        out.append(
+            {
+                "model": model,
+                "defense": defense,
+                "sigma": sigma,
+                "radius": radius,
+                "pairs": disjoint_share(bottom, top),
+                "srcc": certified_srcc(bottom, top, numbers(part, "mos")),
+            }
+        )
     return pd.DataFrame(out)
 
 

@@ -29,8 +29,20 @@ _MEASURING = (
 """What a record's numbers depend on.  Reports, progress and the command line are left out, so a
 better figure does not make measured records stale."""
 
-_PACKAGES = ("certified-iqa-bench", "torch", "numpy", "scipy", "pandas", "pyarrow", "joblib",
-             "pydantic", "scikit-image", "pillow", "pyiqa", "timm")  # fmt: skip
+_PACKAGES = (
+    "certified-iqa-bench",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "joblib",
+    "pydantic",
+    "scikit-image",
+    "pillow",
+    "pyiqa",
+    "timm",
+)
 
 
 def code_sha256(root: Path = _ROOT, parts: Iterable[str] = _MEASURING) -> str:

@@ -56,8 +56,10 @@ def show(comparison: Comparison, console: Console) -> None:
     differing = [cell for cell in comparison.cells if not cell.identical]
     if differing:
         console.print(difference_table(differing))
-        say("* significant: paired bootstrap over photographs of the common images, "
-            "false alarms kept at 5 %")  # fmt: skip
+        say(
+            "* significant: paired bootstrap over photographs of the common images, "
+            "false alarms kept at 5 %"
+        )
     say(str(comparison))
 
 
@@ -67,8 +69,16 @@ def difference_table(cells: Sequence[CellChange]) -> Table:
     for cell in cells:
         if cell.found != "both":
             planned = "planned in both" if cell.planned else "not planned in both"
-            table.add_row(Text(str(cell.cell)), f"{cell.found}{' *' if cell.significant else ''}",
-                          "", "", "", "", "", Text(planned))  # fmt: skip
+            table.add_row(
+                Text(str(cell.cell)),
+                f"{cell.found}{' *' if cell.significant else ''}",
+                "",
+                "",
+                "",
+                "",
+                "",
+                Text(planned),
+            )
         for index, row in enumerate(_rows(cell)):
             name, why = ("", "") if index else (str(cell.cell), _why(cell))
             table.add_row(Text(name), *map(Text, row), Text(why))
@@ -89,9 +99,12 @@ def _rows(cell: CellChange) -> Iterator[tuple[str, ...]]:
             continue
         yield (
             _TITLES[change.metric] + (" *" if change.significant else ""),
-            _number(change.a), _number(change.b), _difference(change), _p_value(change),
+            _number(change.a),
+            _number(change.b),
+            _difference(change),
+            _p_value(change),
             f"{change.n} ({change.n_a}, {change.n_b})",
-        )  # fmt: skip
+        )
 
 
 def _number(value: float | None) -> str:

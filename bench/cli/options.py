@@ -45,14 +45,17 @@ SamplesOption = Annotated[int | None, typer.Option("--samples", help="Draws per 
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 DatasetOption = Annotated[
     str | None,
-    typer.Option("--dataset", help="Your data set: a dataset.toml, or a name; replaces the "
-                 "profile's wherever it fits."),
-]  # fmt: skip
+    typer.Option(
+        "--dataset",
+        help="Your data set: a dataset.toml, or a name; replaces the profile's wherever it fits.",
+    ),
+]
 DataRootOption = Annotated[
     Path | None,
-    typer.Option("--data-root", help="Folder of data sets; default: BENCH_DATA.",
-                 callback=_use_data_root),
-]  # fmt: skip
+    typer.Option(
+        "--data-root", help="Folder of data sets; default: BENCH_DATA.", callback=_use_data_root
+    ),
+]
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: cores.")
 ]

@@ -59,5 +59,7 @@ def show_parts(plugins: tuple[str, ...]) -> None:
         table.add_row("profile", name, "bench/profiles")
     console.print(table)
     for broken in registry.broken:
-        print(f"{broken.kind} {broken.name} from {broken.origin} is broken:\n"  # noqa: T201
-              f"{broken.traceback}", file=sys.stderr)  # fmt: skip
+        print(  # noqa: T201
+            f"{broken.kind} {broken.name} from {broken.origin} is broken:\n{broken.traceback}",
+            file=sys.stderr,
+        )

@@ -78,8 +78,11 @@ class Selection:
 def warn_of_broken(registry: Registry) -> None:
     """Say on stderr which parts could not be loaded, each with its traceback."""
     for broken in registry.broken:
-        print(f"Warning: {broken.origin} cannot be loaded and is left out:\n"  # noqa: T201
-              f"{broken.traceback.rstrip()}", file=sys.stderr)  # fmt: skip
+        print(  # noqa: T201
+            f"Warning: {broken.origin} cannot be loaded and is left out:\n"
+            f"{broken.traceback.rstrip()}",
+            file=sys.stderr,
+        )
 
 
 def resolve_device(name: str) -> str:

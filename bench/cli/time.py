@@ -185,10 +185,13 @@ def keep(rig: Rig, records: Sequence[TimeRecord], out: Path) -> None:
     write_table(out / "time.parquet", TimeRecord, ordered)
     suite: dict[str, Any] = dataclasses.asdict(rig.suite)
     facts = {
-        "suite": suite, "ratios": ratios(ordered), "machine": describe_machine(),
+        "suite": suite,
+        "ratios": ratios(ordered),
+        "machine": describe_machine(),
         "modes": {name: rig.registry.model(name).card.mode for name in rig.suite.models},
-        "code_sha256": code_sha256(), "finished": now(),
-    }  # fmt: skip
+        "code_sha256": code_sha256(),
+        "finished": now(),
+    }
     _write_json(out / "run.json", facts)
     _write_json(out / "time.json", [record.model_dump(mode="json") for record in ordered])
 
@@ -210,8 +213,17 @@ def show(records: Sequence[TimeRecord]) -> None:
     from bench.execution.timing_suite import ratios
 
     console = Console()
-    table = Table("model", "defence", "plain pass s", "defended s", "with certificate s",
-                  "defended / plain", "passes", "memory MiB", "of peak")  # fmt: skip
+    table = Table(
+        "model",
+        "defence",
+        "plain pass s",
+        "defended s",
+        "with certificate s",
+        "defended / plain",
+        "passes",
+        "memory MiB",
+        "of peak",
+    )
     for record in records:
         if record.axis == "table":
             table.add_row(*_row(record))

@@ -113,11 +113,13 @@ def certificate_table(result: dict[str, Any]) -> Table:
         fresh = _interval(result["deployed_lower"], result["deployed_upper"])
         rows.append(("a fresh estimate", f"{fresh}, same radius"))
     if result.get("native_radius") is not None:
-        rows.append((
-            "authors' own form",
-            f"within {result['native_tolerance']:.4g} of the undefended score up to radius "
-            f"{result['native_radius']:.4g}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                "authors' own form",
+                f"within {result['native_tolerance']:.4g} of the undefended score up to radius "
+                f"{result['native_radius']:.4g}",
+            )
+        )
     rows += [
         ("claim", f"{result['claim']}, {result['rigor']}: {result['statement']}"),
         ("assumes", "; ".join(result["assumptions"])),

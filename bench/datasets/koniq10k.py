@@ -57,9 +57,7 @@ def koniq10k(
     images = first_existing(NAME, folders, (resolution, f"images/{resolution}"))
     width, height = (int(side) for side in resolution.split("x"))
     return FolderDataset(
-        name=NAME,
-        card=_card((height, width), seed),
-        entries=_entries(labels, images, seed),
+        name=NAME, card=_card((height, width), seed), entries=_entries(labels, images, seed)
     )
 
 

@@ -133,9 +133,7 @@ class PristineDataset:
         """By photograph, type and level."""
         cells = label_cells()
         splits = split_groups(
-            self._paths,
-            seed=self.description.split_seed,
-            test_share=self.description.test_share,
+            self._paths, seed=self.description.split_seed, test_share=self.description.test_share
         )
         return tuple(
             Item(

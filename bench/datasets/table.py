@@ -170,11 +170,7 @@ def table(description: TableDescription, folder: Path) -> FolderDataset:
 
 
 def _columns(description: TableDescription) -> list[str]:
-    optional = (
-        description.reference_column,
-        description.split_column,
-        description.group_column,
-    )
+    optional = (description.reference_column, description.split_column, description.group_column)
     return [
         *(description.image_column, *description.mos_columns, *description.attribute_columns),
         *(column for column in optional if column is not None),

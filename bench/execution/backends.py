@@ -189,9 +189,12 @@ def _unordered(*, backend: Any, n_jobs: int, waiting: int) -> joblib.Parallel:
     import joblib
 
     return joblib.Parallel(
-        n_jobs=n_jobs, backend=backend, return_as="generator_unordered", batch_size=1,
+        n_jobs=n_jobs,
+        backend=backend,
+        return_as="generator_unordered",
+        batch_size=1,
         pre_dispatch=waiting,
-    )  # fmt: skip
+    )
 
 
 def _dask_backend() -> type:

@@ -82,8 +82,10 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     modes = {name: registry.model(name).card.mode for name in profile.models}
     defenses = {name: _tuned(name, profile, registry) for name in profile.defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
-    opened = {source: registry.dataset(source) for source in
-              dict.fromkeys(sources[mode] for mode in modes.values())}  # fmt: skip
+    opened = {
+        source: registry.dataset(source)
+        for source in dict.fromkeys(sources[mode] for mode in modes.values())
+    }
     datasets = _by_name(opened)
     scene = _Scene(
         profile=profile,
@@ -143,8 +145,10 @@ def _by_name(opened: Mapping[str, Dataset]) -> dict[str, Dataset]:
     named: dict[str, Dataset] = {}
     for source, dataset in opened.items():
         if dataset.name in named:
-            raise BenchError(f"{source}: expected a data set of another name than "
-                             f"{dataset.name!r}, found two of it.")  # fmt: skip
+            raise BenchError(
+                f"{source}: expected a data set of another name than "
+                f"{dataset.name!r}, found two of it."
+            )
         named[dataset.name] = dataset
     return named
 
@@ -222,8 +226,16 @@ def _evaluate(scene: _Scene) -> Iterator[Unit]:
         names = groups[smoother]
         cost = scene.draw_cost(scene.defenses[names[0]])
         for sigma, item in product(scene.profile.sigmas, scene.images[model]):
-            yield Unit("evaluate", dataset, model, ",".join(names), smoother, sigma,
-                       item.image_id, forward_passes=cost)  # fmt: skip
+            yield Unit(
+                "evaluate",
+                dataset,
+                model,
+                ",".join(names),
+                smoother,
+                sigma,
+                item.image_id,
+                forward_passes=cost,
+            )
 
 
 def _time(scene: _Scene) -> Iterator[Unit]:
@@ -232,8 +244,15 @@ def _time(scene: _Scene) -> Iterator[Unit]:
     for (dataset, model), (name, defense) in product(scene.pairs(), scene.defenses.items()):
         # With and without the certificate, hence twice.
         cost = 2 * (settings.repeats + settings.warmup) * scene.draw_cost(defense)
-        yield Unit("time", dataset, model, name, defense.smoother.name, scene.profile.sigmas[0],
-                   forward_passes=cost)  # fmt: skip
+        yield Unit(
+            "time",
+            dataset,
+            model,
+            name,
+            defense.smoother.name,
+            scene.profile.sigmas[0],
+            forward_passes=cost,
+        )
 
 
 def _attacked(scene: _Scene) -> Iterator[Cell]:
@@ -288,13 +307,26 @@ def _audit(scene: _Scene) -> Iterator[Unit]:
         fresh = scene.draw_cost(defense)
         cost = 2 * (settings.steps * per_step * (settings.restarts + 2) + fresh)
         for image in scene.some(cell.model, settings.images):
-            yield Unit("audit", cell.dataset, cell.model, cell.defense, defense.smoother.name,
-                       cell.sigma, image, forward_passes=cost)  # fmt: skip
+            yield Unit(
+                "audit",
+                cell.dataset,
+                cell.model,
+                cell.defense,
+                defense.smoother.name,
+                cell.sigma,
+                image,
+                forward_passes=cost,
+            )
 
 
 _PLANNERS: tuple[Callable[[_Scene], Iterable[Unit]], ...] = (
-    _prepare, _fit, _evaluate, _time, _attack, _audit,
-)  # fmt: skip
+    _prepare,
+    _fit,
+    _evaluate,
+    _time,
+    _attack,
+    _audit,
+)
 
 
 def costs(plan: Plan) -> dict[str, tuple[int, float]]:

@@ -156,9 +156,10 @@ def _open(run: RunFolder, plan: Plan, stage: str) -> bool:
 def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
     """Units that were never done, or failed."""
     return tuple(
-        unit for unit in units
+        unit
+        for unit in units
         if (found := outcomes.get(unit.key)) is None or found.status == "failed"
-    )  # fmt: skip
+    )
 
 
 def chunks_of(units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int) -> list[Chunk]:

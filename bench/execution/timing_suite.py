@@ -106,9 +106,10 @@ class Suite:
     def key(self, point: Point) -> str:
         """Identity of a measurement, with the settings it is taken under."""
         rest = {
-            name: value for name, value in dataclasses.asdict(self).items()
+            name: value
+            for name, value in dataclasses.asdict(self).items()
             if name not in ("models", "defenses", "scaling", "exact", "size", "samples")
-        }  # fmt: skip
+        }
         return canonical({**rest, **dataclasses.asdict(point), "threads": torch.get_num_threads()})
 
 
@@ -235,10 +236,14 @@ class Rig:
         certificate = self.profile.certificate
         spectral = certificate.spectral
         return GeometrySettings(
-            tau=certificate.tau, method=spectral.method, steps=spectral.steps,
-            delta=spectral.delta, tolerance=spectral.tolerance, radii=certificate.radii,
+            tau=certificate.tau,
+            method=spectral.method,
+            steps=spectral.steps,
+            delta=spectral.delta,
+            tolerance=spectral.tolerance,
+            radii=certificate.radii,
             seed=self.suite.seed,
-        )  # fmt: skip
+        )
 
     # --- before and while measuring ---------------------------------------------------------------
 
@@ -295,22 +300,37 @@ class Rig:
             subject = self.subject(point)
             if point.axis == "norm":
                 return measured_norm(
-                    subject, warmup=self.suite.warmup, repeats=self.suite.repeats,
+                    subject,
+                    warmup=self.suite.warmup,
+                    repeats=self.suite.repeats,
                     vjps=EXTRAPOLATED_VJPS if self.suite.extrapolate else None,
-                    dataset="random", weights="random", axis=point.axis,
-                )  # fmt: skip
+                    dataset="random",
+                    weights="random",
+                    axis=point.axis,
+                )
             return measured(
-                subject, warmup=self.suite.warmup, repeats=self.suite.repeats, dataset="random",
-                weights="random", axis=point.axis, peak_flops=self.peak(),
+                subject,
+                warmup=self.suite.warmup,
+                repeats=self.suite.repeats,
+                dataset="random",
+                weights="random",
+                axis=point.axis,
+                peak_flops=self.peak(),
                 **self._effect(point, subject),
-            )  # fmt: skip
+            )
         except Exception as error:
             return TimeRecord(
-                status="failed", reason=describe(error), dataset="random", weights="random",
-                device=device_name(self.device), threads=torch.get_num_threads(),
-                sigma=self.suite.sigma, edition=self.suite.edition,
-                precision=self.suite.precision, **dataclasses.asdict(point),
-            )  # fmt: skip
+                status="failed",
+                reason=describe(error),
+                dataset="random",
+                weights="random",
+                device=device_name(self.device),
+                threads=torch.get_num_threads(),
+                sigma=self.suite.sigma,
+                edition=self.suite.edition,
+                precision=self.suite.precision,
+                **dataclasses.asdict(point),
+            )
 
     def _effect(self, point: Point, subject: Subject) -> dict[str, Any]:
         """What the reduced precision does to scores and bounds, in table rows."""

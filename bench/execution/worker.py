@@ -280,8 +280,9 @@ def _in_flight(run: Path, units: Sequence[Unit]) -> Iterator[None]:
 def _deaths(run: Path, units: Sequence[Unit]) -> Counter[str]:
     """How often workers died over these units: no two live workers have the same unit."""
     keys = {unit.key for unit in units}
-    return Counter(key for note in _working(run).glob("*.json") for key in _noted(note)
-                   if key in keys)  # fmt: skip
+    return Counter(
+        key for note in _working(run).glob("*.json") for key in _noted(note) if key in keys
+    )
 
 
 def _noted(note: Path) -> list[str]:

@@ -60,11 +60,7 @@ def chosen_artifacts(models: Sequence[str], datasets: Sequence[str]) -> list[Art
 
 
 def prefetch(
-    wanted: Iterable[Artifact],
-    shelf: Shelf,
-    *,
-    offline: bool = False,
-    watch: Watcher | None = None,
+    wanted: Iterable[Artifact], shelf: Shelf, *, offline: bool = False, watch: Watcher | None = None
 ) -> list[Outcome]:
     """Fetch what is not there yet; one failure does not stop the others.
 

@@ -66,12 +66,7 @@ def ifgsm(objective: Objective, image: Tensor, *, epsilon: float, steps: int, no
 
 
 def pgd_l2(
-    objective: Objective,
-    image: Tensor,
-    *,
-    radius: float,
-    steps: int,
-    start: Tensor | None = None,
+    objective: Objective, image: Tensor, *, radius: float, steps: int, start: Tensor | None = None
 ) -> tuple[float, Tensor]:
     """Projected gradient ascent in the closed l2 ball; not clipped to [0, 1].
 

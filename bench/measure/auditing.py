@@ -134,9 +134,11 @@ class Auditor:
         """+- the top right singular vector of the feature map, and keyed random directions."""
         direction = top_singular_vector(self.features, self.image, steps=10, seed=self.noise.seed)
         random = self.noise.draw(
-            tuple(self.image.shape[1:]), kind="start", draws=max(self.settings.restarts, 1),
+            tuple(self.image.shape[1:]),
+            kind="start",
+            draws=max(self.settings.restarts, 1),
             device=self.image.device,
-        )[: self.settings.restarts]  # fmt: skip
+        )[: self.settings.restarts]
         return [direction, -direction, *(unit_l2(one[None]) for one in random)]
 
     def features(self, images: Tensor) -> Tensor:
@@ -150,9 +152,13 @@ class Auditor:
 
         def value(point: Tensor, step: int) -> Tensor:
             return sign * expected_score(
-                self.defense.smoother, self.target, point,
-                noise=self.noise, draws=self.settings.expectation, step=step,
-            )  # fmt: skip
+                self.defense.smoother,
+                self.target,
+                point,
+                noise=self.noise,
+                draws=self.settings.expectation,
+                step=step,
+            )
 
         return value
 
@@ -160,11 +166,14 @@ class Auditor:
         """The image that PGD found best over all starts."""
         found = [
             pgd_l2(
-                objective, self.image, radius=radius, steps=self.settings.steps,
+                objective,
+                self.image,
+                radius=radius,
+                steps=self.settings.steps,
                 start=start * radius,
             )
             for start in starts
-        ]  # fmt: skip
+        ]
         _, offset = max(found, key=lambda pair: pair[0])
         return self.image + offset
 

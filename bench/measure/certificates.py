@@ -60,14 +60,19 @@ def certificate_columns(
         **{name: getattr(certificate, name) for name in Certificate.__dataclass_fields__},
         **deployed_columns(defense, scores, certificate, scale=scale, confidence=confidence),
         **native_columns(
-            defense, scores, geometry, scale=scale, confidence=confidence, center=center,
+            defense,
+            scores,
+            geometry,
+            scale=scale,
+            confidence=confidence,
+            center=center,
             native=native,
         ),
         "curve_radius": list(curve.radius),
         "curve_lower": list(curve.lower),
         "curve_upper": list(curve.upper),
         "curve_at_ceiling": list(curve.at_ceiling),
-    }  # fmt: skip
+    }
 
 
 def deployed_columns(

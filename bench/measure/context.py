@@ -133,9 +133,11 @@ class Context:
     def features(self, dataset: str, model: str, items: Sequence[Item]) -> Tensor:
         """Backbone features ``(n, D)`` of items, computed once and memory-mapped."""
         key = content_key(
-            what="features", dataset=self.dataset(dataset).sha256, model=self.model_sha256(model),
+            what="features",
+            dataset=self.dataset(dataset).sha256,
+            model=self.model_sha256(model),
             items=[item.image_id for item in items],
-        )  # fmt: skip
+        )
         stored = self.store.array(key, lambda: self._features(dataset, model, items))
         return torch.from_numpy(np.array(stored)).to(self.device)
 
@@ -296,11 +298,7 @@ def _state_sha256(module: nn.Module) -> str:
 
 
 def open_context(
-    plan: Plan,
-    *,
-    plugins: Sequence[str] = (),
-    device: str = "cpu",
-    folder: Path | None = None,
+    plan: Plan, *, plugins: Sequence[str] = (), device: str = "cpu", folder: Path | None = None
 ) -> Context:
     """The context of a plan in this process.
 

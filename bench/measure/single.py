@@ -41,10 +41,12 @@ def certify_image(question: Question, context: Context, *, dataset: str) -> dict
     scale = defense.smoother.scale(target.model.card, context.dataset(dataset).card.mos_range)
     (geometry,) = defense.smoother.geometry(target, image, context.geometry_settings())
     draws = context.engine(context.device.type).draw(
-        defense.smoother, target, image,
+        defense.smoother,
+        target,
+        image,
         noise=context.noise("certify", "file", _content_name(pair), question.sigma),
         samples=context.samples(defense),
-    )  # fmt: skip
+    )
     described = describe(question, defense, target, scale, geometry, pair, context)
     try:
         scores = sorted_draws(draws)
@@ -86,9 +88,14 @@ def read_pair(question: Question, context: Context) -> Pair:
 
 
 def describe(
-    question: Question, defense: Defense, target: Target, scale: ScoreScale, geometry: Geometry,
-    pair: Pair, context: Context,
-) -> dict[str, Any]:  # fmt: skip
+    question: Question,
+    defense: Defense,
+    target: Target,
+    scale: ScoreScale,
+    geometry: Geometry,
+    pair: Pair,
+    context: Context,
+) -> dict[str, Any]:
     """What is known before any draw is looked at."""
     failure = 2 * (1 - context.confidence) + geometry.delta
     return {
@@ -113,17 +120,29 @@ def describe(
 
 
 def bounds(
-    question: Question, defense: Defense, scores: Array, geometry: Geometry, scale: ScoreScale,
-    target: Target, pair: Pair, context: Context,
-) -> dict[str, Any]:  # fmt: skip
+    question: Question,
+    defense: Defense,
+    scores: Array,
+    geometry: Geometry,
+    scale: ScoreScale,
+    target: Target,
+    pair: Pair,
+    context: Context,
+) -> dict[str, Any]:
     """Score, interval and native certificate; the interval at the radius asked for."""
     from bench.measure.stages.evaluate import undefended_score
 
     plain = undefended_score(target, context.tensor(pair.image))
     found = certificate_columns(
-        defense, scores, geometry, scale=scale, confidence=context.confidence, radii=(),
-        center=plain if defense.smoother.part is None else None, native=context.native_settings(),
-    )  # fmt: skip
+        defense,
+        scores,
+        geometry,
+        scale=scale,
+        confidence=context.confidence,
+        radii=(),
+        center=plain if defense.smoother.part is None else None,
+        native=context.native_settings(),
+    )
     result = {k: v for k, v in found.items() if not k.startswith("curve_")}
     if question.radius is not None and geometry.reason is None:
         result |= at_radius(question.radius, defense, scores, geometry, scale, context)
@@ -133,9 +152,13 @@ def bounds(
 
 
 def at_radius(
-    radius: float, defense: Defense, scores: Array, geometry: Geometry, scale: ScoreScale,
+    radius: float,
+    defense: Defense,
+    scores: Array,
+    geometry: Geometry,
+    scale: ScoreScale,
     context: Context,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The columns that change where a radius is asked for."""
     curve = width_curve(
         defense, scores, geometry, scale=scale, confidence=context.confidence, radii=[radius]

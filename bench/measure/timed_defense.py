@@ -102,11 +102,14 @@ class Subject:
         """Seconds for all draws, and as many sorted scores (repeated if only some were made)."""
         seconds, draws = stopwatch(
             lambda: self.engine.draw(
-                self.defense.smoother, self.target, self.image,
-                noise=self.stream(repeat), samples=self.samples_measured,
+                self.defense.smoother,
+                self.target,
+                self.image,
+                noise=self.stream(repeat),
+                samples=self.samples_measured,
             ),
             self.device,
-        )  # fmt: skip
+        )
         started = time.perf_counter()
         scores = sorted_draws(np.resize(draws, self.samples))
         sorting = time.perf_counter() - started
@@ -240,14 +243,19 @@ def precision_effect(subject: Subject, images: Tensor) -> Deviation:
                 subject.defense,
                 sorted_draws(
                     engine.draw(
-                        subject.defense.smoother, aim, image,
-                        noise=subject.stream(row), samples=subject.samples_measured,
+                        subject.defense.smoother,
+                        aim,
+                        image,
+                        noise=subject.stream(row),
+                        samples=subject.samples_measured,
                     )
                 ),
-                geometry, scale=subject.scale, confidence=subject.confidence,
+                geometry,
+                scale=subject.scale,
+                confidence=subject.confidence,
             )
             for engine in (subject.engine, exact)
-        ]  # fmt: skip
+        ]
         ours, theirs = found
         if ours.score is not None and theirs.score is not None:
             scores.append(abs(ours.score - theirs.score))

@@ -48,9 +48,14 @@ def measured_norm(
     def lanczos() -> SpectralNorm:
         settings = subject.settings
         return spectral_norm(
-            embed, subject.image, method="lanczos", steps=settings.steps, delta=settings.delta,
-            tolerance=settings.tolerance, seed=settings.seed,
-        )  # fmt: skip
+            embed,
+            subject.image,
+            method="lanczos",
+            steps=settings.steps,
+            delta=settings.delta,
+            tolerance=settings.tolerance,
+            seed=settings.seed,
+        )
 
     with PeakMemory(subject.device) as memory:
         runs = [stopwatch(lanczos, subject.device) for _ in range(warmup + repeats)]
@@ -59,8 +64,7 @@ def measured_norm(
     exact, seconds = None, 0.0
     if vjps is None or vjps >= features:
         seconds, norm = stopwatch(
-            lambda: spectral_norm(embed, subject.image, method="exact", chunk=CHUNK),
-            subject.device,
+            lambda: spectral_norm(embed, subject.image, method="exact", chunk=CHUNK), subject.device
         )
         exact = float(norm.estimate)
     else:

@@ -77,8 +77,15 @@ class Unit:
     @property
     def task(self) -> str:
         """The key without the image: units of a task share everything else."""
-        parts = (self.stage, self.dataset, self.model, self.defense, self.smoother, self.sigma,
-                 self.detail)  # fmt: skip
+        parts = (
+            self.stage,
+            self.dataset,
+            self.model,
+            self.defense,
+            self.smoother,
+            self.sigma,
+            self.detail,
+        )
         return "|".join(map(_text, parts))
 
     def serves(self, cell: Cell) -> bool:

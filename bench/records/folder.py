@@ -191,8 +191,12 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget all results; the plan stays."""
-        found = [*self.path.glob("*.parquet"), *self.path.glob("units/*.parquet"),
-                 *self.journal.glob("*.jsonl"), self.path / "run.json"]  # fmt: skip
+        found = [
+            *self.path.glob("*.parquet"),
+            *self.path.glob("units/*.parquet"),
+            *self.journal.glob("*.jsonl"),
+            self.path / "run.json",
+        ]
         for file in found:
             file.unlink(missing_ok=True)
 
@@ -211,8 +215,9 @@ class RunFolder:
         found = summaries(files)
         if found is None:
             found = self._latest(stage)
-        return {key: Outcome(entry.status, entry.reason, entry.attempt)
-                for key, entry in found.items()}  # fmt: skip
+        return {
+            key: Outcome(entry.status, entry.reason, entry.attempt) for key, entry in found.items()
+        }
 
     def units_done(self) -> dict[str, Outcome]:
         """How every finished unit of the plan ended, by unit key."""
@@ -235,8 +240,10 @@ class RunFolder:
         file = self._units_file(stage)
         if not file.exists():
             return None
-        return {unit: Outcome(status, reason, attempt)  # type: ignore[arg-type]
-                for unit, status, reason, attempt in read_units(file)}  # fmt: skip
+        return {
+            unit: Outcome(status, reason, attempt)  # type: ignore[arg-type]
+            for unit, status, reason, attempt in read_units(file)
+        }
 
     def seal(self, stage: str) -> None:
         """Write a complete stage's journal as tables; drop the journal if nothing failed.
@@ -258,9 +265,10 @@ class RunFolder:
                 )
             for table, rows in _by_table(entries.values()).items():
                 write_table(self.path / f"{table}.parquet", BY_TABLE[table], rows)
-            write_units(self._units_file(stage), [
-                (e.unit, e.status, e.reason, e.attempt) for e in entries.values()
-            ])  # fmt: skip
+            write_units(
+                self._units_file(stage),
+                [(e.unit, e.status, e.reason, e.attempt) for e in entries.values()],
+            )
             if any(entry.status == "failed" for entry in entries.values()):
                 return
         for file in files:

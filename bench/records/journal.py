@@ -67,8 +67,14 @@ class Entry:
             ValueError: A value is NaN or infinite.
         """
         rows = [{"table": r.table, **r.model_dump(mode="json")} for r in self.records]
-        content = {"v": SCHEMA_VERSION, "unit": self.unit, "attempt": self.attempt,
-                   "status": self.status, "reason": self.reason, "records": rows}  # fmt: skip
+        content = {
+            "v": SCHEMA_VERSION,
+            "unit": self.unit,
+            "attempt": self.attempt,
+            "status": self.status,
+            "reason": self.reason,
+            "records": rows,
+        }
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 

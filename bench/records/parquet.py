@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 ROW_GROUP = 4096
 UnitRow = tuple[str, str, str | None, int]
 _UNITS = pa.schema(
-    [("unit", pa.string()), ("status", pa.string()), ("reason", pa.string()),
-     ("attempt", pa.int64())]
-)  # fmt: skip
+    [
+        ("unit", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("attempt", pa.int64()),
+    ]
+)
 
 
 def unique_rows(rows: Iterable[Record]) -> list[Record]:

@@ -149,9 +149,19 @@ class TimeRecord(Record):
 
     table: ClassVar[str] = "time"
     key: ClassVar[tuple[str, ...]] = (
-        "dataset", "model", "defense", "sigma", "device", "edition", "precision", "height", "width",
-        "samples", "axis", "batch",
-    )  # fmt: skip
+        "dataset",
+        "model",
+        "defense",
+        "sigma",
+        "device",
+        "edition",
+        "precision",
+        "height",
+        "width",
+        "samples",
+        "axis",
+        "batch",
+    )
     dataset: str
     model: str
     defense: str
@@ -209,8 +219,15 @@ class AttackRecord(Record):
 
     table: ClassVar[str] = "attack"
     key: ClassVar[tuple[str, ...]] = (
-        "dataset", "model", "defense", "sigma", "norm", "epsilon", "direction", "image",
-    )  # fmt: skip
+        "dataset",
+        "model",
+        "defense",
+        "sigma",
+        "norm",
+        "epsilon",
+        "direction",
+        "image",
+    )
     dataset: str
     model: str
     defense: str
@@ -313,7 +330,13 @@ RECORD_TYPES: tuple[type[Record], ...] = (
 )
 BY_TABLE: dict[str, type[Record]] = {kind.table: kind for kind in RECORD_TYPES}
 VOLATILE: frozenset[str] = frozenset(
-    {"seconds", "seconds_certified", "seconds_uncertified", "seconds_forward",
-     "peak_memory_bytes", "peak_flops"}
-)  # fmt: skip
+    {
+        "seconds",
+        "seconds_certified",
+        "seconds_uncertified",
+        "seconds_forward",
+        "peak_memory_bytes",
+        "peak_flops",
+    }
+)
 """Columns that legitimately differ between two runs of the same plan."""

@@ -165,9 +165,14 @@ def _made_before(out: Path, key: str) -> Path | None:
 
 def _key(run: RunFolder) -> str:
     """Digest of all that a report depends on."""
-    files = sorted([*run.path.glob("*.parquet"), *run.path.glob("units/*.parquet"),
-                    *(f for stage in STAGES for f in journal_files(run.journal, stage)),
-                    run.path / "plan.json"])  # fmt: skip
+    files = sorted(
+        [
+            *run.path.glob("*.parquet"),
+            *run.path.glob("units/*.parquet"),
+            *(f for stage in STAGES for f in journal_files(run.journal, stage)),
+            run.path / "plan.json",
+        ]
+    )
     lines = [f"{file.relative_to(run.path).as_posix()} {file_sha256(file)}" for file in files]
     return hashlib.sha256("\n".join([code_sha256(parts=_REPORTING), *lines]).encode()).hexdigest()
 

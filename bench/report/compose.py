@@ -54,10 +54,16 @@ MODES = ("NR", "FR")
 _NUMBER = {"NR": 1, "FR": 2}
 _LETTER = {"NR": "a", "FR": "b"}
 _CARD_FIELDS = (
-    ("statement", "promise"), ("norm", "norm"), ("claim", "claim"), ("rigor", "rigor"),
-    ("applies_to", "applies to"), ("assumptions", "assumes"), ("trained", "trained"),
-    ("cost", "cost"), ("citation", "source"),
-)  # fmt: skip
+    ("statement", "promise"),
+    ("norm", "norm"),
+    ("claim", "claim"),
+    ("rigor", "rigor"),
+    ("applies_to", "applies to"),
+    ("assumptions", "assumes"),
+    ("trained", "trained"),
+    ("cost", "cost"),
+    ("citation", "source"),
+)
 
 
 def compose(run: RunTables, *, reps: int = 1000) -> Document:
@@ -104,8 +110,11 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
 
 def _subtitle(run: RunTables) -> str:
     profile = run.profile
-    parts = ((len(profile.models), "model"), (len(profile.defenses), "defence"),
-             (len(profile.sigmas), "noise level"))  # fmt: skip
+    parts = (
+        (len(profile.models), "model"),
+        (len(profile.defenses), "defence"),
+        (len(profile.sigmas), "noise level"),
+    )
     counted = ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in parts)
     return f"Profile {profile.name}: {counted}"
 
@@ -152,9 +161,12 @@ def _verdict_box(
         f"Claims of the paper: {words.count('reproduced')} reproduced, "
         f"{words.count('not reproduced')} not reproduced, {words.count('cannot be said')} cannot "
         f"be said from this run"
-        + ("." if is_papers_setting(run.profile) else
-           " (directions, not sizes: these are not the paper's networks, data and draws).")
-    )  # fmt: skip
+        + (
+            "."
+            if is_papers_setting(run.profile)
+            else " (directions, not sizes: these are not the paper's networks, data and draws)."
+        )
+    )
     return tuple(lines)
 
 
@@ -173,8 +185,10 @@ def _accuracy(run: RunTables, agreement: Agreement) -> Section:
     mode = agreement.mode
     index = _NUMBER[mode]
     blocks: list[Block] = [main_table(agreement, run.table("time"), published(), number=index)]
-    blocks += [model_table(agreement, metric, number=f"S{index}{letter}")
-               for letter, metric in zip("ab", METRICS, strict=True)]  # fmt: skip
+    blocks += [
+        model_table(agreement, metric, number=f"S{index}{letter}")
+        for letter, metric in zip("ab", METRICS, strict=True)
+    ]
     compared = difference_table(agreement, number=f"S{index}c")
     leads = lead_table(agreement, PAPERS_DEFENSE, number=f"S{index}d")
     blocks += [table for table in (compared, leads) if table]
@@ -182,11 +196,17 @@ def _accuracy(run: RunTables, agreement: Agreement) -> Section:
 
 
 def _claims(judged: Sequence[Verdict]) -> Section:
-    return Section("claims", "The paper's claims", (
-        Paragraph("Each claim is judged by a fixed rule, printed with the numbers. Scope `size` "
-                  "judges the number itself, `trend` its direction only."),
-        Verdicts(tuple(judged)),
-    ))  # fmt: skip
+    return Section(
+        "claims",
+        "The paper's claims",
+        (
+            Paragraph(
+                "Each claim is judged by a fixed rule, printed with the numbers. Scope `size` "
+                "judges the number itself, `trend` its direction only."
+            ),
+            Verdicts(tuple(judged)),
+        ),
+    )
 
 
 def _figures(run: RunTables, found: Mapping[str, Agreement]) -> Section:
@@ -207,18 +227,30 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Section:
     blocks: list[Block] = []
     for mode, guarantee in data.items():
         x = _LETTER[mode]
-        drawn = equal_radius(guarantee, id=f"figure-5{x}", title=f"Figure 5{x.upper()}. Interval "
-                             f"width at equal radius, {mode} models")  # fmt: skip
+        drawn = equal_radius(
+            guarantee,
+            id=f"figure-5{x}",
+            title=f"Figure 5{x.upper()}. Interval width at equal radius, {mode} models",
+        )
         absent = Paragraph(f"{mode}: no record holds bounds on a grid of radii.")
         blocks.append(drawn or absent)
         tables = (
-            width_table(guarantee, id=f"table-g1{x}",
-                        title=f"Table G1{x}. Width at equal radius, {mode} models"),
-            native_table(guarantee, id=f"table-g2{x}",
-                         title=f"Table G2{x}. Each defence at its own radius, {mode} models"),
-            ranking_table(guarantee, id=f"table-g3{x}",
-                          title=f"Table G3{x}. Certified ranking of images, {mode} models"),
-        )  # fmt: skip
+            width_table(
+                guarantee,
+                id=f"table-g1{x}",
+                title=f"Table G1{x}. Width at equal radius, {mode} models",
+            ),
+            native_table(
+                guarantee,
+                id=f"table-g2{x}",
+                title=f"Table G2{x}. Each defence at its own radius, {mode} models",
+            ),
+            ranking_table(
+                guarantee,
+                id=f"table-g3{x}",
+                title=f"Table G3{x}. Certified ranking of images, {mode} models",
+            ),
+        )
         blocks += [table for table in tables if table is not None]
     blocks += _audit(run)
     cards = [_card(card) for card in run.cards]
@@ -229,8 +261,9 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Section:
 def _audit(run: RunTables) -> list[Block]:
     frame, audit = run.table("evaluate"), run.table("audit")
     modes = {str(m): str(k) for m, k in zip(frame["model"], frame["mode"], strict=True)}
-    table = audit_table(audit, modes, id="table-audit",
-                        title="Table A. Attacks inside the certified balls")  # fmt: skip
+    table = audit_table(
+        audit, modes, id="table-audit", title="Table A. Attacks inside the certified balls"
+    )
     if table is None:
         return [Paragraph("The audit stage was not run: no certificate of this run was attacked.")]
     listed = violations(audit)
@@ -240,7 +273,7 @@ def _audit(run: RunTables) -> list[Block]:
         f"{model_title(str(v['model']))}, {defense_title(str(v['defense']))}, σ = {v['sigma']:g}, "  # noqa: RUF001
         f"image `{v['image']}`: interval use {number(_float(v['interval_use']))}"
         for v in listed[:20]
-    )  # fmt: skip
+    )
     more = f" The first {len(shown)} of {len(listed)}:" if len(listed) > len(shown) else ""
     return [table, Paragraph(f"**Violated certificates.**{more}"), Bullets(shown)]
 
@@ -261,10 +294,17 @@ def _card(card: Mapping[str, Any]) -> Card:
 def _ranks(found: Mapping[str, Agreement]) -> Section:
     title = "Figure 6. Average ranks over models and noise levels"
     drawn = rank_intervals(found, id="figure-6", title=title)
-    return Section("ranks", "Ranks", (
-        drawn or Paragraph("Fewer than two complete blocks of (model, noise level), or fewer than "
-                           "two defences: ranks would say nothing."),
-    ))  # fmt: skip
+    return Section(
+        "ranks",
+        "Ranks",
+        (
+            drawn
+            or Paragraph(
+                "Fewer than two complete blocks of (model, noise level), or fewer than "
+                "two defences: ranks would say nothing."
+            ),
+        ),
+    )
 
 
 def _cost(
@@ -274,8 +314,9 @@ def _cost(
     blocks: list[Block] = []
     for mode, agreement in found.items():
         x = _LETTER[mode]
-        table = cost_table(time, agreement, id=f"table-c{x}",
-                           title=f"Table C{x}. Cost per image, {mode} models")  # fmt: skip
+        table = cost_table(
+            time, agreement, id=f"table-c{x}", title=f"Table C{x}. Cost per image, {mode} models"
+        )
         if table is None:
             blocks.append(Paragraph(f"{mode} models were not timed in this run."))
             continue
@@ -289,4 +330,4 @@ def _cost(
             title=f"Figure 7{x.upper()}. Accuracy and width against time, {mode} models",
         )
         blocks += [table, drawn or Paragraph(f"{mode}: not every model was timed under a defence.")]
-    return Section("cost", "Cost", tuple(blocks))  # fmt: skip
+    return Section("cost", "Cost", tuple(blocks))

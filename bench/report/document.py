@@ -16,9 +16,9 @@ from typing import Literal
 from bench.report.numbers import PLAIN, Format, number
 
 VerdictWord = Literal["reproduced", "not reproduced", "cannot be said"]
-SUPERSCRIPTS: Mapping[str, str] = dict(zip(
-    "abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True
-))  # fmt: skip
+SUPERSCRIPTS: Mapping[str, str] = dict(
+    zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,11 @@ class Table:
 def _print(cell: Cell, column: Column) -> Printed:
     if isinstance(cell.value, str):
         return Printed(cell.value, mark=cell.mark, group=cell.group)
-    low, high = ("", "") if cell.interval is None else (
-        number(cell.interval[0], column.form), number(cell.interval[1], column.form)
-    )  # fmt: skip
+    low, high = (
+        ("", "")
+        if cell.interval is None
+        else (number(cell.interval[0], column.form), number(cell.interval[1], column.form))
+    )
     known = cell.value is not None and cell.published is not None and column.difference is not None
     return Printed(
         value=number(cell.value, column.form),
@@ -136,9 +138,10 @@ def _print(cell: Cell, column: Column) -> Printed:
         mark=cell.mark,
         published="" if cell.published is None else number(cell.published, column.form),
         difference=number(cell.value - cell.published, column.difference)  # type: ignore[operator]
-        if known else "",
+        if known
+        else "",
         sort=cell.value,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,13 @@ def panels(count: int, *, height: float = 2.5, share_y: bool = True) -> tuple[Ca
 
 def line_style(look: Look) -> dict[str, Any]:
     """Keyword arguments of one defence's or model's line."""
-    return {"color": look.color, "marker": look.marker, "linestyle": look.line,
-            "label": look.title, "markeredgewidth": 0.8}  # fmt: skip
+    return {
+        "color": look.color,
+        "marker": look.marker,
+        "linestyle": look.line,
+        "label": look.title,
+        "markeredgewidth": 0.8,
+    }
 
 
 def legend_below(canvas: Canvas, axes: Sequence[Axes], *, columns: int = 7) -> None:
@@ -90,8 +95,13 @@ def legend_below(canvas: Canvas, axes: Sequence[Axes], *, columns: int = 7) -> N
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if found:
-        canvas.legend(list(found.values()), list(found), loc="outside lower center",
-                      ncols=min(columns, len(found)), handlelength=2.6)  # fmt: skip
+        canvas.legend(
+            list(found.values()),
+            list(found),
+            loc="outside lower center",
+            ncols=min(columns, len(found)),
+            handlelength=2.6,
+        )
 
 
 def finish(
@@ -109,11 +119,16 @@ def finish(
     canvas.set_layout_engine("none")
     hover = tuple(h for p in points if (h := _place(canvas, p)) is not None)
     return Figure(
-        id=id, title=title, caption=caption, alt=alt, data=data, hover=hover,
+        id=id,
+        title=title,
+        caption=caption,
+        alt=alt,
+        data=data,
+        hover=hover,
         width=float(canvas.get_figwidth()),
         png=_saved(canvas, "png", {"Software": None}, dpi=160),
         svg=_saved(canvas, "svg", {"Date": None, "Creator": None}).decode("utf-8"),
-    )  # fmt: skip
+    )
 
 
 def _saved(canvas: Canvas, kind: str, metadata: dict[str, Any], dpi: int = 100) -> bytes:

@@ -31,9 +31,13 @@ KNOWN: dict[str, Look] = {
     "fs-iqa": Look("FS-IQA", "#0072b2", "o", "-"),
 }
 MODEL_TITLES = {
-    "dbcnn": "DBCNN", "hyperiqa": "HyperIQA", "koncept": "KonCept",
-    "lpips": "LPIPS", "dists": "DISTS", "dreamsim": "DreamSim",
-}  # fmt: skip
+    "dbcnn": "DBCNN",
+    "hyperiqa": "HyperIQA",
+    "koncept": "KonCept",
+    "lpips": "LPIPS",
+    "dists": "DISTS",
+    "dreamsim": "DreamSim",
+}
 _SPARE = ("#332288", "#882255", "#117733", "#999933", "#000000")
 _SPARE_MARKERS = ("*", "h", "<", ">", "d")
 _MODEL_LOOKS: tuple[tuple[str, str, str | tuple[int, tuple[int, ...]]], ...] = (

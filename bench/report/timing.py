@@ -26,7 +26,7 @@ from bench.report.document import (
     Paragraph,
     Section,
     Table,
-)  # fmt: skip
+)
 from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
 from bench.report.numbers import Format, number
 from bench.report.parts.tables import MODE_WORDS, SECONDS
@@ -57,8 +57,9 @@ def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
     norms = usable[usable["axis"] == "norm"]
     blocks: list[Block] = [
         paper_table(table, mode, [m for m, k in facts["modes"].items() if k == mode])
-        for mode in ("NR", "FR") if mode in facts["modes"].values()
-    ]  # fmt: skip
+        for mode in ("NR", "FR")
+        if mode in facts["modes"].values()
+    ]
     blocks.append(seconds_table(table))
     scaling = scaling_figure(usable)
     found = [
@@ -76,14 +77,16 @@ def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
         banner=f"Timing on random weights ({suite['edition']} networks): cost only, no score",
         verdict=(
             f"{len(usable)}/{len(time)} measurements ok",
-            *(f"failed: {row['model']} / {row['defense']}: {row['reason']}"
-              for row in rows(failed)),
+            *(
+                f"failed: {row['model']} / {row['defense']}: {row['reason']}"
+                for row in rows(failed)
+            ),
             *conclusions(table, norms),
         ),
         complete=failed.empty,
         sections=tuple(found),
         facts={"code": str(facts["code_sha256"])[:12], "finished": str(facts["finished"])},
-    )  # fmt: skip
+    )
 
 
 def conclusions(table: pd.DataFrame, norms: pd.DataFrame) -> tuple[str, ...]:
@@ -101,8 +104,9 @@ def conclusions(table: pd.DataFrame, norms: pd.DataFrame) -> tuple[str, ...]:
             lines.append(words.format(low if low == high else f"{low} to {high}") + " (by model).")
     excess = [value for ratios in found if (value := ratios["estimate"]) is not None]
     if excess:
-        lines.append(f"The Lanczos bound is at most {number(max(excess), PERCENT_ABOVE)} above its "
-                     "estimate.")  # fmt: skip
+        lines.append(
+            f"The Lanczos bound is at most {number(max(excess), PERCENT_ABOVE)} above its estimate."
+        )
     return tuple(lines)
 
 
@@ -111,12 +115,23 @@ def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
     paper = published()
     present = [m for m in model_order(models) if (table["model"] == m).any()]
     body = tuple(
-        (Cell(defense_title(d)),
-         *(_mean_cell(table[table["defense"] == d], present, column,
-                      published=paper.seconds(mode, d, certified=certified))
-           for column, certified in (("seconds_certified", True), ("seconds_uncertified", False))))
+        (
+            Cell(defense_title(d)),
+            *(
+                _mean_cell(
+                    table[table["defense"] == d],
+                    present,
+                    column,
+                    published=paper.seconds(mode, d, certified=certified),
+                )
+                for column, certified in (
+                    ("seconds_certified", True),
+                    ("seconds_uncertified", False),
+                )
+            ),
+        )
         for d in defense_order(table["defense"])
-    )  # fmt: skip
+    )
     return Table(
         id=f"table-t{mode.lower()}",
         title=f"Table T-{mode}. Seconds per image, {MODE_WORDS[mode]}",
@@ -146,8 +161,11 @@ def seconds_table(table: pd.DataFrame) -> Table:
     ends: list[int] = []
     for model in model_order(table["model"]):
         part = table[table["model"] == model]
-        body += [_seconds_row(row) for defense in defense_order(part["defense"])
-                 for row in rows(part[part["defense"] == defense])]  # fmt: skip
+        body += [
+            _seconds_row(row)
+            for defense in defense_order(part["defense"])
+            for row in rows(part[part["defense"] == defense])
+        ]
         ends.append(len(body) - 1)
     return Table(
         id="table-t1",
@@ -181,14 +199,16 @@ def _seconds_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     return (
         Cell(model_title(row["model"])),
         Cell(defense_title(row["defense"])),
-        *(Cell(_median(row[name]), error=sem(list(row[name])))
-          for name in ("seconds_certified", "seconds_uncertified", "seconds_forward")),
+        *(
+            Cell(_median(row[name]), error=sem(list(row[name])))
+            for name in ("seconds_certified", "seconds_uncertified", "seconds_forward")
+        ),
         Cell(known(row["forward_passes_certified"])),
         Cell(known(row["forward_passes_uncertified"])),
         Cell(known(row["peak_memory_bytes"])),
         Cell(flops / plain / peak if known(flops) and known(peak) else None),
         Cell(known(row["samples_measured"])),
-    )  # fmt: skip
+    )
 
 
 def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
@@ -202,11 +222,15 @@ def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
         ("exact", Column("over the exact norm", PERCENT_ABOVE, group="Lanczos bound")),
         ("products", Column("products", COUNT)),
     ]
-    shown = [(name, column) for name, column in columns
-             if any(ratios[name] is not None for ratios in found.values())]  # fmt: skip
+    shown = [
+        (name, column)
+        for name, column in columns
+        if any(ratios[name] is not None for ratios in found.values())
+    ]
     vjps = {row["model"]: row for row in rows(norms)}
-    scaled = [m for m, row in vjps.items()
-              if row["exact_products_measured"] < row["exact_products"]]  # fmt: skip
+    scaled = [
+        m for m, row in vjps.items() if row["exact_products_measured"] < row["exact_products"]
+    ]
     notes = [
         "Products: VJPs and JVPs of one Lanczos bound. Steps stop once the bound is within the "
         "profile's tolerance of its estimate."
@@ -285,12 +309,15 @@ def scaling_figure(usable: pd.DataFrame) -> Figure | None:
             log_axis(ax, x=True, y=True)
         legend_below(canvas, axes)
         return finish(
-            canvas, id="figure-t1", title="Figure T1. What a certificate's seconds grow with",
+            canvas,
+            id="figure-t1",
+            title="Figure T1. What a certificate's seconds grow with",
             caption="Mean over models. Input-noise defences grow with draws; FS-IQA, whose draws "
             "are a matrix product, does not. " + _fewer_draws(usable),
             alt="Seconds against draws, pixels and rows of a pass.",
-            data=_scaling_table(lines), points=points,
-        )  # fmt: skip
+            data=_scaling_table(lines),
+            points=points,
+        )
 
 
 def _fewer_draws(usable: pd.DataFrame) -> str:
@@ -312,48 +339,77 @@ def _lines(points: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
         )
         whole = grid.dropna()
         if len(whole):
-            found.append({
-                "axis": axis, "defense": defense, "models": len(whole),
-                "x": [float(x) for x in whole.columns],
-                "seconds": [float(y) for y in whole.mean()],
-            })  # fmt: skip
+            found.append(
+                {
+                    "axis": axis,
+                    "defense": defense,
+                    "models": len(whole),
+                    "x": [float(x) for x in whole.columns],
+                    "seconds": [float(y) for y in whole.mean()],
+                }
+            )
     return found
 
 
 def _scaling_table(lines: Sequence[Mapping[str, Any]]) -> Table:
     return Table(
-        "figure-t1", "", "",
-        (Column("axis", kind="text"), Column("defence", kind="text"), Column("value", COUNT),
-         Column("seconds certified", SECONDS), Column("models", COUNT)),
-        tuple(
-            (Cell(line["axis"]), Cell(defense_title(line["defense"])), Cell(x), Cell(y),
-             Cell(float(line["models"])))
-            for line in lines for x, y in zip(line["x"], line["seconds"], strict=True)
+        "figure-t1",
+        "",
+        "",
+        (
+            Column("axis", kind="text"),
+            Column("defence", kind="text"),
+            Column("value", COUNT),
+            Column("seconds certified", SECONDS),
+            Column("models", COUNT),
         ),
-    )  # fmt: skip
+        tuple(
+            (
+                Cell(line["axis"]),
+                Cell(defense_title(line["defense"])),
+                Cell(x),
+                Cell(y),
+                Cell(float(line["models"])),
+            )
+            for line in lines
+            for x, y in zip(line["x"], line["seconds"], strict=True)
+        ),
+    )
 
 
 def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Section:
     suite = facts["suite"]
     words = [
-        "python -m bench time", f"--models {','.join(suite['models'])}",
-        f"--defenses {','.join(suite['defenses'])}", f"--edition {suite['edition']}",
-        f"--size {suite['size'][0]}x{suite['size'][1]}", f"--samples {suite['samples']}",
-        f"--repeats {suite['repeats']}", f"--precision {suite['precision']}",
+        "python -m bench time",
+        f"--models {','.join(suite['models'])}",
+        f"--defenses {','.join(suite['defenses'])}",
+        f"--edition {suite['edition']}",
+        f"--size {suite['size'][0]}x{suite['size'][1]}",
+        f"--samples {suite['samples']}",
+        f"--repeats {suite['repeats']}",
+        f"--precision {suite['precision']}",
         *(f"--{name}" for name in ("extrapolate", "scaling", "exact") if suite.get(name)),
-    ]  # fmt: skip
+    ]
     machine = dict(facts["machine"])
     packages = ", ".join(f"{k} {v}" for k, v in sorted(machine.pop("packages", {}).items()))
     known = [f"{name}: {value}" for name, value in sorted(machine.items())]
     return Section(
-        "provenance", "Provenance",
+        "provenance",
+        "Provenance",
         (
             Paragraph("The same measurements again, in one line:"),
             Paragraph(" ".join(words), kind="code"),
-            Bullets((f"device: {distinct(time['device'])}", f"threads: {distinct(time['threads'])}",
-                     f"precision: {distinct(time['precision'])}", *known, f"packages: {packages}")),
+            Bullets(
+                (
+                    f"device: {distinct(time['device'])}",
+                    f"threads: {distinct(time['threads'])}",
+                    f"precision: {distinct(time['precision'])}",
+                    *known,
+                    f"packages: {packages}",
+                )
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _median(values: Sequence[float]) -> float:

@@ -136,8 +136,14 @@ def _weights(a: Facts, b: Facts) -> Iterator[Cause]:
         # The artifact says what it was trained from, the digest what came out.
         same_recipe = x.split()[0] == y.split()[0]
         why = "same recipe, another result" if same_recipe else "another recipe"
-        yield Cause("weights", f"trained part {part} of {' / '.join(of)} ({why})", dataset, model,
-                    sigma, _users(part, a.plan, b.plan))  # fmt: skip
+        yield Cause(
+            "weights",
+            f"trained part {part} of {' / '.join(of)} ({why})",
+            dataset,
+            model,
+            sigma,
+            _users(part, a.plan, b.plan),
+        )
 
 
 def _data(a: Facts, b: Facts) -> Iterator[Cause]:

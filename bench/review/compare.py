@@ -92,8 +92,10 @@ class Comparison:
         significant = sum(c.significant for c in self.cells)
         identical = sum(c.identical for c in both)
         quiet = sum(not c.identical and not c.significant for c in both)
-        text = (f"{significant} of {len(self.cells)} cells changed significantly, "
-                f"{quiet} differ within chance, {identical} are identical")  # fmt: skip
+        text = (
+            f"{significant} of {len(self.cells)} cells changed significantly, "
+            f"{quiet} differ within chance, {identical} are identical"
+        )
         alone = {w: sum(c.found == w for c in self.cells) for w in ("only A", "only B")}
         return text + "".join(f", {count} {where}" for where, count in alone.items() if count)
 
@@ -140,18 +142,25 @@ def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
 
 def _adjusted(cells: list[CellChange]) -> tuple[CellChange, ...]:
     """With q-values: all tests of the comparison are one family."""
-    tests = [(i, j, change.p) for i, cell in enumerate(cells)
-             for j, change in enumerate(cell.changes) if change.p is not None]  # fmt: skip
+    tests = [
+        (i, j, change.p)
+        for i, cell in enumerate(cells)
+        for j, change in enumerate(cell.changes)
+        if change.p is not None
+    ]
     if not tests:
         return tuple(cells)
     adjusted = stats.false_discovery_control([p for *_, p in tests])
     q = {(i, j): float(value) for (i, j, _), value in zip(tests, adjusted, strict=True)}
     return tuple(
-        replace(cell, changes=tuple(
-            replace(change, q=q.get((i, j))) for j, change in enumerate(cell.changes)
-        ))
+        replace(
+            cell,
+            changes=tuple(
+                replace(change, q=q.get((i, j))) for j, change in enumerate(cell.changes)
+            ),
+        )
         for i, cell in enumerate(cells)
-    )  # fmt: skip
+    )
 
 
 def _notes(facts: tuple[Facts, Facts]) -> Iterator[str]:

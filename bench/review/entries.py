@@ -91,8 +91,11 @@ def place(unit: Unit) -> Place:
     if unit.stage == "attack":
         norm, epsilon, direction = unit.detail.split(":")[:3]
         strength = (norm, float(epsilon), direction)
-        return (unit.stage, *(unit.dataset, unit.model, unit.defense, unit.sigma, unit.image),
-                *strength)  # fmt: skip
+        return (
+            unit.stage,
+            *(unit.dataset, unit.model, unit.defense, unit.sigma, unit.image),
+            *strength,
+        )
     return (unit.stage, unit.dataset, unit.model, unit.defense, unit.sigma, unit.image)
 
 
@@ -105,8 +108,14 @@ def place_of(record: Record) -> Place:
         case FitRecord():
             return (stage, record.dataset, record.model, record.sigma, record.part)
         case DrawRecord() | EvaluationRecord():
-            return (stage, record.dataset, record.model, record.smoother, record.sigma,
-                    record.image)  # fmt: skip
+            return (
+                stage,
+                record.dataset,
+                record.model,
+                record.smoother,
+                record.sigma,
+                record.image,
+            )
         case TimeRecord():
             return (stage, record.dataset, record.model, record.defense, record.sigma)
     columns = ("dataset", "model", "defense", "sigma", "image")

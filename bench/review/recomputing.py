@@ -185,9 +185,15 @@ def recomputed(
     center = plain(row["undefended"]) if defense.smoother.part is None else None
     scale = ScoreScale(row["range_low"], row["range_high"], bool(row["higher_is_better"]))
     return certificate_columns(
-        defense, scores, geometry, scale=scale, confidence=settings.confidence,
-        radii=settings.certificate.radii, center=center, native=settings.native,
-    )  # fmt: skip
+        defense,
+        scores,
+        geometry,
+        scale=scale,
+        confidence=settings.confidence,
+        radii=settings.certificate.radii,
+        center=center,
+        native=settings.native,
+    )
 
 
 def correlations(scores: Sequence[float], mos: Sequence[float]) -> tuple[float, float] | None:

@@ -219,8 +219,13 @@ def check_constants(rows: Iterable[Row]) -> Iterator[Difference]:
                     continue
                 known = seen.setdefault((columns, *(row[c] for c in columns), column), value)
                 if not same(value, known):
-                    yield Difference("evaluate", key_of("evaluate", row), column, value,
-                                     f"{known!r}, as in another row")  # fmt: skip
+                    yield Difference(
+                        "evaluate",
+                        key_of("evaluate", row),
+                        column,
+                        value,
+                        f"{known!r}, as in another row",
+                    )
 
 
 # --- certificates ---------------------------------------------------------------------------------
@@ -306,9 +311,10 @@ def check_aggregates(run: RunFolder, rows: Iterable[Row]) -> tuple[int, list[Dif
         for index, metric in enumerate(METRICS):
             estimate, expected = scores.estimate(metric), found and sign * found[index]
             agree = (
-                estimate.value is None if expected is None
+                estimate.value is None
+                if expected is None
                 else estimate.value is not None and abs(estimate.value - expected) < 1e-9
-            ) and estimate.n == len(part)  # fmt: skip
+            ) and estimate.n == len(part)
             if not agree:
                 wrong.append(Difference("report", cell, metric, estimate, expected))
     return len(cells), wrong

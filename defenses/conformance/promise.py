@@ -81,9 +81,12 @@ def part(subject: Subject) -> str:
     target = Target(model=model.bind(), part=module, sigma=SIGMA)
     scores = sorted_draws(subject.draws(target, grey(), n=200))
     found = certify(
-        subject.defense, scores, subject.geometry(target, grey()), scale=subject.scale(model),
+        subject.defense,
+        scores,
+        subject.geometry(target, grey()),
+        scale=subject.scale(model),
         confidence=0.99,
-    )  # fmt: skip
+    )
     outcome = found.reason or f"radius {found.radius:.4g}"
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return f"{parameters} parameters, the same bits twice; with it: {outcome}"

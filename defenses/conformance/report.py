@@ -119,11 +119,22 @@ class Subject:
     seed: int = 0
     settings: Any = field(
         default_factory=lambda: SimpleNamespace(
-            epochs=2, batch=8, learning_rate=1e-3, weight_decay=1e-4, images=None, patience=10,
-            width=4, depth=2, stride=1, pixel_weight=1.0, score_weight=1.0, rank_weight=1.0,
-            crop=None, score_epochs=1,
+            epochs=2,
+            batch=8,
+            learning_rate=1e-3,
+            weight_decay=1e-4,
+            images=None,
+            patience=10,
+            width=4,
+            depth=2,
+            stride=1,
+            pixel_weight=1.0,
+            score_weight=1.0,
+            rank_weight=1.0,
+            crop=None,
+            score_epochs=1,
         )
-    )  # fmt: skip
+    )
 
     def rng(self, *key: str | int | float) -> np.random.Generator:
         """A generator of its own for each key."""
@@ -154,22 +165,31 @@ class Subject:
             return model.bind().features(stacked)
 
         return TrainingJob(
-            model=model, sigmas=(SIGMA,), train=train, validation=validation,
-            mos_range=MOS_RANGE, settings=self.settings, seed=self.seed,
-            progress=lambda share, text: None, device=torch.device("cpu"), features=features,
-        )  # fmt: skip
+            model=model,
+            sigmas=(SIGMA,),
+            train=train,
+            validation=validation,
+            mos_range=MOS_RANGE,
+            settings=self.settings,
+            seed=self.seed,
+            progress=lambda share, text: None,
+            device=torch.device("cpu"),
+            features=features,
+        )
 
     def _examples(self, split: str, count: int) -> list[TrainingExample]:
         mos = self.rng(split).uniform(0.1, 0.9, count).tolist()
         noise = torch.Generator().manual_seed(key_seed(self.seed, split))
         return [
             TrainingExample(
-                image=grey()[0] + (value - 0.5) * direction()
+                image=grey()[0]
+                + (value - 0.5) * direction()
                 + 0.02 * torch.randn(grey().shape[1:], generator=noise),
-                reference=grey()[0], mos=value,
+                reference=grey()[0],
+                mos=value,
             )
             for value in mos
-        ]  # fmt: skip
+        ]
 
     def known_part(self, sigma: float, *, gain: float | None = None) -> nn.Module | None:
         """A part with a known answer: an analytic scorer, or a denoiser that does nothing.
@@ -224,8 +244,13 @@ class Subject:
     def geometry(self, target: Target, image: Tensor) -> Geometry:
         """Geometry of one image, with the exact norm where one is needed."""
         settings = GeometrySettings(
-            tau=1e-3, method="exact", steps=20, delta=1e-3, tolerance=None,
-            radii=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), seed=self.seed,
-        )  # fmt: skip
+            tau=1e-3,
+            method="exact",
+            steps=20,
+            delta=1e-3,
+            tolerance=None,
+            radii=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+            seed=self.seed,
+        )
         (found,) = self.defense.smoother.geometry(target, image, settings)
         return found

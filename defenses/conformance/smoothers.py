@@ -111,9 +111,13 @@ def _certificate(
     # A tabulated geometry need not contain r = 1; its largest entry is as good.
     ratio = 1.0 if geometry.coefficient is not None else max(geometry.ratios, default=1.0)
     return certify(
-        subject.defense, scores, geometry, scale=subject.scale(target.model.model),
-        confidence=CONFIDENCE, ratio=ratio,
-    )  # fmt: skip
+        subject.defense,
+        scores,
+        geometry,
+        scale=subject.scale(target.model.model),
+        confidence=CONFIDENCE,
+        ratio=ratio,
+    )
 
 
 def _judge_ball(

@@ -15,13 +15,7 @@ from scipy import special, stats
 
 from defenses.base import Array, NativeSettings
 from defenses.bounds import Bounds
-from defenses.conformance.report import (
-    LEVEL,
-    NotApplicable,
-    Subject,
-    failure_limit,
-    require,
-)
+from defenses.conformance.report import LEVEL, NotApplicable, Subject, failure_limit, require
 from defenses.native import NativeCertificate
 from defenses.reference_models import CONSTANT, HALF_SPACE, HALF_SPAN, LAWS, LINEAR, UNIT, Law
 
@@ -217,9 +211,12 @@ def _native(
     subject: Subject, scores: Array, *, tolerance: float, discount: float
 ) -> NativeCertificate:
     found = subject.defense.statistic.native(
-        scores, center=0.5, confidence=0.9, scale=UNIT,
+        scores,
+        center=0.5,
+        confidence=0.9,
+        scale=UNIT,
         settings=NativeSettings(tolerance, NATIVE_PROBABILITY, discount),
-    )  # fmt: skip
+    )
     if found is None:
         raise NotApplicable("no certificate in another form is offered")
     return found
@@ -231,10 +228,12 @@ def native_share(subject: Subject) -> str:
     tolerance = float(special.ndtri((1 + share) / 2)) / (2 * HALF_SPAN)
     rng = subject.rng("native share")
     count = sum(
-        _native(subject, LINEAR.draws(rng, NATIVE_N), tolerance=tolerance, discount=1.0)
-        .valid_probability > share
+        _native(
+            subject, LINEAR.draws(rng, NATIVE_N), tolerance=tolerance, discount=1.0
+        ).valid_probability
+        > share
         for _ in range(REPETITIONS)
-    )  # fmt: skip
+    )
     limit = failure_limit(REPETITIONS, 0.1)
     text = f"limit of the valid share fails in {count} of {REPETITIONS} samples, claimed: 0.1"
     require(count <= limit, f"{text} (limit {limit})")

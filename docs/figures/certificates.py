@@ -28,8 +28,15 @@ CONFIDENCE, DRAWS = 0.999, 2000
 
 def main() -> None:
     """Write the figure beside this file."""
-    mpl.rcParams.update({"font.size": 9, "svg.hashsalt": "certificates", "svg.fonttype": "none",
-                         "axes.spines.top": False, "axes.spines.right": False})  # fmt: skip
+    mpl.rcParams.update(
+        {
+            "font.size": 9,
+            "svg.hashsalt": "certificates",
+            "svg.fonttype": "none",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.5), layout="constrained")
     widths(axes[0])
     linearisation(axes[1])
@@ -42,8 +49,10 @@ def widths(ax: Axes) -> None:
     scores = LINEAR.draws(np.random.default_rng(0), DRAWS)
     ratios = np.linspace(0.0, 2.7, 55)
     statistics: list[tuple[Statistic, str]] = [
-        (Mean(), ORANGE), (TrimmedMean(trim=0.25), GREEN), (Median(), BLUE),
-    ]  # fmt: skip
+        (Mean(), ORANGE),
+        (TrimmedMean(trim=0.25), GREEN),
+        (Median(), BLUE),
+    ]
     for statistic, colour in statistics:
         found = [
             statistic.bounds(scores, r=float(r), confidence=CONFIDENCE, scale=SCALE) for r in ratios
@@ -51,16 +60,35 @@ def widths(ax: Axes) -> None:
         for side in ("lower", "upper"):
             values = [getattr(bounds, side) for bounds in found]
             ax.plot(ratios, values, color=colour, label=statistic.name if side == "lower" else None)
-    fresh = [Median().deployed_bounds(scores, r=float(r), confidence=CONFIDENCE, scale=SCALE)
-             for r in ratios]  # fmt: skip
+    fresh = [
+        Median().deployed_bounds(scores, r=float(r), confidence=CONFIDENCE, scale=SCALE)
+        for r in ratios
+    ]
     for side in ("lower", "upper"):
-        ax.plot(ratios, [getattr(b, side) for b in fresh], color=BLUE, linestyle=":",
-                label="median, deployed" if side == "lower" else None)  # fmt: skip
+        ax.plot(
+            ratios,
+            [getattr(b, side) for b in fresh],
+            color=BLUE,
+            linestyle=":",
+            label="median, deployed" if side == "lower" else None,
+        )
     exact = [LINEAR.population(Median(), shift=float(r)) for r in ratios]
-    ax.fill_between(ratios, 1.0 - np.array(exact), exact, color=GREY, alpha=0.35, linewidth=0,
-                    label="what an attack can do")  # fmt: skip
-    ax.set(xlabel="radius / sigma", ylabel="score", xlim=(0, 2.7), ylim=(0.15, 0.95),
-           title=f"Population bounds, N = {DRAWS}, {CONFIDENCE} per side")  # fmt: skip
+    ax.fill_between(
+        ratios,
+        1.0 - np.array(exact),
+        exact,
+        color=GREY,
+        alpha=0.35,
+        linewidth=0,
+        label="what an attack can do",
+    )
+    ax.set(
+        xlabel="radius / sigma",
+        ylabel="score",
+        xlim=(0, 2.7),
+        ylim=(0.15, 0.95),
+        title=f"Population bounds, N = {DRAWS}, {CONFIDENCE} per side",
+    )
     ax.legend(frameon=False, loc="upper left", ncols=2)
 
 
@@ -75,10 +103,20 @@ def linearisation(ax: Axes) -> None:
     ax.axhline(1.0, color=GREY, linewidth=0.8)
     ax.axvline(claimed, color=GREY, linewidth=0.8, linestyle="--")
     ax.annotate("2.655", (claimed, 2.655), xytext=(-34, -2), textcoords="offset points")
-    ax.annotate(f"claimed radius {claimed:.4f}", (claimed, 0.06), xytext=(-4, 0),
-                textcoords="offset points", ha="right")  # fmt: skip
-    ax.set(xlabel="l2 radius", ylabel="feature displacement / sigma_f", xlim=(0, 0.25),
-           ylim=(0, 3.2), title="A first-order radius that does not hold")  # fmt: skip
+    ax.annotate(
+        f"claimed radius {claimed:.4f}",
+        (claimed, 0.06),
+        xytext=(-4, 0),
+        textcoords="offset points",
+        ha="right",
+    )
+    ax.set(
+        xlabel="l2 radius",
+        ylabel="feature displacement / sigma_f",
+        xlim=(0, 0.25),
+        ylim=(0, 3.2),
+        title="A first-order radius that does not hold",
+    )
     ax.legend(frameon=False, loc="upper left")
 
 

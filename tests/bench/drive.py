@@ -19,9 +19,8 @@ PLANS = {"tiny": small_plan, "whole": whole_plan}
 
 
 def main(
-    results: str, jobs: str, backend: str = "loky", scheduler: str | None = None,
-    name: str = "tiny",
-) -> int:  # fmt: skip
+    results: str, jobs: str, backend: str = "loky", scheduler: str | None = None, name: str = "tiny"
+) -> int:
     plan = PLANS[name]()
     run = RunFolder.create(Path(results), plan)
     how = Execution(

@@ -31,9 +31,14 @@ def fake_plan(*, images: int = 3, samples: int = 200, familywise: bool = False) 
         update={"samples": samples, "feature_samples": samples, "familywise": familywise}
     )
     profile = profile.model_copy(
-        update={"name": "fake", "models": MODELS, "defenses": tuple(DEFENSES), "sigmas": SIGMAS,
-                "certificate": certificate}
-    )  # fmt: skip
+        update={
+            "name": "fake",
+            "models": MODELS,
+            "defenses": tuple(DEFENSES),
+            "sigmas": SIGMAS,
+            "certificate": certificate,
+        }
+    )
     cells = tuple(Cell("set", *rest) for rest in product(MODELS, DEFENSES, SIGMAS))
     units = tuple(
         Unit("evaluate", "set", model, ",".join(names), smoother, sigma, f"photo{image}/blur")
@@ -72,16 +77,21 @@ def fake_run(folder: Path, plan: Plan) -> RunFolder:
 
 def _evaluated(unit: Unit, settings: Settings, tuned: dict[str, Defense]) -> list[Record]:
     key: dict[str, Any] = {
-        "dataset": unit.dataset, "model": unit.model, "smoother": unit.smoother,
-        "sigma": unit.sigma, "image": unit.image,
-    }  # fmt: skip
+        "dataset": unit.dataset,
+        "model": unit.model,
+        "smoother": unit.smoother,
+        "sigma": unit.sigma,
+        "image": unit.image,
+    }
     index = int(str(unit.image)[5:].split("/")[0])
     rng = np.random.default_rng([index, int(10 * (unit.sigma or 0)), len(str(unit.model))])
     mos = 0.2 + 0.1 * (index % 7)
     if index == 0 and unit.sigma == 0.5:
         reason = "3 of 200 draws are not finite numbers."
-        rows = [_row(unit, tuned[d], settings, index, mos, "abstained", reason)
-                for d in unit.defense.split(",")]  # fmt: skip
+        rows = [
+            _row(unit, tuned[d], settings, index, mos, "abstained", reason)
+            for d in unit.defense.split(",")
+        ]
         return [DrawRecord(status="abstained", reason=reason, **key), *rows]
     noisy = mos + rng.normal(0, 0.05) + 0.04 * rng.standard_normal(settings.certificate.samples)
     scores = sorted_draws(noisy.clip(0, 1).astype(np.float32))
@@ -90,9 +100,14 @@ def _evaluated(unit: Unit, settings: Settings, tuned: dict[str, Defense]) -> lis
         # One image whose features do not move: an abstention with draws.
         estimate = 1e-4 if index == 2 else 1.5
         geometry = feature_geometry(
-            estimate=estimate, upper=1.02 * estimate, sigma=unit.sigma or 0.0,
-            tau=settings.certificate.tau, delta=1e-3, method="lanczos", products=40,
-        )  # fmt: skip
+            estimate=estimate,
+            upper=1.02 * estimate,
+            sigma=unit.sigma or 0.0,
+            tau=settings.certificate.tau,
+            delta=1e-3,
+            method="lanczos",
+            products=40,
+        )
         spectral = {f"spectral_{name}": value for name, value in geometry.spectral.items()}
     else:
         geometry = Geometry(coefficient=1.0 / (unit.sigma or 1.0))
@@ -109,41 +124,81 @@ def _evaluated(unit: Unit, settings: Settings, tuned: dict[str, Defense]) -> lis
 
 
 def _row(
-    unit: Unit, defense: Defense, settings: Settings, index: int, mos: float,
-    status: Any = None, reason: str | None = None, *, scores: Any = None, geometry: Any = None,
-) -> EvaluationRecord:  # fmt: skip
+    unit: Unit,
+    defense: Defense,
+    settings: Settings,
+    index: int,
+    mos: float,
+    status: Any = None,
+    reason: str | None = None,
+    *,
+    scores: Any = None,
+    geometry: Any = None,
+) -> EvaluationRecord:
     scale = ScoreScale(0.0, 1.0, higher_is_better=unit.model != "lpips")
     undefended = mos + 0.01
     columns: dict[str, Any] = {"status": status, "reason": reason}
     if scores is not None:
         columns = certificate_columns(
-            defense, scores, geometry, scale=scale, confidence=settings.confidence,
+            defense,
+            scores,
+            geometry,
+            scale=scale,
+            confidence=settings.confidence,
             radii=settings.certificate.radii,
-            center=undefended if defense.smoother.part is None else None, native=settings.native,
-        )  # fmt: skip
+            center=undefended if defense.smoother.part is None else None,
+            native=settings.native,
+        )
         columns |= {"samples": len(scores), "delta": geometry.delta}
     return EvaluationRecord(
-        dataset=unit.dataset, model=unit.model or "", edition="compact", mode="NR",
-        defense=defense.name, smoother=unit.smoother, statistic=defense.statistic.name,
-        sigma=unit.sigma or 0.0, image=unit.image or "", group=f"photo{index}", mos=mos,
-        higher_is_better=scale.higher_is_better, range_low=0.0, range_high=1.0,
-        undefended=undefended, undefended_higher_is_better=True, height=96, width=96,
-        confidence=settings.confidence, claim=defense.card.claim, rigor=defense.card.rigor,
+        dataset=unit.dataset,
+        model=unit.model or "",
+        edition="compact",
+        mode="NR",
+        defense=defense.name,
+        smoother=unit.smoother,
+        statistic=defense.statistic.name,
+        sigma=unit.sigma or 0.0,
+        image=unit.image or "",
+        group=f"photo{index}",
+        mos=mos,
+        higher_is_better=scale.higher_is_better,
+        range_low=0.0,
+        range_high=1.0,
+        undefended=undefended,
+        undefended_higher_is_better=True,
+        height=96,
+        width=96,
+        confidence=settings.confidence,
+        claim=defense.card.claim,
+        rigor=defense.card.rigor,
         **columns,
-    )  # fmt: skip
+    )
 
 
 def _audited(unit: Unit, records: list[Record]) -> AuditRecord:
     row = next(
-        r for r in records
+        r
+        for r in records
         if isinstance(r, EvaluationRecord)
         and (r.model, r.defense, r.sigma, r.image)
         == (unit.model, unit.defense, unit.sigma, unit.image)
-    )  # fmt: skip
+    )
     assert row.lower is not None and row.upper is not None
     return AuditRecord(
-        status="ok", dataset="set", model=row.model, defense="ms", sigma=row.sigma,
-        image=row.image, group=row.group, rigor="proved", radius=row.radius, lower=row.lower,
-        upper=row.upper, worst_low_limit=row.lower + 0.01, worst_high_limit=row.upper - 0.01,
-        violated=False, fresh_samples=10000,
-    )  # fmt: skip
+        status="ok",
+        dataset="set",
+        model=row.model,
+        defense="ms",
+        sigma=row.sigma,
+        image=row.image,
+        group=row.group,
+        rigor="proved",
+        radius=row.radius,
+        lower=row.lower,
+        upper=row.upper,
+        worst_low_limit=row.lower + 0.01,
+        worst_high_limit=row.upper - 0.01,
+        violated=False,
+        fresh_samples=10000,
+    )

@@ -70,22 +70,43 @@ def record(unit: Unit, status: Any = "ok", reason: str | None = None, value: flo
 
 def _defended(unit: Unit, status: Any, reason: str | None, value: float) -> Record:
     key: dict[str, Any] = {
-        "status": status, "reason": reason, "dataset": unit.dataset, "model": unit.model or "",
-        "defense": unit.defense, "sigma": unit.sigma or 0.0,
-    }  # fmt: skip
+        "status": status,
+        "reason": reason,
+        "dataset": unit.dataset,
+        "model": unit.model or "",
+        "defense": unit.defense,
+        "sigma": unit.sigma or 0.0,
+    }
     if unit.stage == "time":
         return TimeRecord(
-            device="cpu", weights="random", height=8, width=8, samples=1, threads=1,
-            seconds_certified=[time.perf_counter()], **key,
-        )  # fmt: skip
+            device="cpu",
+            weights="random",
+            height=8,
+            width=8,
+            samples=1,
+            threads=1,
+            seconds_certified=[time.perf_counter()],
+            **key,
+        )
     key |= {"image": unit.image or "", "group": "g"}
     if unit.stage == "audit":
         return AuditRecord(rigor="proved", worst_low=value, **key)
     return EvaluationRecord(
-        edition="compact", mode="NR", smoother=unit.smoother, statistic="median", mos=0.5,
-        higher_is_better=True, range_low=0.0, range_high=99.0, undefended_higher_is_better=True,
-        score=value, confidence=0.999, claim="population", rigor="proved", **key,
-    )  # fmt: skip
+        edition="compact",
+        mode="NR",
+        smoother=unit.smoother,
+        statistic="median",
+        mos=0.5,
+        higher_is_better=True,
+        range_low=0.0,
+        range_high=99.0,
+        undefended_higher_is_better=True,
+        score=value,
+        confidence=0.999,
+        claim="population",
+        rigor="proved",
+        **key,
+    )
 
 
 class FakeStage:

@@ -39,8 +39,12 @@ def whole_plan() -> Plan:
         Unit(stage, "set", model, "ms", "x", 0.1, image)
         for stage, model, image in product(("evaluate", "audit"), MODELS, IMAGES)
     ]
-    time = [Unit("time", "set", model, defense, "x", 0.1)
-            for model, defense in product(MODELS, DEFENSES)]  # fmt: skip
-    units = sorted([*small.of_stage("prepare"), *small.of_stage("fit"), *attack, *of_images, *time],
-                   key=lambda unit: STAGES.index(unit.stage))  # fmt: skip
+    time = [
+        Unit("time", "set", model, defense, "x", 0.1)
+        for model, defense in product(MODELS, DEFENSES)
+    ]
+    units = sorted(
+        [*small.of_stage("prepare"), *small.of_stage("fit"), *attack, *of_images, *time],
+        key=lambda unit: STAGES.index(unit.stage),
+    )
     return replace(small, units=tuple(units))

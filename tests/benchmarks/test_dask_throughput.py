@@ -48,9 +48,12 @@ def seconds(results: Path, *arguments: str) -> float:
     (results / "orders" / "burn").touch()
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.drive", str(results), *arguments, "whole"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     spent = RunFolder.create(results, whole_plan()).provenance()["seconds"]
     return float(spent["attack"])

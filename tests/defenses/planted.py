@@ -265,13 +265,19 @@ PLANTED: dict[str, tuple[Defense, str]] = {
     "confidence of both sides together": (median(one_confidence_for_both_sides), "coverage"),
     "shrinks with the radius": (median(shrinking), "shape of bounds"),
     "population bounds as deployed": (
-        replace(ms.DEFENSE, statistic=PopulationAsDeployed()), "deployed coverage"),
+        replace(ms.DEFENSE, statistic=PopulationAsDeployed()),
+        "deployed coverage",
+    ),
     "plug-in mean": (replace(rs_reg.DEFENSE, statistic=PlugInMean()), "coverage"),
     "loose mean": (replace(rs_reg.DEFENSE, statistic=LooseMean()), "tightness"),
     "Clopper-Pearson off by one": (
-        replace(cert_reg.DEFENSE, statistic=BrokenNative(off_by_one=True)), "native valid share"),
+        replace(cert_reg.DEFENSE, statistic=BrokenNative(off_by_one=True)),
+        "native valid share",
+    ),
     "trimmed count rounded up": (
-        replace(cert_reg.DEFENSE, statistic=BrokenNative(rounds_up=True)), "native radius"),
+        replace(cert_reg.DEFENSE, statistic=BrokenNative(rounds_up=True)),
+        "native radius",
+    ),
     "ceil for floor": (replace(rs_reg.DEFENSE, statistic=CeilNative()), "native radius"),
     "twice the radius": (smoothed(DoubleRadius()), "worst case in the ball"),
     "noise inside the network": (smoothed(NoiseInside()), "image units"),
@@ -279,25 +285,33 @@ PLANTED: dict[str, tuple[Defense, str]] = {
     "batch statistics": (smoothed(BatchStatistics()), "reproducible draws"),
     "hidden NaN": (smoothed(HidesNaN()), "refuses NaN"),
     "no gradient": (smoothed(NoGradient()), "gradient"),
-    "no abstention at a flat point": (
-        replace(fs_iqa.DEFENSE, smoother=NoTau()), "flat model"),
+    "no abstention at a flat point": (replace(fs_iqa.DEFENSE, smoother=NoTau()), "flat model"),
     "first order called proved": (
         replace(
-            fs_iqa.DEFENSE, smoother=FeatureSmoother(rigor="proved"),
+            fs_iqa.DEFENSE,
+            smoother=FeatureSmoother(rigor="proved"),
             card=replace(fs_iqa.DEFENSE.card, rigor="proved"),
-        ), "sigmoid counterexample"),
+        ),
+        "sigmoid counterexample",
+    ),
     "card stronger than its smoother": (
         replace(fs_iqa.DEFENSE, card=replace(fs_iqa.DEFENSE.card, rigor="proved")),
-        "guarantee card"),
+        "guarantee card",
+    ),
     "first order not mentioned": (
         replace(
             fs_iqa.DEFENSE,
             card=replace(fs_iqa.DEFENSE.card, statement="It holds.", assumptions=("delta",)),
-        ), "guarantee card"),
+        ),
+        "guarantee card",
+    ),
     "training not mentioned": (
         replace(fs_iqa.DEFENSE, card=replace(fs_iqa.DEFENSE.card, trained="nothing")),
-        "guarantee card"),
+        "guarantee card",
+    ),
     "another norm": (
-        replace(ms.DEFENSE, card=replace(ms.DEFENSE.card, norm="linf")), "guarantee card"),
-}  # fmt: skip
+        replace(ms.DEFENSE, card=replace(ms.DEFENSE.card, norm="linf")),
+        "guarantee card",
+    ),
+}
 """Defect: the defence, and the check that must refuse it."""

@@ -116,8 +116,10 @@ def test_deployed_failure_agrees_with_simulation(n: int, fresh: int, r: float) -
     assert stats.binomtest(failed, trials, found).pvalue > 1e-4
 
 
-@pytest.mark.parametrize(("trim", "r", "ranks"), [
-    (0.25, 1.0, (52, 1949)), (0.25, 0.5, (164, 1837)), (0.1, 1.0, (6, 1995))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("trim", "r", "ranks"),
+    [(0.25, 1.0, (52, 1949)), (0.25, 0.5, (164, 1837)), (0.1, 1.0, (6, 1995))],
+)
 def test_deployed_trimmed_vectors(trim: float, r: float, ranks: tuple[int, int]) -> None:
     found = b.deployed_trimmed_mean_ranks(2000, 2000, r, trim=trim, failure=1e-3, confidence=0.999)
     assert found == ranks
@@ -242,16 +244,28 @@ def test_l_statistic_vectors(case: dict[str, Any], monkeypatch: pytest.MonkeyPat
     import defenses.confidence as confidence
 
     with_eta(monkeypatch, case["eta"])
-    found = b.trimmed_mean_bounds(GRID10, r=case["r"], confidence=0.999, trim=case["alpha"],
-                                  score_range=(0.0, 1.0), method="ks")  # fmt: skip
+    found = b.trimmed_mean_bounds(
+        GRID10,
+        r=case["r"],
+        confidence=0.999,
+        trim=case["alpha"],
+        score_range=(0.0, 1.0),
+        method="ks",
+    )
     confidence.quantile_band.cache_clear()
     assert found.lower == pytest.approx(case["lo"], rel=1e-9)
     assert found.upper == pytest.approx(case["hi"], rel=1e-9)
 
 
-@pytest.mark.parametrize(("trim", "method", "lower"), [
-    (0.25, "plug_in", 0.1751735583), (0.1, "plug_in", 0.2045639280), (0.0, "plug_in", 0.2397507926),
-    (0.25, "ks", 0.1337059535)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("trim", "method", "lower"),
+    [
+        (0.25, "plug_in", 0.1751735583),
+        (0.1, "plug_in", 0.2045639280),
+        (0.0, "plug_in", 0.2397507926),
+        (0.25, "ks", 0.1337059535),
+    ],
+)
 def test_l_statistic_vectors_of_2000(trim: float, method: Any, lower: float) -> None:
     found = b.trimmed_mean_bounds(GRID2000, r=1.0, confidence=0.999, trim=trim, method=method)
     assert found.lower == pytest.approx(lower, abs=1e-9)
@@ -261,8 +275,12 @@ def test_l_statistic_vectors_of_2000(trim: float, method: Any, lower: float) -> 
 def test_reference_example_of_all_certificates() -> None:
     x = np.clip(0.6 + 0.04 * stats.norm.ppf(GRID2000), 0, 1)
     kwargs: dict[str, Any] = {"r": 1.0, "confidence": 0.999, "score_range": (0.0, 1.0)}
-    expected = {"ks": (0.435, 0.717), "beta_grid": (0.521, 0.664), "hoeffding": (0.196, 0.913),
-                "empirical_bernstein": (0.217, 0.900)}  # fmt: skip
+    expected = {
+        "ks": (0.435, 0.717),
+        "beta_grid": (0.521, 0.664),
+        "hoeffding": (0.196, 0.913),
+        "empirical_bernstein": (0.217, 0.900),
+    }
     for method, interval in expected.items():
         found = b.mean_bounds(x, method=method, **kwargs)
         assert (found.lower, found.upper) == pytest.approx(interval, abs=0.004)
@@ -305,10 +323,16 @@ ALL: dict[str, Callable[..., b.Bounds]] = {
     "deployed trimmed": lambda x, **kw: b.deployed_trimmed_mean_bounds(x, trim=0.25, **kw),
     **{
         f"mean {method}": lambda x, method=method, **kw: b.mean_bounds(x, method=method, **kw)
-        for method in ("hoeffding", "kl", "empirical_bernstein", "hoeffding_bentkus", "ks",
-                       "beta_grid")
+        for method in (
+            "hoeffding",
+            "kl",
+            "empirical_bernstein",
+            "hoeffding_bentkus",
+            "ks",
+            "beta_grid",
+        )
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -399,9 +423,10 @@ def test_shift_keeps_its_fixed_points() -> None:
 GOOD: dict[str, Any] = {"r": 1.0, "confidence": 0.9}
 
 
-@pytest.mark.parametrize("scores", [
-    [], [[0.1, 0.2]], [0.2, 0.1], [0.1, math.nan], [0.1, math.inf], [-0.1, 0.5], [0.5, 1.1]],
-)  # fmt: skip
+@pytest.mark.parametrize(
+    "scores",
+    [[], [[0.1, 0.2]], [0.2, 0.1], [0.1, math.nan], [0.1, math.inf], [-0.1, 0.5], [0.5, 1.1]],
+)
 @pytest.mark.parametrize("name", ALL)
 def test_bad_scores_are_refused(name: str, scores: Any) -> None:
     with pytest.raises(ValueError, match="scores"):
@@ -409,10 +434,19 @@ def test_bad_scores_are_refused(name: str, scores: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("change", [
-    {"r": -0.1}, {"r": math.nan}, {"r": math.inf}, {"confidence": 0.5}, {"confidence": 1.0},
-    {"confidence": math.nan}, {"score_range": (1.0, 0.0)}, {"score_range": (0.0, math.inf)}],
-)  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"r": -0.1},
+        {"r": math.nan},
+        {"r": math.inf},
+        {"confidence": 0.5},
+        {"confidence": 1.0},
+        {"confidence": math.nan},
+        {"score_range": (1.0, 0.0)},
+        {"score_range": (0.0, math.inf)},
+    ],
+)
 def test_bad_numbers_are_refused(name: str, change: dict[str, Any]) -> None:
     kwargs = {**GOOD, "score_range": (0.0, 1.0), **change}
     with pytest.raises(ValueError, match="found"):

@@ -11,14 +11,7 @@ import pytest
 from defenses import cert_reg, ms, rs_reg
 from defenses.base import Array, Defense, Geometry, ScoreScale
 from defenses.bounds import Bounds
-from defenses.certify import (
-    CertificateError,
-    Curve,
-    certify,
-    is_vacuous,
-    sorted_draws,
-    width_curve,
-)
+from defenses.certify import CertificateError, Curve, certify, is_vacuous, sorted_draws, width_curve
 from defenses.statistics import Median
 
 SCALE = ScoreScale(0.0, 1.0, higher_is_better=True)
@@ -128,10 +121,15 @@ def test_refuses_a_score_outside_its_scale(score: float) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"lower": 0.51}, {"upper": 0.49}, {"lower": 0.6, "upper": 0.4}, {"lower": -0.2},
-        {"upper": 1.2}, {"lower": math.nan}, {"upper": math.inf},
+        {"lower": 0.51},
+        {"upper": 0.49},
+        {"lower": 0.6, "upper": 0.4},
+        {"lower": -0.2},
+        {"upper": 1.2},
+        {"lower": math.nan},
+        {"upper": math.inf},
     ],
-)  # fmt: skip
+)
 def test_refuses_bounds_that_contradict_themselves(changes: dict[str, float]) -> None:
     with pytest.raises(CertificateError, match="do not enclose"):
         certify(plugin(**changes), SCORES, GEOMETRY, scale=SCALE, confidence=0.999)

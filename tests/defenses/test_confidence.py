@@ -27,8 +27,12 @@ def test_clopper_pearson_vectors(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", VECTORS["mean_ci_lower"])
 def test_mean_limit_vectors(case: dict[str, Any]) -> None:
-    names = {"hoeffding": "hoeffding", "kl": "kl", "eb": "empirical_bernstein",
-             "hb": "hoeffding_bentkus"}  # fmt: skip
+    names = {
+        "hoeffding": "hoeffding",
+        "kl": "kl",
+        "eb": "empirical_bernstein",
+        "hb": "hoeffding_bentkus",
+    }
     for short, method in names.items():
         lower, _ = c.mean_limits(
             case["m"], n=case["N"], alpha=case["delta"], variance=case["var"], method=method
@@ -53,8 +57,9 @@ def test_audit_vectors() -> None:
     assert c.clopper_pearson_upper(7, 7, alpha=0.05) == 1.0
 
 
-def exact_non_coverage(limit: Callable[[int, int, float], float], n: int, p: float,
-                       alpha: float) -> float:  # fmt: skip
+def exact_non_coverage(
+    limit: Callable[[int, int, float], float], n: int, p: float, alpha: float
+) -> float:
     wrong = [limit(k, n, alpha) > p for k in range(n + 1)]
     return float(stats.binom.pmf(np.arange(n + 1), n, p)[wrong].sum())
 
@@ -64,9 +69,10 @@ def off_by_one(k: int, n: int, alpha: float) -> float:
     return float(special.betaincinv(k + 1, n - k, alpha))
 
 
-@pytest.mark.parametrize(("n", "p", "alpha", "right", "wrong"),
-                         [(2000, 0.95, 0.001, 0.00076, 0.00111), (200, 0.8, 0.025, 0.0179, 0.0283)],
-)  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "p", "alpha", "right", "wrong"),
+    [(2000, 0.95, 0.001, 0.00076, 0.00111), (200, 0.8, 0.025, 0.0179, 0.0283)],
+)
 def test_clopper_pearson_holds_its_level_and_the_off_by_one_does_not(
     n: int, p: float, alpha: float, right: float, wrong: float
 ) -> None:
@@ -94,8 +100,9 @@ def test_mean_limits_cover(method: str, law: str) -> None:
     rng = np.random.default_rng(1)
     alpha, trials, failures = 0.05, 400, np.zeros(2, dtype=int)
     for sample in LAWS[law](rng, (trials, 100)):
-        lower, upper = c.mean_limits(sample.mean(), n=100, alpha=alpha,
-                                     variance=sample.var(ddof=1), method=method)  # fmt: skip
+        lower, upper = c.mean_limits(
+            sample.mean(), n=100, alpha=alpha, variance=sample.var(ddof=1), method=method
+        )
         failures += [lower > MEANS[law], upper < MEANS[law]]
     for count in failures:
         assert stats.binomtest(int(count), trials, alpha, alternative="greater").pvalue > 1e-3
@@ -147,20 +154,23 @@ def test_first_level_is_the_bands_own() -> None:
         assert c.first_level(70, 0.01, method) == c.quantile_band(70, 0.01, method).levels[0]
 
 
-@pytest.mark.parametrize("call", [
-    lambda: c.clopper_pearson_lower(3, 2, alpha=0.1),
-    lambda: c.clopper_pearson_lower(-1, 2, alpha=0.1),
-    lambda: c.clopper_pearson_lower(1, 0, alpha=0.1),
-    lambda: c.clopper_pearson_lower(1, 2, alpha=0.0),
-    lambda: c.clopper_pearson_lower(1, 2, alpha=math.nan),
-    lambda: c.mean_limits(1.2, n=10, alpha=0.1),
-    lambda: c.mean_limits(math.nan, n=10, alpha=0.1),
-    lambda: c.mean_limits(0.2, n=0, alpha=0.1),
-    lambda: c.mean_limits(0.2, n=10, alpha=0.1, method="clopper_pearson"),
-    lambda: c.audit_p_value(5, 4, failure=0.1),
-    lambda: c.ks_eta(0, 0.1),
-    lambda: c.quantile_band(10, 0.1, "interpolated"),  # type: ignore[arg-type]
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: c.clopper_pearson_lower(3, 2, alpha=0.1),
+        lambda: c.clopper_pearson_lower(-1, 2, alpha=0.1),
+        lambda: c.clopper_pearson_lower(1, 0, alpha=0.1),
+        lambda: c.clopper_pearson_lower(1, 2, alpha=0.0),
+        lambda: c.clopper_pearson_lower(1, 2, alpha=math.nan),
+        lambda: c.mean_limits(1.2, n=10, alpha=0.1),
+        lambda: c.mean_limits(math.nan, n=10, alpha=0.1),
+        lambda: c.mean_limits(0.2, n=0, alpha=0.1),
+        lambda: c.mean_limits(0.2, n=10, alpha=0.1, method="clopper_pearson"),
+        lambda: c.audit_p_value(5, 4, failure=0.1),
+        lambda: c.ks_eta(0, 0.1),
+        lambda: c.quantile_band(10, 0.1, "interpolated"),  # type: ignore[arg-type]
+    ],
+)
 def test_bad_arguments_are_refused(call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"found|cannot"):
         call()

@@ -46,8 +46,10 @@ def test_base_model_needs_more_samples_at_high_probability() -> None:
     assert refused.radius is None and refused.reason is not None
     enough = int(refused.reason.split("n = ")[1].split()[0])
     assert native.certify(enough, enough, required=0.999, probability=0.999, **kwargs).radius
-    assert native.certify(enough - 1, enough - 1, required=0.999, probability=0.999,
-                          **kwargs).radius is None  # fmt: skip
+    assert (
+        native.certify(enough - 1, enough - 1, required=0.999, probability=0.999, **kwargs).radius
+        is None
+    )
     found = native.certify(2000, 2000, required=0.8, probability=0.8, **kwargs).radius
     assert found == pytest.approx(1.860, abs=5e-4)
 
@@ -61,16 +63,29 @@ def test_discounted_vectors() -> None:
     iqa = {"center": 0.6, "tolerance": 0.05, "score_range": (0.0, 1.0)}
     assert native.discounted_invalid(2000, slack=0.025, **iqa) == 90  # type: ignore[arg-type]
     # every output is valid: any number may be "invalid"
-    wide = native.rs_reg([0.5], center=0.5, tolerance=0.6, probability=0.9, discount=0.0,
-                         confidence=0.9, score_range=(0.0, 1.0))  # fmt: skip
+    wide = native.rs_reg(
+        [0.5],
+        center=0.5,
+        tolerance=0.6,
+        probability=0.9,
+        discount=0.0,
+        confidence=0.9,
+        score_range=(0.0, 1.0),
+    )
     assert wide.radius == math.inf and wide.required_probability == 0.0
 
 
 def test_asymptotic_certificate_is_flagged_and_matches() -> None:
     made = native.rs_reg_asymptotic(
-        np.full(200, 20.0), center=20.0, tolerance=5.0, bias=0.5, probability=0.8, confidence=0.999,
-        score_range=RANGE, n_fresh=10,
-    )  # fmt: skip
+        np.full(200, 20.0),
+        center=20.0,
+        tolerance=5.0,
+        bias=0.5,
+        probability=0.8,
+        confidence=0.999,
+        score_range=RANGE,
+        n_fresh=10,
+    )
     assert made.allowed_invalid == 0 and made.assumption is not None
     assert made.required_probability == pytest.approx(0.9779328, abs=1e-7)
     many = 10**7
@@ -119,8 +134,12 @@ def test_radius_is_monotone_in_the_valid_share() -> None:
 
 def test_cert_reg_and_rs_reg_count_the_same_scores() -> None:
     scores = np.sort(np.random.default_rng(5).normal(0.6, 0.04, 2000).clip(0, 1))
-    kwargs: dict[str, Any] = {"center": 0.6, "tolerance": 0.1, "probability": 0.999,
-                              "confidence": 0.999}  # fmt: skip
+    kwargs: dict[str, Any] = {
+        "center": 0.6,
+        "tolerance": 0.1,
+        "probability": 0.999,
+        "confidence": 0.999,
+    }
     one = native.rs_reg(scores, discount=0.5, score_range=(0.0, 1.0), **kwargs)
     two = native.cert_reg(scores, trim=0.25, **kwargs)
     assert one.valid_probability == two.valid_probability
@@ -160,8 +179,9 @@ def test_mean_deviation_holds_for_the_worst_bounded_score() -> None:
 
 def test_mean_deviation_of_the_reference_example() -> None:
     scores = np.clip(0.6 + 0.04 * stats.norm.ppf((np.arange(2000) + 0.5) / 2000), 0, 1)
-    found = certified_mean_deviation(np.sort(np.abs(scores - 0.6)), r=1.0, probability=0.999,
-                                     confidence=0.999, worst=0.6)  # fmt: skip
+    found = certified_mean_deviation(
+        np.sort(np.abs(scores - 0.6)), r=1.0, probability=0.999, confidence=0.999, worst=0.6
+    )
     assert found == pytest.approx(0.243, abs=0.008)  # one random sample was .243
 
 
@@ -169,20 +189,38 @@ def test_deviation_abstains_when_n_is_small() -> None:
     assert certified_deviation([0.1] * 20, r=3.0, required=0.9, confidence=0.999) is None
 
 
-@pytest.mark.parametrize("call", [
-    lambda: native.required_valid_probability(10, -1, 0.9),
-    lambda: native.required_valid_probability(10, 1, 1.0),
-    lambda: native.certify(5, 10, required=1.0, tolerance=1, probability=0.9, confidence=0.9),
-    lambda: native.certify(5, 10, required=0.5, tolerance=0, probability=0.9, confidence=0.9),
-    lambda: native.certify(5, 10, required=0.5, tolerance=1, probability=0.9, confidence=0.4),
-    lambda: native.discounted_invalid(10, center=2.0, slack=1, tolerance=1, score_range=(0, 1)),
-    lambda: native.rs_reg([0.1, math.nan], center=0.1, tolerance=0.1, probability=0.9, discount=0,
-                          confidence=0.9, score_range=(0, 1)),
-    lambda: native.cert_reg([0.1, 0.2], center=math.nan, tolerance=0.1, probability=0.9, trim=0.1,
-                            confidence=0.9),
-    lambda: native.rs_reg_asymptotic([0.1], center=0.1, tolerance=0.1, bias=0.1, probability=0.9,
-                                     confidence=0.9, score_range=(0, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: native.required_valid_probability(10, -1, 0.9),
+        lambda: native.required_valid_probability(10, 1, 1.0),
+        lambda: native.certify(5, 10, required=1.0, tolerance=1, probability=0.9, confidence=0.9),
+        lambda: native.certify(5, 10, required=0.5, tolerance=0, probability=0.9, confidence=0.9),
+        lambda: native.certify(5, 10, required=0.5, tolerance=1, probability=0.9, confidence=0.4),
+        lambda: native.discounted_invalid(10, center=2.0, slack=1, tolerance=1, score_range=(0, 1)),
+        lambda: native.rs_reg(
+            [0.1, math.nan],
+            center=0.1,
+            tolerance=0.1,
+            probability=0.9,
+            discount=0,
+            confidence=0.9,
+            score_range=(0, 1),
+        ),
+        lambda: native.cert_reg(
+            [0.1, 0.2], center=math.nan, tolerance=0.1, probability=0.9, trim=0.1, confidence=0.9
+        ),
+        lambda: native.rs_reg_asymptotic(
+            [0.1],
+            center=0.1,
+            tolerance=0.1,
+            bias=0.1,
+            probability=0.9,
+            confidence=0.9,
+            score_range=(0, 1),
+        ),
+    ],
+)
 def test_bad_arguments_are_refused(call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"found|leaves"):
         call()

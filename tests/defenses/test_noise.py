@@ -30,10 +30,14 @@ def test_first_values_are_part_of_the_format() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(STREAM, seed=8), replace(STREAM, purpose="audit"), replace(STREAM, dataset="x"),
-        replace(STREAM, image="x"), replace(STREAM, sigma=0.1), replace(STREAM, repeat=1),
+        replace(STREAM, seed=8),
+        replace(STREAM, purpose="audit"),
+        replace(STREAM, dataset="x"),
+        replace(STREAM, image="x"),
+        replace(STREAM, sigma=0.1),
+        replace(STREAM, repeat=1),
     ],
-)  # fmt: skip
+)
 def test_every_part_of_the_key_counts(other: NoiseStream) -> None:
     pair = [draw(stream, 400).flatten().numpy() for stream in (STREAM, other)]
     assert abs(float(np.corrcoef(pair)[0, 1])) < 0.1

@@ -34,11 +34,23 @@ def one_seed() -> None:
 
 
 def conv_net(features: int = 64, dtype: torch.dtype = torch.float32) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 1, 1), nn.BatchNorm2d(16),
-        nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(), nn.Flatten(),
-        nn.LazyLinear(features), nn.Sigmoid(),
-    ).to(dtype).eval()  # fmt: skip
+    return (
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, 1, 1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 16, 3, 1, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.LazyLinear(features),
+            nn.Sigmoid(),
+        )
+        .to(dtype)
+        .eval()
+    )
 
 
 def images(batch: int = 3, side: int = 16, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -95,12 +107,14 @@ SPECTRA: dict[str, Callable[[int], Tensor]] = {
     "linear": lambda m: torch.linspace(1, 0, m),
     "decaying": lambda m: 1 / torch.arange(1, m + 1) ** 0.5,
     "clustered": lambda m: torch.cat(
-        [1 - 1e-4 * torch.arange(m // 2), 0.3 * torch.ones(m - m // 2)]),
+        [1 - 1e-4 * torch.arange(m // 2), 0.3 * torch.ones(m - m // 2)]
+    ),
     "outlier": lambda m: torch.cat([torch.tensor([1.0]), 0.999 * torch.ones(m - 1)]),
     "rank one": lambda m: torch.eye(m)[0],
     "chebyshev": lambda m: (0.9 * torch.cos(torch.linspace(0, math.pi / 2, m))).index_fill(
-        0, torch.tensor([0]), 1.0),
-}  # fmt: skip
+        0, torch.tensor([0]), 1.0
+    ),
+}
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
@@ -110,8 +124,13 @@ def test_upper_bound_holds_in_a_thousand_trials(spectrum: str) -> None:
     singular = SPECTRA[spectrum](m).double()
     x = torch.zeros(trials, m, dtype=torch.float64)
     for steps in (1, 3, 8, 20, 60):
-        found = spectral_norm(lambda z: z * singular, x, steps=steps, delta=1e-3,
-                              seed=range(1000 * steps, 1000 * steps + trials))  # fmt: skip
+        found = spectral_norm(
+            lambda z: z * singular,
+            x,
+            steps=steps,
+            delta=1e-3,
+            seed=range(1000 * steps, 1000 * steps + trials),
+        )
         assert (found.estimate <= 1 + 1e-12).all() and (found.upper >= 1.0).all()
 
 
@@ -147,8 +166,9 @@ def test_linear_maps_agree_with_the_singular_values(method: Any) -> None:
     for m, n in [(5, 40), (40, 5), (1, 9), (9, 1), (12, 12)]:
         matrices = torch.randn(4, m, n, dtype=torch.float64)
         truth = torch.linalg.matrix_norm(matrices, ord=2)
-        found = spectral_norm(linear(matrices), torch.randn(4, n, dtype=torch.float64),
-                              method=method, steps=50)  # fmt: skip
+        found = spectral_norm(
+            linear(matrices), torch.randn(4, n, dtype=torch.float64), method=method, steps=50
+        )
         assert found.estimate == pytest.approx(truth, rel=1e-9)
         assert (found.upper >= truth).all() and found.upper == pytest.approx(truth, rel=1e-6)
 
@@ -167,10 +187,12 @@ def test_conv_net_bound_is_safe_and_within_five_percent(dtype: torch.dtype) -> N
 
 def test_exact_agrees_with_the_full_jacobian() -> None:
     net, x = conv_net(20, torch.float64), images(2, 16, torch.float64)
-    full = torch.stack([
-        torch.autograd.functional.jacobian(lambda z: net(z[None])[0], image).flatten(1)  # type: ignore[no-untyped-call]
-        for image in x
-    ])  # fmt: skip
+    full = torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda z: net(z[None])[0], image).flatten(1)  # type: ignore[no-untyped-call]
+            for image in x
+        ]
+    )
     truth = torch.linalg.matrix_norm(full, ord=2)
     for chunk in (1, 7, 64):
         found = spectral_norm(net, x, method="exact", chunk=chunk)
@@ -192,9 +214,14 @@ def test_the_sigmoid_counterexample() -> None:
 
 
 @pytest.mark.parametrize("method", ["exact", "lanczos"])
-@pytest.mark.parametrize("function", [
-    lambda x: 0.0 * x.flatten(1), lambda x: torch.ones(x.shape[0], 5),
-    lambda x: torch.relu(-1.0 - x.flatten(1))])  # fmt: skip
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: 0.0 * x.flatten(1),
+        lambda x: torch.ones(x.shape[0], 5),
+        lambda x: torch.relu(-1.0 - x.flatten(1)),
+    ],
+)
 def test_zero_jacobian(method: Any, function: Callable[[Tensor], Tensor]) -> None:
     found = spectral_norm(function, torch.rand(2, 3, 4, 4), method=method, vector=True)
     assert found.estimate.tolist() == [0.0, 0.0] and found.upper.tolist() == [0.0, 0.0]
@@ -374,22 +401,42 @@ def test_model_is_left_as_it_was() -> None:
     assert not x.requires_grad
 
 
-@pytest.mark.parametrize("change", [
-    {"method": "power"}, {"steps": 0}, {"delta": 0.0}, {"delta": 1.0}, {"tolerance": -1.0},
-    {"seed": [1]}, {"x": torch.zeros(0, 3)}, {"x": torch.zeros(2, 3, dtype=torch.int64)},
-    {"function": lambda x: x.sum()}, {"method": "exact", "chunk": 0},
-    {"function": lambda x: math.nan * x}, {"function": lambda x: math.nan * x, "method": "exact"}],
-)  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "power"},
+        {"steps": 0},
+        {"delta": 0.0},
+        {"delta": 1.0},
+        {"tolerance": -1.0},
+        {"seed": [1]},
+        {"x": torch.zeros(0, 3)},
+        {"x": torch.zeros(2, 3, dtype=torch.int64)},
+        {"function": lambda x: x.sum()},
+        {"method": "exact", "chunk": 0},
+        {"function": lambda x: math.nan * x},
+        {"function": lambda x: math.nan * x, "method": "exact"},
+    ],
+)
 def test_bad_arguments_are_refused(change: dict[str, Any]) -> None:
     arguments: dict[str, Any] = {"function": lambda x: 2 * x, "x": torch.zeros(2, 3), **change}
     with pytest.raises(ValueError, match=r"found|finite"):
         spectral_norm(arguments.pop("function"), arguments.pop("x"), **arguments)
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"stride": 2}, {"stride": 3, "padding": 2}, {"stride": (1, 2), "padding": (0, 1)},
-    {"dilation": 2, "padding": 1}, {"groups": 3, "stride": 2}, {"padding": "same"},
-    {"bias": False, "stride": 4, "kernel_size": 7, "padding": 3}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2},
+        {"stride": 3, "padding": 2},
+        {"stride": (1, 2), "padding": (0, 1)},
+        {"dilation": 2, "padding": 1},
+        {"groups": 3, "stride": 2},
+        {"padding": "same"},
+        {"bias": False, "stride": 4, "kernel_size": 7, "padding": 3},
+    ],
+)
 def test_frozen_convolutions_have_torchs_own_derivatives(options: dict[str, Any]) -> None:
     settings: dict[str, Any] = {"kernel_size": 3, **options}
     layer = nn.Conv2d(3, 6, dtype=torch.float64, **settings).requires_grad_(False)

@@ -143,8 +143,7 @@ def test_koncept() -> None:
 
 
 @pytest.mark.parametrize(
-    "variant",
-    ["dino_vitb16", pytest.param("ensemble", marks=pytest.mark.slow)],
+    "variant", ["dino_vitb16", pytest.param("ensemble", marks=pytest.mark.slow)]
 )
 @torch.no_grad()
 def test_dreamsim(variant: Any) -> None:

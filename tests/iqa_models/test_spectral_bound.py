@@ -50,8 +50,10 @@ def of_model(name: str, edition: str) -> Norms:
 def check(lanczos: SpectralNorm, exact: SpectralNorm) -> None:
     """Never below, at most 5 % above, at a tenth of the products."""
     true = float(exact.estimate)
-    print(f"upper / exact = {float(lanczos.upper) / true:.9f}, estimate / exact = "
-          f"{float(lanczos.estimate) / true:.9f}")  # fmt: skip
+    print(
+        f"upper / exact = {float(lanczos.upper) / true:.9f}, estimate / exact = "
+        f"{float(lanczos.estimate) / true:.9f}"
+    )
     assert true > 0.0
     assert true <= float(lanczos.upper) <= 1.05 * true
     assert lanczos.products <= 2 * STEPS < exact.products / 10
@@ -64,8 +66,7 @@ def test_compact_trunks(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param("dists", id="VGG16"), pytest.param("koncept", id="Inception-ResNet-v2")],
+    "name", [pytest.param("dists", id="VGG16"), pytest.param("koncept", id="Inception-ResNet-v2")]
 )
 def test_published_trunks(name: str) -> None:
     check(*of_model(name, "published"))

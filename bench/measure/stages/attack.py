@@ -179,13 +179,19 @@ def columns_of(unit: Unit, context: Context, scale: ScoreScale) -> dict[str, Any
     """Columns that follow from the unit."""
     strength = Strength.parse(unit.detail)
     return {
-        "dataset": unit.dataset, "model": unit.model, "defense": unit.defense,
-        "sigma": float(unit.sigma or 0.0), "norm": strength.norm, "epsilon": strength.epsilon,
-        "direction": strength.direction, "image": unit.image,
+        "dataset": unit.dataset,
+        "model": unit.model,
+        "defense": unit.defense,
+        "sigma": float(unit.sigma or 0.0),
+        "norm": strength.norm,
+        "epsilon": strength.epsilon,
+        "direction": strength.direction,
+        "image": unit.image,
         "group": context.item(unit.dataset, unit.image or "").group,
         "steps": context.profile.attack.steps,
-        "range_low": scale.low, "range_high": scale.high,
-    }  # fmt: skip
+        "range_low": scale.low,
+        "range_high": scale.high,
+    }
 
 
 STAGE = Attack()

@@ -101,11 +101,14 @@ def settings_of(defense: Defense, samples: int, context: Context) -> AuditSettin
 def columns_of(unit: Unit, context: Context) -> dict[str, Any]:
     """Columns that follow from the unit."""
     return {
-        "dataset": unit.dataset, "model": unit.model, "defense": unit.defense,
-        "sigma": unit.sigma, "image": unit.image,
+        "dataset": unit.dataset,
+        "model": unit.model,
+        "defense": unit.defense,
+        "sigma": unit.sigma,
+        "image": unit.image,
         "group": context.item(unit.dataset, unit.image or "").group,
         "rigor": context.defenses[unit.defense].card.rigor,
-    }  # fmt: skip
+    }
 
 
 STAGE = Audit()

@@ -142,20 +142,25 @@ def abstentions(
     draws = DrawRecord(status="abstained", reason=reason, **draw_key(unit))
     rows = [
         EvaluationRecord(
-            status="abstained", reason=reason, undefended=undefended,
+            status="abstained",
+            reason=reason,
+            undefended=undefended,
             **common(unit, defense, item, context),
         )
         for defense in group
-    ]  # fmt: skip
+    ]
     return [draws, *rows]
 
 
 def draw_key(unit: Unit) -> dict[str, Any]:
     """Key columns of a draw record."""
     return {
-        "dataset": unit.dataset, "model": unit.model, "smoother": unit.smoother,
-        "sigma": unit.sigma, "image": unit.image,
-    }  # fmt: skip
+        "dataset": unit.dataset,
+        "model": unit.model,
+        "smoother": unit.smoother,
+        "sigma": unit.sigma,
+        "image": unit.image,
+    }
 
 
 def draw_record(
@@ -225,9 +230,7 @@ def evaluation_record(
     """Certificate, curve, deployed interval and native certificate of one defence."""
     columns = common(unit, defense, item, context)
     scale = ScoreScale(
-        float(columns["range_low"]),
-        float(columns["range_high"]),
-        bool(columns["higher_is_better"]),
+        float(columns["range_low"]), float(columns["range_high"]), bool(columns["higher_is_better"])
     )
     # A native certificate is stated around the clean score of the very function that is smoothed.
     center = undefended if defense.smoother.part is None else None
@@ -239,11 +242,16 @@ def evaluation_record(
         delta=geometry.delta,
         **columns,
         **certificate_columns(
-            defense, scores, geometry, scale=scale, confidence=context.confidence,
-            radii=context.profile.certificate.radii, center=center,
+            defense,
+            scores,
+            geometry,
+            scale=scale,
+            confidence=context.confidence,
+            radii=context.profile.certificate.radii,
+            center=center,
             native=context.native_settings(),
         ),
-    )  # fmt: skip
+    )
 
 
 STAGE = Evaluate()

@@ -38,10 +38,15 @@ class Fit:
         """A part that could not be trained."""
         return [
             FitRecord(
-                status="failed", reason=reason, artifact=unit.key, part=unit.detail,
-                dataset=unit.dataset, model=unit.model, sigma=unit.sigma,
+                status="failed",
+                reason=reason,
+                artifact=unit.key,
+                part=unit.detail,
+                dataset=unit.dataset,
+                model=unit.model,
+                sigma=unit.sigma,
             )
-        ]  # fmt: skip
+        ]
 
 
 def part_named(context: Context, name: str) -> Part:

@@ -32,12 +32,20 @@ class Time:
         """A timing that could not be taken."""
         return [
             TimeRecord(
-                status="failed", reason=reason, dataset=unit.dataset, model=unit.model or "",
-                defense=unit.defense or "", sigma=unit.sigma or 0.0,
-                device=device_name(context.device), weights="trained", height=1, width=1,
-                samples=1, threads=torch.get_num_threads(),
+                status="failed",
+                reason=reason,
+                dataset=unit.dataset,
+                model=unit.model or "",
+                defense=unit.defense or "",
+                sigma=unit.sigma or 0.0,
+                device=device_name(context.device),
+                weights="trained",
+                height=1,
+                width=1,
+                samples=1,
+                threads=torch.get_num_threads(),
             )
-        ]  # fmt: skip
+        ]
 
 
 def timed(unit: Unit, context: Context) -> TimeRecord:

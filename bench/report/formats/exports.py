@@ -14,15 +14,46 @@ from bench.report.document import Document, Printed, Table
 from bench.report.formats.pdf import figure_pdf
 from bench.report.numbers import MINUS, ascii_minus
 
-_PARTS = (("value", ""), ("error", " ±"), ("low", " low"), ("high", " high"),
-          ("group", " group"), ("mark", " mark"), ("published", " paper"),
-          ("difference", " difference"))  # fmt: skip
-_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
-          MINUS: "$-$", "±": r"$\pm$", "σ": r"$\sigma$", "ρ": r"$\rho$", "∞": r"$\infty$",
-          "ε": r"$\varepsilon$", "–": "--", "″": "''", "≤": r"$\le$", "≥": r"$\ge$",
-          "τ": r"$\tau$", "α": r"$\alpha$", "β": r"$\beta$", "δ": r"$\delta$", "×": r"$\times$",
-          "…": r"\ldots{}", "·": r"$\cdot$", "≈": r"$\approx$"}  # fmt: skip
+_PARTS = (
+    ("value", ""),
+    ("error", " ±"),
+    ("low", " low"),
+    ("high", " high"),
+    ("group", " group"),
+    ("mark", " mark"),
+    ("published", " paper"),
+    ("difference", " difference"),
+)
+_LATEX = {
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    MINUS: "$-$",
+    "±": r"$\pm$",
+    "σ": r"$\sigma$",
+    "ρ": r"$\rho$",
+    "∞": r"$\infty$",
+    "ε": r"$\varepsilon$",
+    "–": "--",
+    "″": "''",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "τ": r"$\tau$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "δ": r"$\delta$",
+    "×": r"$\times$",
+    "…": r"\ldots{}",
+    "·": r"$\cdot$",
+    "≈": r"$\approx$",
+}
 
 
 def csv_text(table: Table) -> str:
@@ -46,8 +77,13 @@ def latex_text(table: Table) -> str:
     """A booktabs tabular."""
     align = "".join("r" if c.kind == "number" else "l" for c in table.columns)
     head = " & ".join(_escape(column.label) for column in table.columns)
-    lines = [f"% {table.title}", rf"\begin{{tabular}}{{{align}}}", r"\toprule", head + r" \\",
-             r"\midrule"]  # fmt: skip
+    lines = [
+        f"% {table.title}",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        head + r" \\",
+        r"\midrule",
+    ]
     for index, row in enumerate(table.printed()):
         lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
         if index in table.rule_after:

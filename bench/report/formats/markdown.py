@@ -27,10 +27,12 @@ def render_markdown(document: Document) -> str:
         f"# {document.title}",
         document.subtitle,
         f"> **{document.banner}**",
-        "\n".join(f"> {'- ' if i else ''}{line}" + ("" if i else "\n>")
-                  for i, line in enumerate(document.verdict)),
+        "\n".join(
+            f"> {'- ' if i else ''}{line}" + ("" if i else "\n>")
+            for i, line in enumerate(document.verdict)
+        ),
         f"Run: {state}. " + " · ".join(f"{k}: {v}" for k, v in document.facts.items()),
-    ]  # fmt: skip
+    ]
     for section in document.sections:
         parts.append(f"## {section.title}")
         parts += [_block(block) for block in section.blocks]
@@ -51,8 +53,10 @@ def _block(block: Block) -> str:
         case Verdicts():
             return "\n\n".join(_verdict(item) for item in block.items)
         case Images():
-            names = [f"![{label}](figures/{block.id}-{i + 1}.png)"
-                     for i, (label, _) in enumerate(block.pictures)]  # fmt: skip
+            names = [
+                f"![{label}](figures/{block.id}-{i + 1}.png)"
+                for i, (label, _) in enumerate(block.pictures)
+            ]
             return "\n".join([*names, "", block.caption])
         case Figure():
             return (

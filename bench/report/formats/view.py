@@ -49,21 +49,38 @@ def block_view(block: Block) -> dict[str, Any]:
     """One block with its ``type``."""
     match block:
         case Paragraph():
-            return {"type": "paragraph", "kind": block.kind, "text": rich(block.text),
-                    "raw": block.text}  # fmt: skip
+            return {
+                "type": "paragraph",
+                "kind": block.kind,
+                "text": rich(block.text),
+                "raw": block.text,
+            }
         case Bullets():
             return {"type": "bullets", "items": [rich(item) for item in block.items]}
         case Card():
             fields = [{"name": name, "text": rich(text)} for name, text in block.fields]
             return {"type": "card", "title": block.title, "fields": fields}
         case Verdicts():
-            return {"type": "verdicts", "items": [
-                {"claim": rich(v.claim), "word": v.word, "scope": v.scope,
-                 "evidence": rich(v.evidence), "rule": rich(v.rule)} for v in block.items
-            ]}  # fmt: skip
+            return {
+                "type": "verdicts",
+                "items": [
+                    {
+                        "claim": rich(v.claim),
+                        "word": v.word,
+                        "scope": v.scope,
+                        "evidence": rich(v.evidence),
+                        "rule": rich(v.rule),
+                    }
+                    for v in block.items
+                ],
+            }
         case Images():
-            return {"type": "images", "id": block.id, "caption": rich(block.caption),
-                    "pictures": [label for label, _ in block.pictures]}  # fmt: skip
+            return {
+                "type": "images",
+                "id": block.id,
+                "caption": rich(block.caption),
+                "pictures": [label for label, _ in block.pictures],
+            }
         case Figure():
             return _figure_view(block)
         case Table():
@@ -72,22 +89,29 @@ def block_view(block: Block) -> dict[str, Any]:
 
 def _figure_view(figure: Figure) -> dict[str, Any]:
     return {
-        "type": "figure", "id": figure.id, "title": figure.title, "alt": figure.alt,
-        "caption": rich(figure.caption), "width": figure.width,
+        "type": "figure",
+        "id": figure.id,
+        "title": figure.title,
+        "alt": figure.alt,
+        "caption": rich(figure.caption),
+        "width": figure.width,
         "hover": [{"x": h.x, "y": h.y, "text": h.text} for h in figure.hover],
-    }  # fmt: skip
+    }
 
 
 def table_view(table: Table) -> dict[str, Any]:
     """A table with printed cells and both heading rows."""
     return {
-        "type": "table", "id": table.id, "title": table.title, "caption": rich(table.caption),
+        "type": "table",
+        "id": table.id,
+        "title": table.title,
+        "caption": rich(table.caption),
         "columns": [{"name": c.name, "kind": c.kind, "group": c.group} for c in table.columns],
         "groups": _groups(table.columns),
         "rows": [[_cell_view(cell) for cell in row] for row in table.printed()],
         "notes": [rich(note) for note in table.notes],
         "rule_after": list(table.rule_after),
-    }  # fmt: skip
+    }
 
 
 def _groups(columns: tuple[Column, ...]) -> list[dict[str, Any]]:
@@ -109,8 +133,13 @@ def _cell_view(cell: Printed) -> dict[str, Any]:
         text += f" ± {cell.error}"
     if cell.low:
         text += f" [{cell.low}, {cell.high}]"
-    return {"text": text, "group": cell.group, "mark": cell.mark, "below": cell.below,
-            "sort": cell.sort}  # fmt: skip
+    return {
+        "text": text,
+        "group": cell.group,
+        "mark": cell.mark,
+        "below": cell.below,
+        "sort": cell.sort,
+    }
 
 
 Kind = Literal["plain", "strong", "code"]

@@ -25,14 +25,17 @@ def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: s
     tried["mode"] = [modes.get(m, "") for m in tried["model"]]
     ratio = Format(2, rounding="up")
     columns = (
-        Column("Mode", kind="text"), Column("Defence", kind="text"), Column("rigor", kind="text"),
-        Column("attacked", kind="text"), Column("violations", kind="text"),
+        Column("Mode", kind="text"),
+        Column("Defence", kind="text"),
+        Column("rigor", kind="text"),
+        Column("attacked", kind="text"),
+        Column("violations", kind="text"),
         Column("95 % limit", Format(1, unit=" %", scale=100, rounding="up")),
         Column("interval use", ratio, group="worst"),
         Column("displacement", ratio, group="worst"),
         Column("certified", RADIUS_DOWN, group="median radius"),
         Column("attack-verified", RADIUS_DOWN, group="median radius"),
-    )  # fmt: skip
+    )
     body = []
     for mode in sorted(tried["mode"].unique(), reverse=True):
         part = tried[tried["mode"] == mode]
@@ -40,18 +43,31 @@ def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: s
             chosen = part[part["defense"] == defense]
             decided = chosen["violated"].dropna().astype(bool)
             k, m = int(decided.sum()), len(decided)
-            wanted = len(audit[(audit["defense"] == defense)
-                               & (audit["model"].map(modes).fillna("") == mode)])  # fmt: skip
-            body.append((
-                Cell(mode), Cell(defense_title(defense)), Cell(str(chosen["rigor"].iloc[0])),
-                Cell(f"{m}/{wanted}"), Cell(f"{k}/{m}"), Cell(proportion_upper(k, m)),
-                Cell(_largest(chosen, "interval_use")),
-                Cell(_largest(chosen, "displacement_ratio")),
-                Cell(median(numbers(chosen, "radius"))),
-                Cell(median(numbers(chosen, "verified_radius"))),
-            ))  # fmt: skip
+            wanted = len(
+                audit[
+                    (audit["defense"] == defense) & (audit["model"].map(modes).fillna("") == mode)
+                ]
+            )
+            body.append(
+                (
+                    Cell(mode),
+                    Cell(defense_title(defense)),
+                    Cell(str(chosen["rigor"].iloc[0])),
+                    Cell(f"{m}/{wanted}"),
+                    Cell(f"{k}/{m}"),
+                    Cell(proportion_upper(k, m)),
+                    Cell(_largest(chosen, "interval_use")),
+                    Cell(_largest(chosen, "displacement_ratio")),
+                    Cell(median(numbers(chosen, "radius"))),
+                    Cell(median(numbers(chosen, "verified_radius"))),
+                )
+            )
     return Table(
-        id=id, title=title, caption=_audit_caption(tried), columns=columns, rows=tuple(body),
+        id=id,
+        title=title,
+        caption=_audit_caption(tried),
+        columns=columns,
+        rows=tuple(body),
         notes=(
             "PGD inside each certified ball, both directions; a violation needs the confidence "
             "interval of fresh samples to lie outside the certified interval. 95 % limit: exact "
@@ -62,7 +78,7 @@ def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: s
             "Attack-verified radius: `empirical`, the largest tried radius that the attack did not "
             "break. A passed audit does not prove a certificate.",
         ),
-    )  # fmt: skip
+    )
 
 
 def _largest(frame: pd.DataFrame, column: str) -> float | None:

@@ -18,15 +18,7 @@ from bench.analysis.frames import rows
 from bench.analysis.rankings import compare_ranks
 from bench.analysis.widths import width_summary
 from bench.report.document import Cell, Column, Figure, Table
-from bench.report.drawing import (
-    Point,
-    finish,
-    legend_below,
-    line_style,
-    log_axis,
-    panels,
-    style,
-)
+from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
 from bench.report.numbers import PERCENT, Format, number
 from bench.report.parts.guarantee import WIDTH_UP, Guarantees, rms_levels
 from bench.report.theme import defense_looks, defense_title
@@ -49,28 +41,39 @@ def equal_radius(data: Guarantees, *, id: str, title: str) -> Figure | None:
             for defense, look in looks.items():
                 line = summary[(summary["sigma"] == sigma) & (summary["defense"] == defense)]
                 x = line["radius"].to_numpy(float)
-                low, y, high = (np.maximum(100 * line[c].to_numpy(float), _FLOOR)
-                                for c in ("low", "median", "high"))  # fmt: skip
+                low, y, high = (
+                    np.maximum(100 * line[c].to_numpy(float), _FLOOR)
+                    for c in ("low", "median", "high")
+                )
                 ax.fill_between(x, low, high, color=look.color, alpha=0.13, lw=0)
                 ax.plot(x, y, **line_style(look))
                 points += [
-                    Point(ax, a, b, f"{look.title}, σ = {sigma:g}, ρ = {a:g}: median width "
-                          f"{number(m, WIDTH_UP)} of the range")
+                    Point(
+                        ax,
+                        a,
+                        b,
+                        f"{look.title}, σ = {sigma:g}, ρ = {a:g}: median width "
+                        f"{number(m, WIDTH_UP)} of the range",
+                    )
                     for a, b, m in zip(x, y, line["median"], strict=True)
-                ]  # fmt: skip
+                ]
             log_axis(ax, x=True, y=True)
             ax.set(xlabel="l2 radius ρ", ylim=(_FLOOR, 130))
             _rms_axis(ax, data.frame, f"σ = {sigma:g}")
         axes[0].set_ylabel("interval width (% of score range)")
         legend_below(canvas, axes)
         return finish(
-            canvas, id=id, title=title, points=points, data=_curve_table(summary, id),
+            canvas,
+            id=id,
+            title=title,
+            points=points,
+            data=_curve_table(summary, id),
             caption="Lower is better; 100 % says nothing. Lines are medians over images of all "
             "models, bands the middle half; images without a certificate count as 100 %. Top "
             "axis: the same radius as root mean square of 8-bit levels. FS-IQA's radius is "
             "first-order, the others' is proved. " + _crossing(summary),
             alt="Interval width against l2 radius, one line per defence.",
-        )  # fmt: skip
+        )
 
 
 def _rms_axis(ax: Axes, frame: pd.DataFrame, title: str) -> None:
@@ -100,21 +103,36 @@ def _crossing(summary: pd.DataFrame) -> str:
         useful = line[line["median"] < 0.5]["radius"]
         reach = f"ρ = {useful.max():g}" if len(useful) else "no radius"
         parts.append(f"{defense_title(defense)} {reach}")
-    return (f"Largest radius of the grid with a median width below half the range, "
-            f"σ = {sigma:g}: {', '.join(parts)}.")  # fmt: skip
+    return (
+        f"Largest radius of the grid with a median width below half the range, "
+        f"σ = {sigma:g}: {', '.join(parts)}."
+    )
 
 
 def _curve_table(summary: pd.DataFrame, id: str) -> Table:
-    columns = (Column("defence", kind="text"), Column("σ"), Column("ρ", Format(significant=3)),
-               Column("images", Format(0)), Column("median width", WIDTH_UP),
-               Column("quartile 1", WIDTH_UP), Column("quartile 3", WIDTH_UP),
-               Column("at ceiling", PERCENT))  # fmt: skip
+    columns = (
+        Column("defence", kind="text"),
+        Column("σ"),
+        Column("ρ", Format(significant=3)),
+        Column("images", Format(0)),
+        Column("median width", WIDTH_UP),
+        Column("quartile 1", WIDTH_UP),
+        Column("quartile 3", WIDTH_UP),
+        Column("at ceiling", PERCENT),
+    )
     body = tuple(
-        (Cell(defense_title(r["defense"])), Cell(r["sigma"]), Cell(r["radius"]),
-         Cell(r["images"]), Cell(r["median"]), Cell(r["low"]), Cell(r["high"]),
-         Cell(r["ceiling"]))
+        (
+            Cell(defense_title(r["defense"])),
+            Cell(r["sigma"]),
+            Cell(r["radius"]),
+            Cell(r["images"]),
+            Cell(r["median"]),
+            Cell(r["low"]),
+            Cell(r["high"]),
+            Cell(r["ceiling"]),
+        )
         for r in rows(summary)
-    )  # fmt: skip
+    )
     return Table(id, "", "", columns, body)
 
 
@@ -135,29 +153,63 @@ def rank_intervals(found: Mapping[str, Agreement], *, id: str, title: str) -> Fi
             half = (result.critical_difference or 0.0) / 2
             for place, defense in enumerate(order):
                 look, rank = looks[defense], float(average[defense])
-                ax.plot([rank - half, rank + half], [place, place], color=look.color, lw=5,
-                        alpha=0.35, solid_capstyle="butt")  # fmt: skip
+                ax.plot(
+                    [rank - half, rank + half],
+                    [place, place],
+                    color=look.color,
+                    lw=5,
+                    alpha=0.35,
+                    solid_capstyle="butt",
+                )
                 ax.plot(rank, place, color=look.color, marker=look.marker, markersize=6)
-                points.append(Point(ax, rank, place, f"{look.title}: average rank "
-                                    f"{number(rank)} over {result.blocks} blocks"))  # fmt: skip
-                body.append((Cell(mode), Cell(look.title), Cell(rank), Cell(result.blocks),
-                             Cell(result.critical_difference)))  # fmt: skip
+                points.append(
+                    Point(
+                        ax,
+                        rank,
+                        place,
+                        f"{look.title}: average rank {number(rank)} over {result.blocks} blocks",
+                    )
+                )
+                body.append(
+                    (
+                        Cell(mode),
+                        Cell(look.title),
+                        Cell(rank),
+                        Cell(result.blocks),
+                        Cell(result.critical_difference),
+                    )
+                )
             ax.set_yticks(range(len(order)), [looks[d].title for d in order])
             ax.set(title=f"{mode} models", xlabel="average rank by SRCC (1 is best)")
             ax.grid(visible=False, axis="y")
-            notes.append(_rank_words(mode, average, result.critical_difference, result.p_value,
-                                     result.concordance, result.blocks))  # fmt: skip
-        columns = (Column("mode", kind="text"), Column("defence", kind="text"),
-                   Column("average rank"), Column("blocks", Format(0)),
-                   Column("critical difference"))  # fmt: skip
+            notes.append(
+                _rank_words(
+                    mode,
+                    average,
+                    result.critical_difference,
+                    result.p_value,
+                    result.concordance,
+                    result.blocks,
+                )
+            )
+        columns = (
+            Column("mode", kind="text"),
+            Column("defence", kind="text"),
+            Column("average rank"),
+            Column("blocks", Format(0)),
+            Column("critical difference"),
+        )
         return finish(
-            canvas, id=id, title=title, points=points,
+            canvas,
+            id=id,
+            title=title,
+            points=points,
             data=Table(id, "", "", columns, tuple(body)),
             caption="Bars are one critical difference wide (Nemenyi, 5 %): defences whose bars "
             "overlap are not told apart by their ranks. Blocks share images, so they are not "
             "independent and the bars are, if anything, too short. " + " ".join(notes),
             alt="Average ranks with critical differences.",
-        )  # fmt: skip
+        )
 
 
 def _rank_words(
@@ -171,10 +223,11 @@ def _rank_words(
     best = min(average, key=lambda d: (average[d], d))
     tied = [d for d in defense_looks(average) if average[d] - average[best] <= (critical or 0.0)]
     names = ", ".join(defense_title(d) for d in tied)
-    tests = "" if p_value is None else (
-        f" (Friedman p {_p_words(p_value)}, Kendall's W = "
-        f"{number(concordance)})"
-    )  # fmt: skip
+    tests = (
+        ""
+        if p_value is None
+        else (f" (Friedman p {_p_words(p_value)}, Kendall's W = {number(concordance)})")
+    )
     return f"{mode}, {blocks} blocks{tests}: leading group {names}."
 
 
@@ -200,8 +253,14 @@ def pareto(
             look = looks[row["defense"]]
             points += _pareto_point(axes[0], look.title, look.color, look.marker, row)
             if wide:
-                axes[1].plot(row["seconds"], 100 * row["width"], color=look.color,
-                             marker=look.marker, markersize=7, linestyle="")  # fmt: skip
+                axes[1].plot(
+                    row["seconds"],
+                    100 * row["width"],
+                    color=look.color,
+                    marker=look.marker,
+                    markersize=7,
+                    linestyle="",
+                )
                 points.append(
                     Point(
                         axes[1],
@@ -211,19 +270,30 @@ def pareto(
                         f"{number(row['seconds'], Format(significant=2))} s",
                     )
                 )
-        axes[0].set(xlabel="seconds per image", ylabel="SRCC, mean over noise levels",
-                    title="accuracy (hollow: estimate only)")  # fmt: skip
+        axes[0].set(
+            xlabel="seconds per image",
+            ylabel="SRCC, mean over noise levels",
+            title="accuracy (hollow: estimate only)",
+        )
         if wide and radius is not None:
-            axes[1].set(xlabel="seconds per certificate", title=f"certificate at ρ = {radius:g}",
-                        ylabel="median width (% of range)")  # fmt: skip
+            axes[1].set(
+                xlabel="seconds per certificate",
+                title=f"certificate at ρ = {radius:g}",
+                ylabel="median width (% of range)",
+            )
         for ax in axes:
             ax.margins(0.12)
             log_axis(ax, x=True)
         legend_below(canvas, axes)
         return finish(
-            canvas, id=id, title=title, points=points, data=_pareto_table(usable, id),
-            caption=_pareto_words(usable, mode), alt="Accuracy and width against seconds.",
-        )  # fmt: skip
+            canvas,
+            id=id,
+            title=title,
+            points=points,
+            data=_pareto_table(usable, id),
+            caption=_pareto_words(usable, mode),
+            alt="Accuracy and width against seconds.",
+        )
 
 
 def _pareto_point(
@@ -257,16 +327,22 @@ def _pareto_point(
                 f"{words}, {number(row['plain'], Format(significant=2))} s estimate",
             )
         )
-    return made  # fmt: skip
+    return made
 
 
 def _pareto_words(cost: pd.DataFrame, mode: str) -> str:
     """Defences that no other beats in both SRCC and certified seconds."""
     known = rows(cost.dropna(subset=["srcc", "seconds"]))
-    front = [r for r in known if not any(
-        o["srcc"] >= r["srcc"] and o["seconds"] <= r["seconds"]
-        and (o["srcc"], o["seconds"]) != (r["srcc"], r["seconds"]) for o in known
-    )]  # fmt: skip
+    front = [
+        r
+        for r in known
+        if not any(
+            o["srcc"] >= r["srcc"]
+            and o["seconds"] <= r["seconds"]
+            and (o["srcc"], o["seconds"]) != (r["srcc"], r["seconds"])
+            for o in known
+        )
+    ]
     names = ", ".join(defense_title(r["defense"]) for r in front)
     if len(known) < len(cost):
         return f"{mode} models. Not every defence has all models and images, so none is ranked."
@@ -286,7 +362,13 @@ def _pareto_table(cost: pd.DataFrame, id: str) -> Table:
         Column("median width", WIDTH_UP),
     )
     body = tuple(
-        (Cell(defense_title(r["defense"])), Cell(r["srcc"]), Cell(r["seconds"]),
-         Cell(r["plain"]), Cell(r["width"])) for r in rows(cost)
-    )  # fmt: skip
+        (
+            Cell(defense_title(r["defense"])),
+            Cell(r["srcc"]),
+            Cell(r["seconds"]),
+            Cell(r["plain"]),
+            Cell(r["width"]),
+        )
+        for r in rows(cost)
+    )
     return Table(id, "", "", columns, body)

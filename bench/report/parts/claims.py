@@ -83,8 +83,10 @@ def verdicts(run: RunTables, found: Mapping[str, Agreement], paper: Published) -
 def _gain(evidence: Evidence, metric: Metric) -> Verdict:
     value = evidence.paper.claim(f"{metric}_gain")
     name = metric.upper()
-    claim = (f"FS-IQA's {name} exceeds DMS-IQA's by {number(value, PERCENT)} "
-             "(mean relative gain over NR and FR and all noise levels)")  # fmt: skip
+    claim = (
+        f"FS-IQA's {name} exceeds DMS-IQA's by {number(value, PERCENT)} "
+        "(mean relative gain over NR and FR and all noise levels)"
+    )
     rule = (
         "size: the 95 % bootstrap interval of the gain contains the paper's number, or the gain is "
         f"within {number(_SIZE_TOLERANCE, PERCENT)} (points) of it."
@@ -105,8 +107,10 @@ def _gain(evidence: Evidence, metric: Metric) -> Verdict:
             rule,
         )
     low, high = interval
-    text = (f"Measured gain {number(gain, PERCENT)}, 95 % interval {number(low, PERCENT)} to "
-            f"{number(high, PERCENT)}.")  # fmt: skip
+    text = (
+        f"Measured gain {number(gain, PERCENT)}, 95 % interval {number(low, PERCENT)} to "
+        f"{number(high, PERCENT)}."
+    )
     if evidence.scope == "size":
         close = low <= value <= high or abs(gain - value) <= _SIZE_TOLERANCE
         return Verdict(claim, _word(yes=close), "size", text, rule)
@@ -136,10 +140,15 @@ def relative_gain(
             if not ours.complete or not rival.complete:
                 return None, np.empty(0), f"Unequal or incomplete sets: {mode}, σ = {sigma:g}."
             if ours.value is None or rival.value is None or rival.value < 0.05:
-                return None, np.empty(0), (
-                    f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: its "
-                    f"{metric.upper()} is {number(rival.value)}, FS-IQA's {number(ours.value)}."
-                )  # fmt: skip
+                return (
+                    None,
+                    np.empty(0),
+                    (
+                        f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: "
+                        f"its {metric.upper()} is {number(rival.value)}, "
+                        f"FS-IQA's {number(ours.value)}."
+                    ),
+                )
             gains.append(ours.value / rival.value - 1)
             base = agreement.mean_samples(metric, RIVAL, sigma)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -151,8 +160,10 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
     name = "certified" if certified else "uncertified"
     value = evidence.paper.claim(f"{name}_time_saving")
     words = "with" if certified else "without"
-    claim = (f"FS-IQA saves {number(value, PERCENT)} of DMS-IQA's time {words} the certificate "
-             "(mean of NR and FR)")  # fmt: skip
+    claim = (
+        f"FS-IQA saves {number(value, PERCENT)} of DMS-IQA's time {words} the certificate "
+        "(mean of NR and FR)"
+    )
     size = evidence.scope == "size"
     rule = (
         f"size: the saving is within {number(_SIZE_TOLERANCE, PERCENT)} (points) of the paper's."
@@ -164,18 +175,27 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
     frame = evidence.run.table("time")
     modes, single = [], []
     for agreement in evidence.found.values():
-        ours, rival = (model_seconds(frame, agreement.models, d, certified=certified)
-                       for d in (PAPERS_DEFENSE, RIVAL))  # fmt: skip
+        ours, rival = (
+            model_seconds(frame, agreement.models, d, certified=certified)
+            for d in (PAPERS_DEFENSE, RIVAL)
+        )
         if set(ours) != set(agreement.models) or set(rival) != set(agreement.models):
             continue
         modes.append(1 - sum(ours.values()) / sum(rival.values()))
         single += [1 - ours[m] / rival[m] for m in agreement.models]
     if len(modes) < 2:
-        return Verdict(claim, "cannot be said", evidence.scope,
-                       "Not every model, NR and FR, was timed under both.", rule)  # fmt: skip
+        return Verdict(
+            claim,
+            "cannot be said",
+            evidence.scope,
+            "Not every model, NR and FR, was timed under both.",
+            rule,
+        )
     saving = float(np.mean(modes))
-    text = (f"Measured saving {number(saving, PERCENT)} (models {number(min(single), PERCENT)}"
-            f" to {number(max(single), PERCENT)}).")  # fmt: skip
+    text = (
+        f"Measured saving {number(saving, PERCENT)} (models {number(min(single), PERCENT)}"
+        f" to {number(max(single), PERCENT)})."
+    )
     if size:
         return Verdict(claim, _word(yes=abs(saving - value) <= _SIZE_TOLERANCE), "size", text, rule)
     word = _word(yes=min(single) > 0, no=saving <= 0 or max(single) <= 0)
@@ -189,15 +209,23 @@ def _suppression(evidence: Evidence) -> Verdict:
     rule = (
         "Suppression is one minus the ratio of mean gains (share of the score range), averaged "
         "over strengths; the paper does not state its norm. "
-        + (f"size: any norm is within {number(0.1, PERCENT)} (points) of the paper's number."
-           if size else "trend: reproduced if the suppression is positive in every norm, not "
-           "reproduced if in none, otherwise it cannot be said.")
-    )  # fmt: skip
+        + (
+            f"size: any norm is within {number(0.1, PERCENT)} (points) of the paper's number."
+            if size
+            else "trend: reproduced if the suppression is positive in every norm, not "
+            "reproduced if in none, otherwise it cannot be said."
+        )
+    )
     by_norm = suppression(evidence.run.table("attack"))
     if not by_norm:
-        return Verdict(claim, "cannot be said", evidence.scope,
-                       "The attack was not run on both the undefended and the FS-IQA model, or the "
-                       "undefended model gains nothing.", rule)  # fmt: skip
+        return Verdict(
+            claim,
+            "cannot be said",
+            evidence.scope,
+            "The attack was not run on both the undefended and the FS-IQA model, or the "
+            "undefended model gains nothing.",
+            rule,
+        )
     names = {"linf": "l∞", "l2": "l2"}
     text = "Measured: " + ", ".join(
         f"{number(v, PERCENT)} ({names.get(n, n)})" for n, v in sorted(by_norm.items())
@@ -205,8 +233,13 @@ def _suppression(evidence: Evidence) -> Verdict:
     attacked = set(evidence.run.table("attack")["model"])
     if attacked != {ATTACKED}:
         others = ", ".join(model_title(name) for name in model_order(attacked))
-        return Verdict(claim, "cannot be said", evidence.scope,
-                       f"The attack was run on {others}. {text}.", rule)  # fmt: skip
+        return Verdict(
+            claim,
+            "cannot be said",
+            evidence.scope,
+            f"The attack was run on {others}. {text}.",
+            rule,
+        )
     values = list(by_norm.values())
     if size:
         close = any(abs(v - value) <= 0.1 for v in values)
@@ -245,8 +278,10 @@ def _abstention(evidence: Evidence) -> Verdict:
         return Verdict(claim, "cannot be said", evidence.scope, "FS-IQA has no records.", rule)
     k, m = int((tried["status"] == "abstained").sum()), len(tried)
     low, high = clopper_pearson(k, m)
-    text = (f"Measured {k}/{m} = {number(k / m, PERCENT)}, 95 % interval {number(low, PERCENT)} to "
-            f"{number(high, PERCENT)}.")  # fmt: skip
+    text = (
+        f"Measured {k}/{m} = {number(k / m, PERCENT)}, 95 % interval {number(low, PERCENT)} to "
+        f"{number(high, PERCENT)}."
+    )
     if evidence.scope == "size":
         return Verdict(claim, _word(yes=low <= value <= high), "size", text, rule)
     return Verdict(claim, _word(yes=high < limit, no=low > limit), "trend", text, rule)
@@ -263,8 +298,13 @@ def _stability(evidence: Evidence) -> Verdict:
     )
     mean, error = stability(evidence.run.table("time"), PAPERS_DEFENSE)
     if mean is None:
-        return Verdict(claim, "cannot be said", evidence.scope,
-                       "No repeated scores of FS-IQA were recorded.", rule)  # fmt: skip
+        return Verdict(
+            claim,
+            "cannot be said",
+            evidence.scope,
+            "No repeated scores of FS-IQA were recorded.",
+            rule,
+        )
     spread = "" if error is None else f" ± {number(error, _FINE)}"
     text = f"Measured {number(mean, _FINE)}{spread} (mean ± standard error over records)."
     return Verdict(claim, _word(yes=mean <= limit), evidence.scope, text, rule)
@@ -295,9 +335,11 @@ def _alike(evidence: Evidence) -> Verdict:
                         columns += 1
                         worst = max(worst, abs(a - b))
                         if abs(a - b) > _SAME and _differs(agreement, metric, first, second, sigma):
-                            clear.append(f"{mode} {metric.upper()} σ = {sigma:g}: "
-                                         f"{defense_title(first)} {number(a)}, "
-                                         f"{defense_title(second)} {number(b)}")  # fmt: skip
+                            clear.append(
+                                f"{mode} {metric.upper()} σ = {sigma:g}: "
+                                f"{defense_title(first)} {number(a)}, "
+                                f"{defense_title(second)} {number(b)}"
+                            )
     if not columns:
         return Verdict(claim, "cannot be said", evidence.scope, "This run has no records.", rule)
     text = f"Largest difference {number(worst, Format(3))} in {columns} comparisons"
@@ -315,8 +357,10 @@ def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigm
 
 def _flat(evidence: Evidence) -> Verdict:
     claim = "FS-IQA's SRCC does not depend on the noise level"
-    rule = (f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of "
-            "that at the smallest, NR and FR.")  # fmt: skip
+    rule = (
+        f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of "
+        "that at the smallest, NR and FR."
+    )
     return _drops(evidence, claim, rule, (PAPERS_DEFENSE,), flat=True)
 
 
@@ -336,8 +380,10 @@ def _drops(
     changes: dict[str, float] = {}
     for mode, agreement in evidence.found.items():
         for defense in (d for d in defenses if d in agreement.defenses):
-            ends = [agreement.mean("srcc", defense, s)
-                    for s in (agreement.sigmas[0], agreement.sigmas[-1])]  # fmt: skip
+            ends = [
+                agreement.mean("srcc", defense, s)
+                for s in (agreement.sigmas[0], agreement.sigmas[-1])
+            ]
             if len(agreement.sigmas) > 1 and all(m.complete and m.value is not None for m in ends):
                 change = (ends[1].value or 0.0) - (ends[0].value or 0.0)
                 changes[f"{defense_title(defense)} {mode}"] = change
@@ -357,4 +403,4 @@ def _drops(
     )
     values = changes.values()
     good = all(abs(v) <= _FLAT for v in values) if flat else all(v < -_FLAT for v in values)
-    return Verdict(claim, _word(yes=good), "trend", text + ".", rule)  # fmt: skip
+    return Verdict(claim, _word(yes=good), "trend", text + ".", rule)

@@ -29,33 +29,40 @@ def cost_table(time: pd.DataFrame, agreement: Agreement, *, id: str, title: str)
     if usable.empty:
         return None
     columns = (
-        Column("Defence", kind="text"), Column("models", kind="text"),
+        Column("Defence", kind="text"),
+        Column("models", kind="text"),
         Column("certified", SECONDS, group="seconds per image"),
         Column("estimate only", SECONDS, group="seconds per image"),
         Column("certified", _PASSES, group="forward passes"),
         Column("estimate only", _PASSES, group="forward passes"),
         Column("peak memory, MB", _MEGABYTES),
         Column("largest share of range", _STABILITY, group="repeat deviation"),
-    )  # fmt: skip
+    )
     body = []
     for defense in agreement.defenses:
         part = usable[usable["defense"] == defense]
         memory = numbers(part, "peak_memory_bytes")
         deviation = repeat_deviation(part)
-        body.append((
-            Cell(defense_title(defense)),
-            Cell(f"{part['model'].nunique()}/{len(agreement.models)}"),
-            time_cell(time, agreement.models, defense, certified=True),
-            time_cell(time, agreement.models, defense, certified=False),
-            Cell(_mean(numbers(part, "forward_passes_certified"))),
-            Cell(_mean(numbers(part, "forward_passes_uncertified"))),
-            Cell(float(np.nanmax(memory)) if np.isfinite(memory).any() else None),
-            Cell(max(deviation) if deviation else None),
-        ))  # fmt: skip
+        body.append(
+            (
+                Cell(defense_title(defense)),
+                Cell(f"{part['model'].nunique()}/{len(agreement.models)}"),
+                time_cell(time, agreement.models, defense, certified=True),
+                time_cell(time, agreement.models, defense, certified=False),
+                Cell(_mean(numbers(part, "forward_passes_certified"))),
+                Cell(_mean(numbers(part, "forward_passes_uncertified"))),
+                Cell(float(np.nanmax(memory)) if np.isfinite(memory).any() else None),
+                Cell(max(deviation) if deviation else None),
+            )
+        )
     return Table(
-        id=id, title=title, caption=_cost_caption(usable, agreement), columns=columns,
-        rows=tuple(body), notes=_cost_notes(usable),
-    )  # fmt: skip
+        id=id,
+        title=title,
+        caption=_cost_caption(usable, agreement),
+        columns=columns,
+        rows=tuple(body),
+        notes=_cost_notes(usable),
+    )
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -76,8 +83,10 @@ def repeat_deviation(time: pd.DataFrame) -> list[float]:
 
 
 def _cost_caption(usable: pd.DataFrame, agreement: Agreement) -> str:
-    means = {d: list(model_seconds(usable, agreement.models, d, certified=True).values())
-             for d in agreement.defenses}  # fmt: skip
+    means = {
+        d: list(model_seconds(usable, agreement.models, d, certified=True).values())
+        for d in agreement.defenses
+    }
     known = {d: float(np.mean(v)) for d, v in means.items() if len(v) == len(agreement.models)}
     if len(known) < len(agreement.defenses):
         return "Not every model was timed under every defence, so no order is stated."
@@ -91,8 +100,9 @@ def _cost_caption(usable: pd.DataFrame, agreement: Agreement) -> str:
 
 
 def _cost_notes(usable: pd.DataFrame) -> tuple[str, ...]:
-    sizes = sorted({(int(h), int(w)) for h, w in zip(usable["height"], usable["width"],
-                                                    strict=True)})  # fmt: skip
+    sizes = sorted(
+        {(int(h), int(w)) for h, w in zip(usable["height"], usable["width"], strict=True)}
+    )
     text = (
         "Mean ± standard error over models of the mean over repeats and noise levels, after "
         f"warm-up. Image size (height x width): {', '.join(f'{h}x{w}' for h, w in sizes)} pixels; "
@@ -115,13 +125,15 @@ def cost_frame(
     for defense in agreement.defenses:
         srcc = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
         complete = all(m.complete and m.value is not None for m in srcc)
-        out.append({
-            "defense": defense,
-            "srcc": float(np.mean([m.value for m in srcc])) if complete else np.nan,
-            "seconds": _model_mean(time, agreement, defense, certified=True),
-            "plain": _model_mean(time, agreement, defense, certified=False),
-            "width": _width(data, defense, radius),
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": defense,
+                "srcc": float(np.mean([m.value for m in srcc])) if complete else np.nan,
+                "seconds": _model_mean(time, agreement, defense, certified=True),
+                "plain": _model_mean(time, agreement, defense, certified=False),
+                "width": _width(data, defense, radius),
+            }
+        )
     return pd.DataFrame(out)
 
 

@@ -45,21 +45,31 @@ def width_against_radius(frame: pd.DataFrame, *, mode: str, number_: str) -> Fig
                 line = bins[(bins["sigma"] == sigma) & (bins["model"] == model)]
                 x, y = line["radius"].to_numpy(float), 100 * line["width"].to_numpy(float)
                 ax.plot(x, y, **line_style(look))
-                points += [Point(ax, a, b, f"{look.title}, σ = {sigma:g}: ρ = {number(a, RADIUS)},"
-                                 f" width {number(b / 100, WIDTH_SHARE)} ({n} images)")
-                           for a, b, n in zip(x, y, line["images"], strict=True)]  # fmt: skip
+                points += [
+                    Point(
+                        ax,
+                        a,
+                        b,
+                        f"{look.title}, σ = {sigma:g}: ρ = {number(a, RADIUS)},"
+                        f" width {number(b / 100, WIDTH_SHARE)} ({n} images)",
+                    )
+                    for a, b, n in zip(x, y, line["images"], strict=True)
+                ]
             log_axis(ax, x=True)
             ax.set(title=f"σ = {sigma:g}", xlabel="certified radius ρ (l2)")
         axes[0].set_ylabel("interval width (% of score range)")
         axes[0].set_ylim(0, 108 * float(bins["width"].max()) or 1.0)
         legend_below(canvas, axes)
         return finish(
-            canvas, id=f"figure-{number_}", points=points, data=data,
+            canvas,
+            id=f"figure-{number_}",
+            points=points,
+            data=data,
             title=f"Figure {number_.upper()}. FS-IQA: interval width against certified radius, "
             f"{mode} models",
             caption=_bins_caption(bins),
             alt=f"One panel per noise level; one line per {mode} model.",
-        )  # fmt: skip
+        )
 
 
 def radius_bins(frame: pd.DataFrame) -> pd.DataFrame:
@@ -72,9 +82,17 @@ def radius_bins(frame: pd.DataFrame) -> pd.DataFrame:
         width = (part["upper"].to_numpy(float) - part["lower"].to_numpy(float)) / span
         order = np.argsort(radius, kind="stable")
         for index, chosen in enumerate(np.array_split(order, min(_BINS, len(order)))):
-            rows.append({"model": model, "sigma": sigma, "bin": index + 1, "images": len(chosen),
-                         "radius": np.median(radius[chosen]), "width": width[chosen].mean(),
-                         "trend": _trend(radius, width)})  # fmt: skip
+            rows.append(
+                {
+                    "model": model,
+                    "sigma": sigma,
+                    "bin": index + 1,
+                    "images": len(chosen),
+                    "radius": np.median(radius[chosen]),
+                    "width": width[chosen].mean(),
+                    "trend": _trend(radius, width),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -95,10 +113,16 @@ def _bin_table(bins: pd.DataFrame, id: str) -> Table:
         Column("width", WIDTH_SHARE),
     )
     body = tuple(
-        (Cell(r["sigma"]), Cell(model_title(r["model"])), Cell(r["bin"]), Cell(r["images"]),
-         Cell(r["radius"]), Cell(r["width"]))
+        (
+            Cell(r["sigma"]),
+            Cell(model_title(r["model"])),
+            Cell(r["bin"]),
+            Cell(r["images"]),
+            Cell(r["radius"]),
+            Cell(r["width"]),
+        )
         for r in rows(bins.sort_values(["sigma", "model", "bin"]))
-    )  # fmt: skip
+    )
     return Table(id, "", "", columns, body)
 
 
@@ -137,9 +161,11 @@ def attack_summary(frame: pd.DataFrame) -> pd.DataFrame:
     keys = ["model", "defense", "norm", "direction", "epsilon"]
     grouped = usable.groupby(keys, sort=True)
     return grouped.agg(
-        gain=("gain", "mean"), relative=("relative", "mean"), images=("image", "nunique"),
+        gain=("gain", "mean"),
+        relative=("relative", "mean"),
+        images=("image", "nunique"),
         spread=("gain", lambda v: v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else 0.0),
-    ).reset_index()  # fmt: skip
+    ).reset_index()
 
 
 def attack_gain(frame: pd.DataFrame) -> Figure | None:
@@ -153,29 +179,44 @@ def attack_gain(frame: pd.DataFrame) -> Figure | None:
         canvas, axes = panels(len(lines), share_y=False)
         points: list[Point] = []
         for ax, (model, direction, norm) in zip(axes, lines, strict=True):
-            part = summary[(summary["model"] == model) & (summary["norm"] == norm)
-                           & (summary["direction"] == direction)]  # fmt: skip
+            part = summary[
+                (summary["model"] == model)
+                & (summary["norm"] == norm)
+                & (summary["direction"] == direction)
+            ]
             for defense, look in looks.items():
                 line = part[part["defense"] == defense]
                 x, y = line["epsilon"].to_numpy(float), 100 * line["gain"].to_numpy(float)
                 error = 100 * line["spread"].to_numpy(float)
                 ax.plot(x, y, **line_style(look))
                 ax.fill_between(x, y - error, y + error, color=look.color, alpha=0.18, lw=0)
-                points += [Point(ax, a, b, f"{look.title}, {_norm(norm)}, ε = {a:g}: gain "
-                                 f"{number(b / 100, PERCENT)} of the range ({n} images)")
-                           for a, b, n in zip(x, y, line["images"], strict=True)]  # fmt: skip
+                points += [
+                    Point(
+                        ax,
+                        a,
+                        b,
+                        f"{look.title}, {_norm(norm)}, ε = {a:g}: gain "
+                        f"{number(b / 100, PERCENT)} of the range ({n} images)",
+                    )
+                    for a, b, n in zip(x, y, line["images"], strict=True)
+                ]
             word = "" if direction == "up" else ", downwards"
-            ax.set(title=f"{model_title(model)}, {_norm(norm)}{word}",
-                   xlabel=f"attack strength ε ({_norm(norm)})")  # fmt: skip
+            ax.set(
+                title=f"{model_title(model)}, {_norm(norm)}{word}",
+                xlabel=f"attack strength ε ({_norm(norm)})",
+            )
             ax.axhline(0, color="#999999", lw=0.7)
         axes[0].set_ylabel("mean score gain (% of range)")
         legend_below(canvas, axes)
         return finish(
-            canvas, id="figure-4", points=points, data=_attack_table(summary),
+            canvas,
+            id="figure-4",
+            points=points,
+            data=_attack_table(summary),
             title="Figure 4. Score gain of I-FGSM against its strength",
             caption=_attack_caption(frame, summary),
             alt="One panel per norm; undefended and defended gain.",
-        )  # fmt: skip
+        )
 
 
 def _norm(norm: str) -> str:
@@ -183,16 +224,29 @@ def _norm(norm: str) -> str:
 
 
 def _attack_table(summary: pd.DataFrame) -> Table:
-    columns = (Column("model", kind="text"), Column("defence", kind="text"),
-               Column("norm", kind="text"), Column("direction", kind="text"),
-               Column("ε"), Column("images", Format(0)), Column("gain, share of range", PERCENT),
-               Column("gain, share of score", PERCENT))  # fmt: skip
+    columns = (
+        Column("model", kind="text"),
+        Column("defence", kind="text"),
+        Column("norm", kind="text"),
+        Column("direction", kind="text"),
+        Column("ε"),
+        Column("images", Format(0)),
+        Column("gain, share of range", PERCENT),
+        Column("gain, share of score", PERCENT),
+    )
     body = tuple(
-        (Cell(model_title(r["model"])), Cell(defense_title(r["defense"])), Cell(_norm(r["norm"])),
-         Cell(r["direction"]), Cell(r["epsilon"]), Cell(r["images"]), Cell(r["gain"]),
-         Cell(r["relative"]))
+        (
+            Cell(model_title(r["model"])),
+            Cell(defense_title(r["defense"])),
+            Cell(_norm(r["norm"])),
+            Cell(r["direction"]),
+            Cell(r["epsilon"]),
+            Cell(r["images"]),
+            Cell(r["gain"]),
+            Cell(r["relative"]),
+        )
         for r in rows(summary)
-    )  # fmt: skip
+    )
     return Table("figure-4", "", "", columns, body)
 
 
@@ -212,8 +266,10 @@ def _end(summary: pd.DataFrame, norm: str) -> str:
     """The gains at the largest strength in one sentence."""
     part = summary[summary["norm"] == norm]
     last = part[part["epsilon"] == part["epsilon"].max()].groupby("defense")["gain"].mean()
-    words = [f"{number(float(last[d]), PERCENT)} of the range for {defense_title(d)}"
-             for d in defense_looks(list(last.index))]  # fmt: skip
+    words = [
+        f"{number(float(last[d]), PERCENT)} of the range for {defense_title(d)}"
+        for d in defense_looks(list(last.index))
+    ]
     if not words:
         return ""
     return f"At the largest {_norm(norm)} strength the mean gain is {' and '.join(words)}."

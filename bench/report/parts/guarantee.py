@@ -70,8 +70,11 @@ def guarantees(
 
 
 def _heads() -> tuple[Column, Column, Column]:
-    return (Column("Defence", kind="text"), Column("σ", Format(significant=2)),
-            Column("certified", kind="text"))  # fmt: skip
+    return (
+        Column("Defence", kind="text"),
+        Column("σ", Format(significant=2)),
+        Column("certified", kind="text"),
+    )
 
 
 def _row_start(data: Guarantees, defense: str, sigma: float) -> tuple[Cell, Cell, Cell]:
@@ -97,16 +100,23 @@ def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     if data.curve.empty:
         return None
     summary = width_summary(data.curve).set_index(["defense", "sigma", "radius"])["median"]
-    columns = (*_heads(), *(Column(f"{r:g}", WIDTH_UP, group="median width at l2 radius ρ")
-                            for r in data.grid))  # fmt: skip
+    columns = (
+        *_heads(),
+        *(Column(f"{r:g}", WIDTH_UP, group="median width at l2 radius ρ") for r in data.grid),
+    )
     body = tuple(
         (*_row_start(data, d, s), *(Cell(_maybe(summary.get((d, s, r)))) for r in data.grid))
         for d, s in data.order
     )
-    rms = ", ".join(f"{r:g} is {number(rms_levels(r, data.frame), Format(significant=2))}"
-                    for r in data.grid)  # fmt: skip
+    rms = ", ".join(
+        f"{r:g} is {number(rms_levels(r, data.frame), Format(significant=2))}" for r in data.grid
+    )
     return Table(
-        id=id, title=title, caption=_width_caption(data), columns=columns, rows=body,
+        id=id,
+        title=title,
+        caption=_width_caption(data),
+        columns=columns,
+        rows=body,
         rule_after=data.block_ends,
         notes=(
             "Share of the score range, over images of all models, rounded up; an image without a "
@@ -115,7 +125,7 @@ def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
             f"As root mean square of 8-bit levels at the median image size, ρ = {rms}.",
             ledger_note(data),
         ),
-    )  # fmt: skip
+    )
 
 
 def _maybe(value: object) -> float | None:
@@ -140,7 +150,7 @@ def _width_caption(data: Guarantees) -> str:
             f"at ρ = {radius:g} {defense_title(best)} has the narrowest intervals "
             f"({number(float(at[best]), WIDTH_UP)} of the range, mean over noise levels)"
         )
-    return "At equal radius: " + "; ".join(words) + "."  # fmt: skip
+    return "At equal radius: " + "; ".join(words) + "."
 
 
 def ledger_note(data: Guarantees) -> str:
@@ -178,7 +188,11 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
     reach = largest_radius(data.curve, share=TARGET_SHARE) if len(data.curve) else None
     body = tuple(_native_row(data, reach, d, s) for d, s in data.order)
     return Table(
-        id=id, title=title, columns=columns, rows=body, rule_after=data.block_ends,
+        id=id,
+        title=title,
+        columns=columns,
+        rows=body,
+        rule_after=data.block_ends,
         caption=_native_caption(data),
         notes=(
             "Own radius: one unit of the defence's own noise (σ, or σ over the Jacobian's norm), "
@@ -194,7 +208,7 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
             "comparable with the intervals.",
             ledger_note(data),
         ),
-    )  # fmt: skip
+    )
 
 
 def _native_row(
@@ -213,18 +227,26 @@ def _native_row(
     abstained = float((tried["status"] == "abstained").mean()) if len(tried) else None
     largest = None
     if reach is not None and len(tried):
-        chosen = reach[(reach.index.get_level_values("defense") == defense)
-                       & (reach.index.get_level_values("sigma") == sigma)]  # fmt: skip
+        chosen = reach[
+            (reach.index.get_level_values("defense") == defense)
+            & (reach.index.get_level_values("sigma") == sigma)
+        ]
         largest = median(chosen.to_numpy(dtype=float))
     own = numbers(issued, "native_radius")
     offered = issued["native_tolerance"].notna().any()
     return (
         *_row_start(data, defense, sigma),
-        Cell(radius), Cell(None if radius is None else rms_levels(radius, issued)),
-        Cell(width), Cell(deployed), Cell(human), Cell(abstained), Cell(ceiling),
+        Cell(radius),
+        Cell(None if radius is None else rms_levels(radius, issued)),
+        Cell(width),
+        Cell(deployed),
+        Cell(human),
+        Cell(abstained),
+        Cell(ceiling),
         Cell("none" if largest == 0 else largest),
-        Cell(median(own)), Cell(float(np.isfinite(own).mean()) if offered else None),
-    )  # fmt: skip
+        Cell(median(own)),
+        Cell(float(np.isfinite(own).mean()) if offered else None),
+    )
 
 
 def median_share(flags: pd.Series) -> float | None:
@@ -240,10 +262,15 @@ def _native_caption(data: Guarantees) -> str:
         part = tried[tried["defense"] == defense]
         gone = int((part["status"] == "abstained").sum())
         if gone:
-            parts.append(f"{defense_title(defense)} abstains on {gone}/{len(part)} "
-                         f"({number(gone / len(part), PERCENT)})")  # fmt: skip
-    return ("; ".join(parts) + "; no other defence abstains." if parts
-            else "No defence abstains on any image.")  # fmt: skip
+            parts.append(
+                f"{defense_title(defense)} abstains on {gone}/{len(part)} "
+                f"({number(gone / len(part), PERCENT)})"
+            )
+    return (
+        "; ".join(parts) + "; no other defence abstains."
+        if parts
+        else "No defence abstains on any image."
+    )
 
 
 def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
@@ -254,23 +281,36 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     summary = ranking_summary(data.curve, radii)
     means = summary.groupby(["defense", "sigma", "radius"])[["pairs", "srcc"]].mean()
     columns = (
-        Column("Defence", kind="text"), Column("σ", Format(significant=2)),
+        Column("Defence", kind="text"),
+        Column("σ", Format(significant=2)),
         Column("images", kind="text"),
-        *(Column(f"ρ = {r:g}", SHARE_DOWN, group="image pairs with certified order")
-          for r in radii),
+        *(
+            Column(f"ρ = {r:g}", SHARE_DOWN, group="image pairs with certified order")
+            for r in radii
+        ),
         *(Column(f"ρ = {r:g}", SRCC_DOWN, group="certified SRCC (lower bound)") for r in radii),
-    )  # fmt: skip
+    )
     body = []
     for defense, sigma in data.order:
         part = _cell(data.frame, defense, sigma)
-        values = [[_maybe(means[m].get((defense, sigma, r))) for r in radii]
-                  for m in ("pairs", "srcc")]  # fmt: skip
-        body.append((Cell(defense_title(defense)), Cell(sigma),
-                     Cell(f"{len(judged(part))}/{len(part)}"),
-                     *(Cell(v) for m in values for v in m)))  # fmt: skip
+        values = [
+            [_maybe(means[m].get((defense, sigma, r))) for r in radii] for m in ("pairs", "srcc")
+        ]
+        body.append(
+            (
+                Cell(defense_title(defense)),
+                Cell(sigma),
+                Cell(f"{len(judged(part))}/{len(part)}"),
+                *(Cell(v) for m in values for v in m),
+            )
+        )
     return Table(
-        id=id, title=title, caption=_ranking_caption(data, summary, radii), columns=columns,
-        rows=tuple(body), rule_after=data.block_ends,
+        id=id,
+        title=title,
+        caption=_ranking_caption(data, summary, radii),
+        columns=columns,
+        rows=tuple(body),
+        rule_after=data.block_ends,
         notes=(
             "Certified order: the two intervals are disjoint, so no pair of perturbations within "
             "the radius can swap the images. Certified SRCC: no choice of scores inside all "
@@ -278,7 +318,7 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
             "minimum, not always attained). Means over models, rounded down; abstained images "
             "enter with the whole range. Both hold if all intervals of the cell hold.",
         ),
-    )  # fmt: skip
+    )
 
 
 def _ranking_caption(data: Guarantees, summary: pd.DataFrame, radii: tuple[float, ...]) -> str:

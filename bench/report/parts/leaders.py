@@ -39,8 +39,10 @@ def leader_sentence(agreement: Agreement) -> str:
     ties = _by_levels({sigma: names[1:] for sigma, names in leaders.items()})
     if len(best) == 1:
         name = next(iter(best.values()))[0]
-        values = [f"{number(agreement.mean('srcc', name, s).value)} at σ = {s:g}"
-                  for s in dict.fromkeys((agreement.sigmas[0], agreement.sigmas[-1]))]  # fmt: skip
+        values = [
+            f"{number(agreement.mean('srcc', name, s).value)} at σ = {s:g}"
+            for s in dict.fromkeys((agreement.sigmas[0], agreement.sigmas[-1]))
+        ]
         first = f"{defense_title(name)} has the highest SRCC at {EVERYWHERE} ({', '.join(values)})"
         him = "it"
     else:
@@ -63,7 +65,10 @@ def _at_levels(names: Mapping[tuple[float, ...], list[str]], agreement: Agreemen
     """Titles with their levels: ``MS and DMS at ..., DMS-IQA at every noise level``."""
     parts = []
     for levels, some in names.items():
-        where = (EVERYWHERE if levels == agreement.sigmas
-                 else f"σ = {listed(f'{sigma:g}' for sigma in levels)}")  # fmt: skip
+        where = (
+            EVERYWHERE
+            if levels == agreement.sigmas
+            else f"σ = {listed(f'{sigma:g}' for sigma in levels)}"
+        )
         parts.append(f"{listed(defense_title(name) for name in some)} at {where}")
     return ", ".join(parts)

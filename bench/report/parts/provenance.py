@@ -64,11 +64,13 @@ def _own_data(profile: Profile) -> str:
 def _facts(facts: Mapping[str, Any]) -> Table:
     body = tuple((Cell(name), Cell(text)) for name, text in sorted(flatten(facts)))
     return Table(
-        id="table-provenance", title="Table P1. What every number depends on",
+        id="table-provenance",
+        title="Table P1. What every number depends on",
         caption="A report made from the same plan, code, data and weights has the same words and "
         "numbers, except for measured seconds and memory.",
-        columns=(Column("fact", kind="text"), Column("value", kind="prose")), rows=body,
-    )  # fmt: skip
+        columns=(Column("fact", kind="text"), Column("value", kind="prose")),
+        rows=body,
+    )
 
 
 def flatten(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -90,27 +92,41 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         return None
     loss = Format(significant=3)
     columns = (
-        Column("part", kind="text"), Column("model", kind="text"), Column("σ", kind="text"),
-        Column("parameters", COUNT), Column("epochs", COUNT), Column("train", loss, group="loss"),
-        Column("validation", loss, group="loss"), Column("sha256", kind="text"),
+        Column("part", kind="text"),
+        Column("model", kind="text"),
+        Column("σ", kind="text"),
+        Column("parameters", COUNT),
+        Column("epochs", COUNT),
+        Column("train", loss, group="loss"),
+        Column("validation", loss, group="loss"),
+        Column("sha256", kind="text"),
         Column("state", kind="text"),
-    )  # fmt: skip
+    )
     body = []
     for row in sorted(rows(fit), key=lambda r: (str(r["part"]), str(r["model"]), str(r["sigma"]))):
         sigma, model = row["sigma"], row["model"]
-        body.append((
-            Cell(row["part"]), Cell("all" if pd.isna(model) else model_title(model)),
-            Cell("all" if pd.isna(sigma) else f"{sigma:g}"), Cell(known(row["parameters"])),
-            Cell(known(row["epochs"])), Cell(_last(row["train_loss"])),
-            Cell(_last(row["validation_loss"])),
-            Cell("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
-            Cell(row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"),
-        ))  # fmt: skip
+        body.append(
+            (
+                Cell(row["part"]),
+                Cell("all" if pd.isna(model) else model_title(model)),
+                Cell("all" if pd.isna(sigma) else f"{sigma:g}"),
+                Cell(known(row["parameters"])),
+                Cell(known(row["epochs"])),
+                Cell(_last(row["train_loss"])),
+                Cell(_last(row["validation_loss"])),
+                Cell("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
+                Cell(
+                    row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
+                ),
+            )
+        )
     return Table(
-        id="table-trained", title="Table P2. Parts trained by the run",
+        id="table-trained",
+        title="Table P2. Parts trained by the run",
         caption="Losses after the last epoch; the full curves are in the fit records.",
-        columns=columns, rows=tuple(body),
-    )  # fmt: skip
+        columns=columns,
+        rows=tuple(body),
+    )
 
 
 def _last(values: Any) -> float | None:

@@ -33,11 +33,14 @@ def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, nu
     columns = (
         Column("Defence", kind="text"),
         Column("images", kind="text"),
-        *(Column(f"σ = {s:g}", CORRELATION, group=NAMES[m], difference=DIFFERENCE)
-          for m in METRICS for s in agreement.sigmas),
+        *(
+            Column(f"σ = {s:g}", CORRELATION, group=NAMES[m], difference=DIFFERENCE)
+            for m in METRICS
+            for s in agreement.sigmas
+        ),
         Column("certified", SECONDS, group="seconds"),
         Column("estimate only", SECONDS, group="seconds"),
-    )  # fmt: skip
+    )
     rows = [_reference_row(agreement)]
     rows += [_main_row(d, agreement, time, paper) for d in agreement.defenses]
     return Table(
@@ -53,8 +56,11 @@ def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, nu
 
 def _reference_row(agreement: Agreement) -> tuple[Cell, ...]:
     means = {m: agreement.mean(m, UNDEFENDED, 0.0) for m in METRICS}
-    cells = [_mean_cell(means[m]) if i == 0 else Cell("″") for m in METRICS
-             for i, _ in enumerate(agreement.sigmas)]  # fmt: skip
+    cells = [
+        _mean_cell(means[m]) if i == 0 else Cell("″")
+        for m in METRICS
+        for i, _ in enumerate(agreement.sigmas)
+    ]
     done = means["srcc"]
     return (Cell(defense_title(UNDEFENDED)), share(done.n, done.wanted), *cells, Cell(), Cell())
 
@@ -73,10 +79,15 @@ def _main_row(
         for sigma in agreement.sigmas
     ]
     seconds = [
-        time_cell(time, agreement.models, defense, certified=certified,
-                  published=paper.seconds(agreement.mode, defense, certified=certified))
+        time_cell(
+            time,
+            agreement.models,
+            defense,
+            certified=certified,
+            published=paper.seconds(agreement.mode, defense, certified=certified),
+        )
         for certified in (True, False)
-    ]  # fmt: skip
+    ]
     return (
         Cell(defense_title(defense)),
         share(sum(m.n for m in means), sum(m.wanted for m in means)),
@@ -151,8 +162,11 @@ def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     ends: list[int] = []
     for model in agreement.models:
-        found = [d for d in (UNDEFENDED, *agreement.defenses)
-                 if any(k[:2] == (model, d) for k in agreement.scores)]  # fmt: skip
+        found = [
+            d
+            for d in (UNDEFENDED, *agreement.defenses)
+            if any(k[:2] == (model, d) for k in agreement.scores)
+        ]
         rows += [_model_row(agreement, metric, model, defense) for defense in found]
         ends.append(len(rows) - 1)
     return Table(
@@ -178,8 +192,11 @@ def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -
         done, wanted = done + scores.n, wanted + scores.wanted
         estimate = scores.estimate(metric)
         interval = percentile_interval(agreement.samples[metric, key])
-        cells.append(Cell(estimate.value, interval=interval) if estimate.value is not None
-                     else Cell(estimate.reason))  # fmt: skip
+        cells.append(
+            Cell(estimate.value, interval=interval)
+            if estimate.value is not None
+            else Cell(estimate.reason)
+        )
     cells += [Cell("″")] * (len(agreement.sigmas) - len(cells))
     return (Cell(model_title(model)), Cell(defense_title(defense)), share(done, wanted), *cells)
 
@@ -242,10 +259,16 @@ def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | Non
     ends: list[int] = []
     for model in agreement.models:
         rows += [
-            (Cell(model_title(model)), Cell(defense_title(other)),
-             *(_lead(agreement, (model, leader, s), (model, other, s)) for s in agreement.sigmas))
+            (
+                Cell(model_title(model)),
+                Cell(defense_title(other)),
+                *(
+                    _lead(agreement, (model, leader, s), (model, other, s))
+                    for s in agreement.sigmas
+                ),
+            )
             for other in others
-        ]  # fmt: skip
+        ]
         ends.append(len(rows) - 1)
     return Table(
         id=f"table-{number.lower()}",
@@ -289,8 +312,11 @@ def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Cell, ...]
     known = {key: cell for key, cell in cells.items() if not isinstance(cell.value, str)}
     if len(known) < len(cells):
         return "Cells without equal sets of images are not compared."
-    behind = [f"{model} {other} σ = {sigma:g}" for (model, other, sigma), cell in known.items()
-              if float(cell.value or 0.0) <= 0.0]  # fmt: skip
+    behind = [
+        f"{model} {other} σ = {sigma:g}"
+        for (model, other, sigma), cell in known.items()
+        if float(cell.value or 0.0) <= 0.0
+    ]
     sure = sum(cell.interval is not None and cell.interval[0] > 0 for cell in known.values())
     apart = f"{sure} of {len(known)} intervals lie above zero"
     if not behind:

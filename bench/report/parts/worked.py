@@ -126,10 +126,15 @@ def _pixels(png: str) -> Array:
 def _table(id: str, word: str, seen: pd.DataFrame) -> Table:
     """What every defence says of one image."""
     columns = (
-        Column("Defence", kind="text"), Column("score", _SCORE),
-        Column("lower", _LOWER), Column("upper", _UPPER), Column("radius", RADIUS_DOWN),
-        Column("range", kind="text"), Column("rigor", kind="text"), Column("status", kind="text"),
-    )  # fmt: skip
+        Column("Defence", kind="text"),
+        Column("score", _SCORE),
+        Column("lower", _LOWER),
+        Column("upper", _UPPER),
+        Column("radius", RADIUS_DOWN),
+        Column("range", kind="text"),
+        Column("rigor", kind="text"),
+        Column("status", kind="text"),
+    )
     by_name = {str(row["defense"]): row for row in rows(seen)}
     body = [
         (

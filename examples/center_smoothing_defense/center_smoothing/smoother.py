@@ -16,12 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from center_smoothing.ranks import (
-    distance_rank,
-    majority,
-    needed_after_shift,
-    needed_share,
-)
+from center_smoothing.ranks import distance_rank, majority, needed_after_shift, needed_share
 from defenses.base import Geometry, GeometrySettings, Rigor, ScoreScale, Target
 from defenses.noise import key_seed
 from defenses.smoothers import feature_scorer

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.cli import run as run_module
 
+from bench.cli import run as run_module
 from bench.cli.app import main
 from bench.execution.runner import Execution
 from bench.records.folder import RunFolder
@@ -106,9 +106,15 @@ def request_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(**changes: Any) -> run_module.RunRequest:
         settings: dict[str, Any] = {
-            "selection": _Selection(), "everything": True, "jobs": 1, "resume": True,
-            "results": tmp_path, "reports": tmp_path / "reports", "stages": None, "debug": False,
-        }  # fmt: skip
+            "selection": _Selection(),
+            "everything": True,
+            "jobs": 1,
+            "resume": True,
+            "results": tmp_path,
+            "reports": tmp_path / "reports",
+            "stages": None,
+            "debug": False,
+        }
         return run_module.RunRequest(**{**settings, **changes})
 
     return make

@@ -118,12 +118,27 @@ def test_table_rounds_outwards_and_keeps_brackets() -> None:
     from rich.console import Console
 
     result = {
-        "image": "a.png", "model": "m", "defense": "d", "higher_is_better": True,
-        "range": [0.0, 1.0], "score": 0.5, "undefended": None, "status": "ok",
-        "lower": 0.123456, "upper": 0.123456, "radius": 0.1, "rms_levels": 0.1,
-        "claim": "population", "rigor": "proved", "statement": "S lies in [lower, upper].",
-        "assumptions": ["x"], "failure": 0.002, "samples": 10, "sigma": 0.1, "edition": "compact",
-    }  # fmt: skip
+        "image": "a.png",
+        "model": "m",
+        "defense": "d",
+        "higher_is_better": True,
+        "range": [0.0, 1.0],
+        "score": 0.5,
+        "undefended": None,
+        "status": "ok",
+        "lower": 0.123456,
+        "upper": 0.123456,
+        "radius": 0.1,
+        "rms_levels": 0.1,
+        "claim": "population",
+        "rigor": "proved",
+        "statement": "S lies in [lower, upper].",
+        "assumptions": ["x"],
+        "failure": 0.002,
+        "samples": 10,
+        "sigma": 0.1,
+        "edition": "compact",
+    }
     console = Console(width=120)
     with console.capture() as text:
         console.print(certificate_table(result))

@@ -76,18 +76,43 @@ def test_a_damaged_image_is_a_failed_record_and_lowers_n(
     (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:200])
     (folder / "6.png").unlink()
     results, reports = tmp_path / "results", tmp_path / "reports"
-    code = main([
-        "run", "--dataset", "nr.toml", "--data-root", str(folder), "--models", "koncept",
-        "--defenses", "ms", "--sigmas", "0.1", "--samples", "100", "--device", "cpu", "--jobs", "1",
-        "--stages", "prepare,evaluate", "--results", str(results), "--reports", str(reports),
-    ])  # fmt: skip
+    code = main(
+        [
+            "run",
+            "--dataset",
+            "nr.toml",
+            "--data-root",
+            str(folder),
+            "--models",
+            "koncept",
+            "--defenses",
+            "ms",
+            "--sigmas",
+            "0.1",
+            "--samples",
+            "100",
+            "--device",
+            "cpu",
+            "--jobs",
+            "1",
+            "--stages",
+            "prepare,evaluate",
+            "--results",
+            str(results),
+            "--reports",
+            str(reports),
+        ]
+    )
     assert code == SOME_FAILED, capsys.readouterr().err
     (path,) = results.iterdir()
     table = RunFolder.open(path).table("evaluate").set_index("image")
     assert len(table) == 4
     assert table["status"].to_dict() == {
-        "0.png": "ok", "3.png": "failed", "6.png": "failed", "9.png": "ok"
-    }  # fmt: skip
+        "0.png": "ok",
+        "3.png": "failed",
+        "6.png": "failed",
+        "9.png": "ok",
+    }
     assert "no such file" in str(table.loc["6.png", "reason"])
     assert "3.png: expected" in str(table.loc["3.png", "reason"])
     from bench.analysis.agreement import agreements

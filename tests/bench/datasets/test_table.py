@@ -105,8 +105,10 @@ def test_named_split(folder: Path) -> None:
 
 
 def test_full_reference_is_split_by_reference(folder: Path) -> None:
-    data = opened(folder, 'reference_column = "ref"\ntest_share = 0.5\nsize_policy = "crop"\n'
-                          "size = [30, 40]\n")  # fmt: skip
+    data = opened(
+        folder,
+        'reference_column = "ref"\ntest_share = 0.5\nsize_policy = "crop"\nsize = [30, 40]\n',
+    )
     assert data.card.has_references
     assert {len({i.group for i in data.items(s)}) for s in ("train", "test")} == {1}
     pair = data.load(items(data)["p6.png"])

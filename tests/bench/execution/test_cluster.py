@@ -30,9 +30,12 @@ def drive(results: Path, *arguments: str, **environment: str) -> subprocess.Pope
     """The small plan in another process."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.bench.drive", str(results), *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
+    )
 
 
 def orders(results: Path, *names: str) -> None:
@@ -59,11 +62,34 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def scheduler(tmp_path: Path) -> Iterator[str]:
     """A dask scheduler with two workers of one thread, all on loopback."""
     address = tmp_path / "scheduler.json"
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1",
-               "--port", "0", "--no-dashboard", "--scheduler-file", str(address)]  # fmt: skip
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--host", "127.0.0.1",
-              "--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--scheduler-file",
-              str(address), "--local-directory", str(tmp_path)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(address),
+    ]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        "--host",
+        "127.0.0.1",
+        "--nworkers",
+        "2",
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(address),
+        "--local-directory",
+        str(tmp_path),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     processes = [
         # Of another folder than the runner's, as on another machine.
@@ -178,8 +204,9 @@ def dead_notes(run: RunFolder, *keys: list[str]) -> None:
 def options(tmp_path: Path) -> Iterator[WorkerOptions]:
     """This process as a worker of the small plan."""
     run = RunFolder.create(tmp_path, small_plan())
-    made = WorkerOptions(str(run.path), parent=os.getpid(), call=tmp_path.name,
-                         workshop="tests.bench.fake_workshop")  # fmt: skip
+    made = WorkerOptions(
+        str(run.path), parent=os.getpid(), call=tmp_path.name, workshop="tests.bench.fake_workshop"
+    )
     forget_session()
     yield made
     close_session(made)

@@ -80,9 +80,13 @@ def start(results: Path, jobs: int, *, slow: bool = True) -> subprocess.Popen[st
         (results / "orders" / "slow").touch()
     return subprocess.Popen(
         [sys.executable, "-m", "tests.bench.drive", str(results), str(jobs), "loky", "", "whole"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
@@ -172,8 +176,10 @@ def test_kill_9_while_a_stage_is_sealed(
     # Steps 0-7 lie in the sealing of the first two stages and in the notes around it.
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path), str(4 + 7 * point)],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     assert process.wait(timeout=120) == -signal.SIGKILL
     assert content(resume(tmp_path)) == undisturbed
 

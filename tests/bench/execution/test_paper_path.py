@@ -29,9 +29,15 @@ SIZE = (80, 64)
 """Width and height: the smallest that both models take, so that minutes become seconds."""
 MODELS = ("dbcnn", "lpips")
 SMALL = {
-    "samples": "32", "feature_samples": "32", "epochs": "1", "batch": "4",
-    "repeats": "1", "fresh_samples": "32", "restarts": "0", "width": "4",
-}  # fmt: skip
+    "samples": "32",
+    "feature_samples": "32",
+    "epochs": "1",
+    "batch": "4",
+    "repeats": "1",
+    "fresh_samples": "32",
+    "restarts": "0",
+    "width": "4",
+}
 FEWER = {
     "attack": 'models = ["dbcnn"]\nsteps = 1\nepsilons = [0.05]\nexpectation = 2\npictures = 1',
     "audit": "steps = 1\nexpectation = 2\nfeature_expectation = 2\nscales = [1.0]",
@@ -54,8 +60,12 @@ def small_paper_profile(path: Path) -> Path:
         text = re.sub(rf"^{key} = \S+", f"{key} = {value}", text, flags=re.MULTILINE)
     for section, lines in FEWER.items():
         text = re.sub(rf"^(\[{section}\].*)$", rf"\1\n{lines}", text, flags=re.MULTILINE)
-    for old, new in (("images = 2000", "images = 2"), ("images = 100\n", "images = 2\n"),
-                     ("images = 10\n", "images = 1\n"), ("depth = 17", "depth = 2")):  # fmt: skip
+    for old, new in (
+        ("images = 2000", "images = 2"),
+        ("images = 100\n", "images = 2\n"),
+        ("images = 10\n", "images = 1\n"),
+        ("depth = 17", "depth = 2"),
+    ):
         text = text.replace(old, new)
     path.write_text(text, encoding="utf-8")
     return path
@@ -177,8 +187,19 @@ def test_the_whole_path_and_its_refusal(
 ) -> None:
     monkeypatch.setattr("bench.execution.runner.cores", lambda: 1)  # no quarrel
     profile = small_paper_profile(tmp_path / "paper.toml")
-    chosen = ["--profile", str(profile), "--models", ",".join(MODELS), "--sigmas", "0.25",
-              "--device", "cpu", "--debug", "--results", str(tmp_path / "results")]  # fmt: skip
+    chosen = [
+        "--profile",
+        str(profile),
+        "--models",
+        ",".join(MODELS),
+        "--sigmas",
+        "0.25",
+        "--device",
+        "cpu",
+        "--debug",
+        "--results",
+        str(tmp_path / "results"),
+    ]
 
     assert main(["run", *chosen, "--limit", "2"]) != OK
     assert "python -m bench prefetch" in capsys.readouterr().err

@@ -28,9 +28,12 @@ def test_pages_are_not_asked_for_again() -> None:
     def pages(**environment: str) -> tuple[str, int]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
         out = subprocess.run(
-            [sys.executable, "-c", TAKE_AND_FREE], env={**clean, **environment},
-            capture_output=True, text=True, check=True,
-        ).stdout.split()  # fmt: skip
+            [sys.executable, "-c", TAKE_AND_FREE],
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
         return out[0], int(out[1])
 
     said, kept = pages()

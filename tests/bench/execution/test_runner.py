@@ -143,9 +143,12 @@ def start(results: Path, jobs: int) -> subprocess.Popen[str]:
     order(results, "slow")
     return subprocess.Popen(
         [sys.executable, "-m", "tests.bench.drive", str(results), str(jobs)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def wait_for(results: Path, lines: int) -> None:
@@ -239,9 +242,13 @@ def test_costly_chunks_go_first() -> None:
 
 @pytest.mark.parametrize(
     ("device", "jobs", "stage", "expected"),
-    [("cpu", 1, "evaluate", 1), ("cpu", 4, "evaluate", 1), ("cpu", 4, "time", None),
-     ("cuda", None, "evaluate", None)],
-)  # fmt: skip
+    [
+        ("cpu", 1, "evaluate", 1),
+        ("cpu", 4, "evaluate", 1),
+        ("cpu", 4, "time", None),
+        ("cuda", None, "evaluate", None),
+    ],
+)
 def test_threads(device: str, jobs: int | None, stage: str, expected: int | None) -> None:
     from bench.base.provenance import cores
 
@@ -266,9 +273,10 @@ def test_completeness_blames_the_right_cells() -> None:
     assert "6/8 cells ok" in str(found)
 
 
-@pytest.mark.parametrize(("status", "complete"), [
-    ("ok", True), ("abstained", True), ("skipped", True), ("failed", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "complete"),
+    [("ok", True), ("abstained", True), ("skipped", True), ("failed", False)],
+)
 def test_an_abstention_is_an_answer(status: str, complete: bool) -> None:
     plan = small_plan()
     unit = plan.of_stage("attack")[-1]

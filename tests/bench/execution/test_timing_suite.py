@@ -25,9 +25,13 @@ from bench.records.schema import TimeRecord
 
 CPU = torch.device("cpu")
 SMALL = Suite(
-    models=("dbcnn",), defenses=("ms", "fs-iqa"), edition="compact", size=(64, 64), samples=20,
+    models=("dbcnn",),
+    defenses=("ms", "fs-iqa"),
+    edition="compact",
+    size=(64, 64),
+    samples=20,
     repeats=2,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(autouse=True)
@@ -134,11 +138,21 @@ def test_points_of_the_scaling_figure() -> None:
 def test_ratios_are_medians_of_one_run() -> None:
     def record(defense: str, plain: float, with_certificate: float) -> TimeRecord:
         return TimeRecord(
-            status="ok", dataset="random", model="m", defense=defense, sigma=0.1, device="cpu",
-            weights="random", height=1, width=1, samples=1, threads=1,
-            seconds_certified=[with_certificate], seconds_uncertified=[9.0, plain, plain],
+            status="ok",
+            dataset="random",
+            model="m",
+            defense=defense,
+            sigma=0.1,
+            device="cpu",
+            weights="random",
+            height=1,
+            width=1,
+            samples=1,
+            threads=1,
+            seconds_certified=[with_certificate],
+            seconds_uncertified=[9.0, plain, plain],
             seconds_forward=[2.0, 1.0, 3.0],
-        )  # fmt: skip
+        )
 
     found = ratios([record("ms", 100.0, 100.0), record("fs-iqa", 2.2, 10.0)])
     assert found == {
@@ -176,9 +190,20 @@ def test_a_failing_point_is_a_record_with_its_reason() -> None:
 
 
 COMMAND = [
-    "time", "--models", "dbcnn", "--defenses", "ms,fs-iqa", "--size", "64x64", "--samples", "8",
-    "--repeats", "1", "--device", "cpu",
-]  # fmt: skip
+    "time",
+    "--models",
+    "dbcnn",
+    "--defenses",
+    "ms,fs-iqa",
+    "--size",
+    "64x64",
+    "--samples",
+    "8",
+    "--repeats",
+    "1",
+    "--device",
+    "cpu",
+]
 
 
 def test_the_verb_keeps_records_and_resumes(
@@ -219,10 +244,16 @@ def test_the_verb_keeps_records_and_resumes(
     assert "expected the records of `bench time`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("option", "value"), [
-    ("--edition", "other"), ("--precision", "fp8"), ("--size", "big"), ("--models", "nobody"),
-    ("--defenses", "nobody"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--edition", "other"),
+        ("--precision", "fp8"),
+        ("--size", "big"),
+        ("--models", "nobody"),
+        ("--defenses", "nobody"),
+    ],
+)
 def test_bad_options_are_one_sentence(
     option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,18 +31,28 @@ from iqa_models.base import IQAModel
 
 SIGMA = 0.1
 SETTINGS = AuditSettings(
-    steps=5, restarts=1, expectation=8, quick_samples=1000, fresh_samples=4000, scales=(1.0, 2.0),
+    steps=5,
+    restarts=1,
+    expectation=8,
+    quick_samples=1000,
+    fresh_samples=4000,
+    scales=(1.0, 2.0),
     confidence=0.999,
-)  # fmt: skip
+)
 SPECTRAL = GeometrySettings(
     tau=1e-3, method="exact", steps=20, delta=1e-3, tolerance=None, radii=(0.1,), seed=0
 )
 
 
 def auditor(
-    defense: Defense, model: IQAModel, *, image: torch.Tensor | None = None, seed: int = 0,
-    part: torch.nn.Module | None = None, ratio: float = 1.0,
-) -> Auditor:  # fmt: skip
+    defense: Defense,
+    model: IQAModel,
+    *,
+    image: torch.Tensor | None = None,
+    seed: int = 0,
+    part: torch.nn.Module | None = None,
+    ratio: float = 1.0,
+) -> Auditor:
     image = grey() if image is None else image
     target = Target(model=model.bind(), part=part, sigma=SIGMA)
     scale = defense.smoother.scale(model.card, (0.0, 1.0))
@@ -54,9 +64,15 @@ def auditor(
         defense, sorted_draws(draws), geometry, scale=scale, confidence=0.999, ratio=ratio
     )
     return Auditor(
-        defense=defense, target=target, image=image, scale=scale, certificate=found,
-        noise=replace(stream, purpose="attack"), engine=engine, settings=SETTINGS,
-    )  # fmt: skip
+        defense=defense,
+        target=target,
+        image=image,
+        scale=scale,
+        certificate=found,
+        noise=replace(stream, purpose="attack"),
+        engine=engine,
+        settings=SETTINGS,
+    )
 
 
 def inspected(one: Auditor) -> Finding:

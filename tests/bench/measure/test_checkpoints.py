@@ -43,10 +43,17 @@ def job(**changes: object) -> TrainingJob:
         return model.bind().features(torch.stack([one.image for one in sets[split]]))
 
     plain = TrainingJob(
-        model=model, sigmas=(0.1,), train=sets["train"], validation=sets["validation"],
-        mos_range=(0.0, 1.0), settings=SETTINGS, seed=5, progress=lambda share, text: None,
-        device=torch.device("cpu"), features=features,
-    )  # fmt: skip
+        model=model,
+        sigmas=(0.1,),
+        train=sets["train"],
+        validation=sets["validation"],
+        mos_range=(0.0, 1.0),
+        settings=SETTINGS,
+        seed=5,
+        progress=lambda share, text: None,
+        device=torch.device("cpu"),
+        features=features,
+    )
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 

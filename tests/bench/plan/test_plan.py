@@ -162,8 +162,10 @@ def test_a_dear_model_can_take_fewer_images_and_others_no_audit(registry: Regist
         for model in plan.profile.models
     }
     assert {model: len(chosen) for model, chosen in images.items()} == {
-        "dbcnn": 3, "koncept": 2, "lpips": 3,
-    }  # fmt: skip
+        "dbcnn": 3,
+        "koncept": 2,
+        "lpips": 3,
+    }
     assert images["koncept"] < images["dbcnn"]
     assert {unit.model for unit in plan.of_stage("audit")} == {"lpips"}
     settings["data"]["limits"] = {"konzept": 2}

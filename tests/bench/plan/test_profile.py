@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import BenchError
-from bench.plan.loading import (
-    Overrides,
-    built_in_profiles,
-    load_profile,
-    overridden,
-    parse_profile,
-)
+from bench.plan.loading import Overrides, built_in_profiles, load_profile, overridden, parse_profile
 
 HEAD = 'name = "x"\nedition = "compact"\n'
 

@@ -32,8 +32,13 @@ def test_the_page_has_what_is_tested() -> None:
     commands = [text for kind, text in steps() if kind == "$"]
     assert [kind for kind, _ in steps() if kind != "$"] == ["mine.py"]
     assert [shlex.split(command)[3] for command in commands] == [
-        "new-defense", "check-defense", "plan", "run", "check-defense", "run",
-    ]  # fmt: skip
+        "new-defense",
+        "check-defense",
+        "plan",
+        "run",
+        "check-defense",
+        "run",
+    ]
     assert all(command.startswith("python -m bench ") for command in commands)
 
 
@@ -69,8 +74,12 @@ def test_all_of_it(tmp_path: Path) -> None:
             continue
         done = subprocess.run(
             [sys.executable, *shlex.split(text)[1:]],
-            cwd=work, env=home, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
+            cwd=work,
+            env=home,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         if " run " in text:
             assert done.stdout.startswith("2/2 cells ok\n")

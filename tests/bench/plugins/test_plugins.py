@@ -87,11 +87,14 @@ def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
         Registry.open([tmp_path / "none.py"])
 
 
-@pytest.mark.parametrize(("kind", "typo", "meant"), [
-    ("defense", "fs_iqa", "fs-iqa"),
-    ("model", "lipps", "lpips"),
-    ("dataset", "embeded", "embedded"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "typo", "meant"),
+    [
+        ("defense", "fs_iqa", "fs-iqa"),
+        ("model", "lipps", "lpips"),
+        ("dataset", "embeded", "embedded"),
+    ],
+)
 def test_did_you_mean(kind: str, typo: str, meant: str) -> None:
     with pytest.raises(BenchError, match=f"did you mean '{meant}'"):
         Registry.open().get(kind, typo)  # type: ignore[arg-type]

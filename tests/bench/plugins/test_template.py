@@ -94,8 +94,10 @@ def test_a_second_one_joins_the_first(folder: Path) -> None:
     new_defense("mine", out=Path())
     new_defense("yours", out=Path())
     assert plugin_files([Path("./mine.py").absolute(), Path("third.py")]) == (
-        "mine.py", "yours.py", "third.py",
-    )  # fmt: skip
+        "mine.py",
+        "yours.py",
+        "third.py",
+    )
     declare(Path("mine.py"))
     assert plugin_files(()) == ("mine.py", "yours.py")
 

@@ -24,7 +24,7 @@ from bench.records.journal import (
     parse_line,
     read_file,
     summaries,
-)  # fmt: skip
+)
 from bench.records.parquet import (
     arrow_schema,
     arrow_table,
@@ -47,8 +47,13 @@ UNITS = [Unit("prepare", "set", model) for model in ("dbcnn", "lpips")]
 
 def calibration(unit: Unit, slope: float = 1.0, status: str = "ok") -> CalibrationRecord:
     reason = None if status == "ok" else f"{status} because"
-    return CalibrationRecord(status=status, reason=reason, dataset="set",  # type: ignore[arg-type]
-                             model=unit.model or "", slope=slope)  # fmt: skip
+    return CalibrationRecord(
+        status=status,
+        reason=reason,
+        dataset="set",  # type: ignore[arg-type]
+        model=unit.model or "",
+        slope=slope,
+    )
 
 
 def entry(unit: Unit, slope: float = 1.0, status: str = "ok", attempt: int = 1) -> Entry:
@@ -76,8 +81,9 @@ def test_a_log_of_the_first_version_still_loads() -> None:
     latest = Latest.read([OLD_LOG], stable_content).entries
     rows = [record for one in latest.values() for record in one.records]
     assert [(r.model, r.slope, r.status) for r in rows] == [  # type: ignore[attr-defined]
-        ("dbcnn", 0.5, "ok"), ("lpips", -2.0, "ok"),
-    ]  # fmt: skip
+        ("dbcnn", 0.5, "ok"),
+        ("lpips", -2.0, "ok"),
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 60, -1])
@@ -144,9 +150,15 @@ def test_any_json_in_any_field_is_an_entry_or_a_sentence(value: object, field: s
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_is_refused_on_writing(value: float) -> None:
     sneaky = CalibrationRecord.model_construct(
-        status="ok", reason=None, dataset="set", model="m", slope=value, intercept=None,
-        mos_std=None, images=1,
-    )  # fmt: skip
+        status="ok",
+        reason=None,
+        dataset="set",
+        model="m",
+        slope=value,
+        intercept=None,
+        mos_std=None,
+        images=1,
+    )
     with pytest.raises(ValueError, match="JSON compliant"):
         Entry.of("unit", [sneaky]).line()
 
@@ -192,19 +204,32 @@ def test_the_last_word_on_a_unit(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(
-    st.integers(0, 1), st.sampled_from(["ok", "failed", "abstained"]), st.integers(1, 3),
-    st.integers(0, 1),
-), max_size=8))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 1),
+            st.sampled_from(["ok", "failed", "abstained"]),
+            st.integers(1, 3),
+            st.integers(0, 1),
+        ),
+        max_size=8,
+    )
+)
 def test_summaries_say_what_the_whole_journal_says(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, int, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     files = [
-        write(folder / str(file), *(entry(UNITS[unit], status=status, attempt=attempt)
-                                    for unit, status, attempt, place in rows if place == file))
+        write(
+            folder / str(file),
+            *(
+                entry(UNITS[unit], status=status, attempt=attempt)
+                for unit, status, attempt, place in rows
+                if place == file
+            ),
+        )
         for file in (0, 1)
-    ]  # fmt: skip
+    ]
     files = [file for file in files if file.exists()]
     light = summaries(files)
     results = [unit for unit, status, _, _ in rows if status != "failed"]
@@ -225,10 +250,22 @@ def test_conflicting_results_show_both(tmp_path: Path) -> None:
 
 def test_timings_may_differ_between_two_results(tmp_path: Path) -> None:
     both = [
-        Entry.of("u", [FitRecord(status="ok", artifact="a", part="p", dataset="set", model=None,
-                                 sigma=None, seconds=seconds)])
+        Entry.of(
+            "u",
+            [
+                FitRecord(
+                    status="ok",
+                    artifact="a",
+                    part="p",
+                    dataset="set",
+                    model=None,
+                    sigma=None,
+                    seconds=seconds,
+                )
+            ],
+        )
         for seconds in (1.0, 2.0)
-    ]  # fmt: skip
+    ]
     Latest.read([write(tmp_path, one) for one in both], stable_content)
     rows = [r for one in both for r in one.records]
     assert unique_rows(rows) == unique_rows(rows[::-1]) == [rows[0]]
@@ -242,8 +279,15 @@ def test_every_record_type_has_arrow_columns(table: str) -> None:
 
 
 def draws(sigma: float, image: str) -> DrawRecord:
-    return DrawRecord(status="ok", dataset="set", model="m", smoother="input", sigma=sigma,
-                      image=image, scores=[0.1, 0.2, 1 / 3])  # fmt: skip
+    return DrawRecord(
+        status="ok",
+        dataset="set",
+        model="m",
+        smoother="input",
+        sigma=sigma,
+        image=image,
+        scores=[0.1, 0.2, 1 / 3],
+    )
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:

@@ -32,9 +32,15 @@ def synthetic_run(
     edition: str = "compact",
 ) -> FrameRun:
     """A run; ``broken`` adds failed and abstained records and an unequal set."""
-    profile = Profile(name="synthetic", edition=edition, models=models, defenses=defenses,
-                      sigmas=sigmas, seed=7,
-                      data=PAPERS if edition == "published" else DataSection())  # fmt: skip
+    profile = Profile(
+        name="synthetic",
+        edition=edition,
+        models=models,
+        defenses=defenses,
+        sigmas=sigmas,
+        seed=7,
+        data=PAPERS if edition == "published" else DataSection(),
+    )
     all_models = {**MODELS, "hyperiqa": "NR", "dreamsim": "FR"}
     makers = {
         "evaluate": lambda: _evaluate(models, all_models, defenses, sigmas, images, broken),
@@ -93,8 +99,11 @@ def _record(
     feature = defense == "fs-iqa"
     up = feature or mode == "NR"
     noise = NOISE[defense] * (1 if feature else 1 + 4 * sigma) * (1.3 if mode == "FR" else 1)
-    shared = ("draw", model, sigma, image) if NOISE[defense] == 0.9 else (
-        "draw", model, defense, sigma, image)  # fmt: skip
+    shared = (
+        ("draw", model, sigma, image)
+        if NOISE[defense] == 0.9
+        else ("draw", model, defense, sigma, image)
+    )
     draw = _unit(*shared).normal()
     seen = np.clip((quality - 1) / 4 + noise * draw * 0.3, 0, 1)
     low, high = (1.0, 5.0) if feature else (0.0, 1.0)
@@ -108,32 +117,56 @@ def _record(
     half = (high - low) * (0.02 + 0.05 * noise)
     native = defense in ("rs-reg", "cert-reg")
     return {
-        "status": "ok", "reason": None, "dataset": "embedded", "model": model,
-        "edition": "compact", "mode": mode, "defense": defense,
+        "status": "ok",
+        "reason": None,
+        "dataset": "embedded",
+        "model": model,
+        "edition": "compact",
+        "mode": mode,
+        "defense": defense,
         "smoother": "features" if feature else "input",
-        "statistic": "median", "sigma": sigma, "image": f"photo{image // 3}/img{image}",
-        "group": f"photo{image // 3}", "height": 96, "width": 128, "mos": quality,
-        "higher_is_better": up, "range_low": low, "range_high": high,
+        "statistic": "median",
+        "sigma": sigma,
+        "image": f"photo{image // 3}/img{image}",
+        "group": f"photo{image // 3}",
+        "height": 96,
+        "width": 128,
+        "mos": quality,
+        "higher_is_better": up,
+        "range_low": low,
+        "range_high": high,
         "undefended": own if mode == "NR" else 1 - own,
-        "undefended_higher_is_better": mode == "NR", "score": score, "samples": 2000,
-        "confidence": 0.999, "claim": "population",
-        "rigor": "first-order" if feature else "proved", "delta": 0.001 if feature else 0.0,
-        "radius": radius, "r": 1.0, "lower": max(low, score - half),
-        "upper": min(high, score + half), "lower_rank": 268, "upper_rank": 1733,
-        "at_ceiling": False, "deployed_lower": max(low, score - 1.1 * half),
+        "undefended_higher_is_better": mode == "NR",
+        "score": score,
+        "samples": 2000,
+        "confidence": 0.999,
+        "claim": "population",
+        "rigor": "first-order" if feature else "proved",
+        "delta": 0.001 if feature else 0.0,
+        "radius": radius,
+        "r": 1.0,
+        "lower": max(low, score - half),
+        "upper": min(high, score + half),
+        "lower_rank": 268,
+        "upper_rank": 1733,
+        "at_ceiling": False,
+        "deployed_lower": max(low, score - 1.1 * half),
         "deployed_upper": min(high, score + 1.1 * half),
         "native_radius": 0.5 * sigma if native and image % 4 else None,
         "native_tolerance": 0.1 if native else None,
         "native_reason": "too few valid draws" if native and image % 4 == 0 else None,
-        "curve_radius": list(RADII), "curve_lower": lower, "curve_upper": upper,
+        "curve_radius": list(RADII),
+        "curve_lower": lower,
+        "curve_upper": upper,
         "curve_at_ceiling": [r > 2.7 * radius for r in RADII],
-    }  # fmt: skip
+    }
 
 
 def _break(frame: pd.DataFrame) -> None:
     """One failed record, two abstentions, so one set is unequal."""
-    failed = frame.index[(frame["model"] == "lpips") & (frame["defense"] == "ms")
-                         & (frame["sigma"] == 0.5)][:1]  # fmt: skip
+    failed = frame.index[
+        (frame["model"] == "lpips") & (frame["defense"] == "ms") & (frame["sigma"] == 0.5)
+    ][:1]
     nothing = ["score", "radius", "lower", "upper", "r", "deployed_lower", "deployed_upper"]
     frame.loc[failed, "status"] = "failed"
     frame.loc[failed, "reason"] = "image could not be read"
@@ -154,20 +187,34 @@ def _time(models: Sequence[str], defenses: Sequence[str], sigmas: Sequence[float
             base = (1 + i) * (0.9 if defense == "fs-iqa" else 1 + 0.4 * j)
             plain = 0.01 * (1 + i) if defense == "fs-iqa" else 0.95 * base
             for sigma in sigmas:
-                rows.append({
-                    "status": "ok", "reason": None, "dataset": "embedded", "model": model,
-                    "defense": defense, "sigma": sigma, "device": "cpu", "weights": "trained",
-                    "precision": "float32", "height": 96, "width": 128, "samples": 2000,
-                    "threads": 1, "seconds_certified": [base, base * 1.1],
-                    "seconds_uncertified": [plain, plain * 1.1],
-                    "seconds_forward": [0.002, 0.002 * (1 + i)],
-                    "forward_passes_certified": 41.0 if defense == "fs-iqa" else 2000.0 + j,
-                    "forward_passes_uncertified": 1.0 if defense == "fs-iqa" else 2000.0,
-                    "peak_memory_bytes": 10**8 * (1 + i + j), "flops_forward": None,
-                    "peak_flops": None,
-                    "repeat_scores": [0.5, 0.5 + 0.0002 * (1 + j), 0.5 - 0.0001 * (1 + i)],
-                    "range_low": 0.0, "range_high": 1.0,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "status": "ok",
+                        "reason": None,
+                        "dataset": "embedded",
+                        "model": model,
+                        "defense": defense,
+                        "sigma": sigma,
+                        "device": "cpu",
+                        "weights": "trained",
+                        "precision": "float32",
+                        "height": 96,
+                        "width": 128,
+                        "samples": 2000,
+                        "threads": 1,
+                        "seconds_certified": [base, base * 1.1],
+                        "seconds_uncertified": [plain, plain * 1.1],
+                        "seconds_forward": [0.002, 0.002 * (1 + i)],
+                        "forward_passes_certified": 41.0 if defense == "fs-iqa" else 2000.0 + j,
+                        "forward_passes_uncertified": 1.0 if defense == "fs-iqa" else 2000.0,
+                        "peak_memory_bytes": 10**8 * (1 + i + j),
+                        "flops_forward": None,
+                        "peak_flops": None,
+                        "repeat_scores": [0.5, 0.5 + 0.0002 * (1 + j), 0.5 - 0.0001 * (1 + i)],
+                        "range_low": 0.0,
+                        "range_high": 1.0,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -179,13 +226,26 @@ def _attack() -> pd.DataFrame:
                 for image in range(6):
                     before = 0.4 + 0.02 * image
                     gain = factor * scale * min(1, 8 * epsilon) * (1 + 0.1 * image)
-                    rows.append({
-                        "status": "ok", "reason": None, "dataset": "embedded",
-                        "model": "koncept", "defense": defense, "sigma": 0.1, "norm": norm,
-                        "epsilon": epsilon, "direction": "up", "image": f"photo{image}/a",
-                        "group": f"photo{image}", "steps": 10, "score_before": before,
-                        "score_after": before + gain, "range_low": 0.0, "range_high": 1.0,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "status": "ok",
+                            "reason": None,
+                            "dataset": "embedded",
+                            "model": "koncept",
+                            "defense": defense,
+                            "sigma": 0.1,
+                            "norm": norm,
+                            "epsilon": epsilon,
+                            "direction": "up",
+                            "image": f"photo{image}/a",
+                            "group": f"photo{image}",
+                            "steps": 10,
+                            "score_before": before,
+                            "score_after": before + gain,
+                            "range_low": 0.0,
+                            "range_high": 1.0,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -196,43 +256,84 @@ def _audit(models: Sequence[str], defenses: Sequence[str], sigmas: Sequence[floa
             for sigma in sigmas:
                 for image in range(3):
                     broken = defense == "fs-iqa" and model == models[0] and image == 0
-                    rows.append({
-                        "status": "ok", "reason": None, "dataset": "embedded", "model": model,
-                        "defense": defense, "sigma": sigma, "image": f"photo{image}/a",
-                        "group": f"photo{image}",
-                        "rigor": "first-order" if defense == "fs-iqa" else "proved",
-                        "radius": 0.1 * (1 + i) * sigma, "lower": 0.4, "upper": 0.6,
-                        "worst_low": 0.45, "worst_high": 0.55, "worst_low_limit": 0.46,
-                        "worst_high_limit": 0.54, "violated": broken,
-                        "interval_use": 1.2 if broken else 0.4 + 0.1 * image + 0.05 * i,
-                        "displacement_ratio": 1.01 if defense == "fs-iqa" else None,
-                        "verified_radius": 0.15 * (1 + i) * sigma, "fresh_samples": 10000,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "status": "ok",
+                            "reason": None,
+                            "dataset": "embedded",
+                            "model": model,
+                            "defense": defense,
+                            "sigma": sigma,
+                            "image": f"photo{image}/a",
+                            "group": f"photo{image}",
+                            "rigor": "first-order" if defense == "fs-iqa" else "proved",
+                            "radius": 0.1 * (1 + i) * sigma,
+                            "lower": 0.4,
+                            "upper": 0.6,
+                            "worst_low": 0.45,
+                            "worst_high": 0.55,
+                            "worst_low_limit": 0.46,
+                            "worst_high_limit": 0.54,
+                            "violated": broken,
+                            "interval_use": 1.2 if broken else 0.4 + 0.1 * image + 0.05 * i,
+                            "displacement_ratio": 1.01 if defense == "fs-iqa" else None,
+                            "verified_radius": 0.15 * (1 + i) * sigma,
+                            "fresh_samples": 10000,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
 def _calibration(models: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame([
-        {"status": "ok", "reason": None, "dataset": "embedded", "model": model,
-         "slope": 4.0 + i, "intercept": 1.0, "mos_std": 1.1, "images": 100}
-        for i, model in enumerate(models)
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "status": "ok",
+                "reason": None,
+                "dataset": "embedded",
+                "model": model,
+                "slope": 4.0 + i,
+                "intercept": 1.0,
+                "mos_std": 1.1,
+                "images": 100,
+            }
+            for i, model in enumerate(models)
+        ]
+    )
 
 
 def _fit() -> pd.DataFrame:
-    return pd.DataFrame([
-        {"status": "ok", "reason": None, "artifact": f"{part}-{i}", "part": part,
-         "dataset": "embedded", "model": model, "sigma": None, "sha256": f"{i}a" * 32,
-         "parameters": 1000 + i, "epochs": 3 + i, "train_loss": [1.0, 0.5],
-         "validation_loss": [1.1, 0.6], "seconds": 1.5 + i}
-        for i, (part, model) in enumerate((("ftn", "koncept"), ("denoiser", None)))
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "status": "ok",
+                "reason": None,
+                "artifact": f"{part}-{i}",
+                "part": part,
+                "dataset": "embedded",
+                "model": model,
+                "sigma": None,
+                "sha256": f"{i}a" * 32,
+                "parameters": 1000 + i,
+                "epochs": 3 + i,
+                "train_loss": [1.0, 0.5],
+                "validation_loss": [1.1, 0.6],
+                "seconds": 1.5 + i,
+            }
+            for i, (part, model) in enumerate((("ftn", "koncept"), ("denoiser", None)))
+        ]
+    )
 
 
 def _card(name: str) -> dict:
-    return {"name": name, "norm": "l2", "claim": "population",
-            "rigor": "first-order" if name == "fs-iqa" else "proved",
-            "statement": f"The smoothed score of {name} stays in the interval.",
-            "assumptions": ["deterministic base model", "Gaussian noise"],
-            "trained": "nothing" if name == "ms" else "a small network",
-            "cost": "N forward passes", "applies_to": "smoothed model"}  # fmt: skip
+    return {
+        "name": name,
+        "norm": "l2",
+        "claim": "population",
+        "rigor": "first-order" if name == "fs-iqa" else "proved",
+        "statement": f"The smoothed score of {name} stays in the interval.",
+        "assumptions": ["deterministic base model", "Gaussian noise"],
+        "trained": "nothing" if name == "ms" else "a small network",
+        "cost": "N forward passes",
+        "applies_to": "smoothed model",
+    }

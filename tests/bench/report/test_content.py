@@ -48,8 +48,11 @@ def test_means_are_over_the_right_models(whole: FrameRun, found: dict[str, Agree
             for sigma in SIGMAS:
                 values = []
                 for model in (m for m, k in MODELS.items() if k == mode):
-                    part = frame[(frame["model"] == model) & (frame["defense"] == defense)
-                                 & (frame["sigma"] == sigma)]  # fmt: skip
+                    part = frame[
+                        (frame["model"] == model)
+                        & (frame["defense"] == defense)
+                        & (frame["sigma"] == sigma)
+                    ]
                     up = bool(part["higher_is_better"].iloc[0])
                     values.append(srcc(part["score"], part["mos"], higher_is_better=up).value)
                 mean = found[mode].mean("srcc", defense, sigma)
@@ -110,8 +113,10 @@ def test_order_of_records_does_not_matter(run: FrameRun, no_figures: None) -> No
 
 def test_groups_add_up_to_the_whole(run: FrameRun) -> None:
     frame = run.table("evaluate")
-    parts = {m: guarantees(frame, run.table("calibration"), mode=m, familywise=False)
-             for m in ("NR", "FR")}  # fmt: skip
+    parts = {
+        m: guarantees(frame, run.table("calibration"), mode=m, familywise=False)
+        for m in ("NR", "FR")
+    }
     assert sum(len(p.frame) for p in parts.values()) == len(frame)
     for part in parts.values():
         judged = part.frame[part.frame["status"] != "failed"]
@@ -136,18 +141,26 @@ def test_abstained_images_count_with_the_whole_range(run: FrameRun) -> None:
 
 
 def test_largest_radius_stops_at_the_first_width_that_is_too_large() -> None:
-    curve = pd.DataFrame({
-        "model": "m", "defense": "d", "sigma": 0.1, "image": ["a"] * 3 + ["b"] * 3,
-        "radius": [0.1, 0.2, 0.3] * 2, "share": [0.05, 0.2, 0.05, 0.01, 0.02, 0.03],
-    })  # fmt: skip
+    curve = pd.DataFrame(
+        {
+            "model": "m",
+            "defense": "d",
+            "sigma": 0.1,
+            "image": ["a"] * 3 + ["b"] * 3,
+            "radius": [0.1, 0.2, 0.3] * 2,
+            "share": [0.05, 0.2, 0.05, 0.01, 0.02, 0.03],
+        }
+    )
     assert largest_radius(curve, share=0.1).to_dict() == {
-        ("m", "d", 0.1, "a"): 0.1, ("m", "d", 0.1, "b"): 0.3,
-    }  # fmt: skip
+        ("m", "d", 0.1, "a"): 0.1,
+        ("m", "d", 0.1, "b"): 0.3,
+    }
 
 
 def test_certified_ranking_respects_the_direction(whole: FrameRun) -> None:
-    fr = guarantees(whole.table("evaluate"), whole.table("calibration"), mode="FR",
-                    familywise=False)  # fmt: skip
+    fr = guarantees(
+        whole.table("evaluate"), whole.table("calibration"), mode="FR", familywise=False
+    )
     summary = ranking_summary(fr.curve, (fr.grid[0], fr.grid[-1]))
     row = summary[(summary["model"] == "lpips") & (summary["defense"] == "ms")].iloc[0]
     part = fr.curve[
@@ -187,8 +200,11 @@ def test_time_is_per_model_and_defence(whole: FrameRun) -> None:
 
 def test_relative_gain_is_the_mean_over_columns(found: dict[str, Agreement]) -> None:
     gain, samples, _ = relative_gain(found, "srcc")
-    single = [a.mean("srcc", "fs-iqa", s).value / a.mean("srcc", "dms-iqa", s).value - 1
-              for a in found.values() for s in SIGMAS]  # fmt: skip
+    single = [
+        a.mean("srcc", "fs-iqa", s).value / a.mean("srcc", "dms-iqa", s).value - 1
+        for a in found.values()
+        for s in SIGMAS
+    ]
     assert gain == pytest.approx(np.mean(single))
     assert len(samples) == 40
 
@@ -202,8 +218,11 @@ def test_suppression_by_norm(whole: FrameRun) -> None:
 
 @pytest.mark.parametrize("edition", ["compact", "published"])
 def test_verdicts_say_what_the_numbers_say(edition: str) -> None:
-    run = synthetic_run(edition=edition, defenses=("rs-reg", "cert-reg", "ms", "dms", "dms-iqa",
-                                                   "fs-iqa"), broken=False)  # fmt: skip
+    run = synthetic_run(
+        edition=edition,
+        defenses=("rs-reg", "cert-reg", "ms", "dms", "dms-iqa", "fs-iqa"),
+        broken=False,
+    )
     made = verdicts(run, agreements(run, reps=40), published())
     words = {v.claim.split(" (")[0]: (v.word, v.scope) for v in made}
     scope = "size" if edition == "published" else "trend"
@@ -234,8 +253,11 @@ def test_sizes_are_judged_in_the_papers_own_setting_only() -> None:
 def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> None:
     attack = whole.table("attack").assign(model="lpips")
     other = replace(whole, tables={**whole.tables, "attack": attack})
-    found = next(v for v in verdicts(other, agreements(other, reps=10), published())
-                 if "on KonCept" in v.claim)  # fmt: skip
+    found = next(
+        v
+        for v in verdicts(other, agreements(other, reps=10), published())
+        if "on KonCept" in v.claim
+    )
     assert found.word == "cannot be said"
     assert found.evidence.startswith("The attack was run on LPIPS. Measured: ")
 
@@ -296,9 +318,16 @@ def _picture(
         for name, grey in shade.items()
     }
     return {
-        "status": "ok", "dataset": "embedded", "model": model, "defense": defense,
-        "sigma": sigma, "image": image, "norm": "linf", "epsilon": 0.05, **encoded,
-    }  # fmt: skip
+        "status": "ok",
+        "dataset": "embedded",
+        "model": model,
+        "defense": defense,
+        "sigma": sigma,
+        "image": image,
+        "norm": "linf",
+        "epsilon": 0.05,
+        **encoded,
+    }
 
 
 def test_worked_examples_show_best_median_and_worst(no_figures: None) -> None:
@@ -346,8 +375,9 @@ def test_a_model_planned_on_fewer_images_is_complete_all_the_same(whole: FrameRu
     fr = agreements(replace(whole, tables={**whole.tables, "evaluate": few}), reps=40)["FR"]
     assert all(fr.rankable(sigma) for sigma in SIGMAS)
     assert {key[0]: (cell.n, cell.wanted) for key, cell in fr.scores.items()} == {
-        "lpips": (12, 12), "dists": (24, 24),
-    }  # fmt: skip
+        "lpips": (12, 12),
+        "dists": (24, 24),
+    }
     # One image that only one defence lost is seen as before.
     lost = few[(few["model"] != "lpips") | (few["defense"] != "ms") | (few["image"] != images[0])]
     fr = agreements(replace(whole, tables={**whole.tables, "evaluate": lost}), reps=40)["FR"]
@@ -385,9 +415,11 @@ def test_leaders_are_told_from_the_tied(found: dict[str, Agreement]) -> None:
     # With one resample of a draw in favour of the best or not, ties come and go.
     nobody_sure = replace(
         agreement,
-        samples={key: value - value.mean() + rank % 2 for rank, (key, value)
-                 in enumerate(agreement.samples.items())},
-    )  # fmt: skip
+        samples={
+            key: value - value.mean() + rank % 2
+            for rank, (key, value) in enumerate(agreement.samples.items())
+        },
+    )
     assert "tied with it" in leader_sentence(nobody_sure)
     for sigma in SIGMAS:
         names = nobody_sure.leaders("srcc", sigma)

@@ -38,9 +38,7 @@ def test_markdown_is_the_golden_file(report: ReportPaths) -> None:
 def _table_rows(text: str) -> list[list[str]]:
     """Cells of all Markdown tables as plain words."""
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    return [
-        [_plain(cell) for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows
-    ]  # fmt: skip
+    return [[_plain(cell) for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
 def _plain(cell: str) -> str:
@@ -93,8 +91,14 @@ def test_every_number_of_a_table_is_in_its_csv(document: Document, report: Repor
         assert len(rows) == len(table.rows)
         for printed, row in zip(table.printed(), rows, strict=True):
             for cell in printed:
-                parts = (cell.value, cell.error, cell.low, cell.high, cell.published,
-                         cell.difference)  # fmt: skip
+                parts = (
+                    cell.value,
+                    cell.error,
+                    cell.low,
+                    cell.high,
+                    cell.published,
+                    cell.difference,
+                )
                 assert all(ascii_minus(part) in row for part in parts if part)
         assert (path.with_suffix(".tex")).read_text("utf-8").count(r"\\") == len(rows) + 1
 
@@ -155,10 +159,14 @@ def test_check_passes_on_its_own_report_and_finds_a_changed_number(
     [
         {"stages": ()},
         {"stages": ("evaluate",), "models": ("koncept",), "defenses": ("ms",), "sigmas": (0.1,)},
-        {"stages": ("evaluate", "time", "audit"), "models": ("lpips",), "images": 2,
-         "broken": False},
+        {
+            "stages": ("evaluate", "time", "audit"),
+            "models": ("lpips",),
+            "images": 2,
+            "broken": False,
+        },
     ],
-)  # fmt: skip
+)
 def test_parts_that_were_not_run_become_sentences(options: dict[str, Any], tmp_path: Path) -> None:
     paths = build(synthetic_run(**options), tmp_path, reps=10)
     text = paths.markdown.read_text("utf-8")

@@ -31,9 +31,9 @@ def test_one_random_model_is_left_out_everywhere(table: str) -> None:
     assert document.banner.startswith(ONE)
     assert document.verdict[0] == ONE
     assert document.sections[0].title == "Not a result"
-    rest = replace(run, tables={
-        name: frame[frame["model"] != "lpips"] for name, frame in run.tables.items()
-    })  # fmt: skip
+    rest = replace(
+        run, tables={name: frame[frame["model"] != "lpips"] for name, frame in run.tables.items()}
+    )
     without = compose(rest, reps=20)
     assert document.sections[1:-1] == without.sections[:-1]
 

@@ -17,13 +17,22 @@ MODES = {"dbcnn": "NR", "lpips": "FR"}
 SPEED = {"dbcnn": 1.0, "lpips": 3.0}
 FACTS: dict[str, Any] = {
     "suite": {
-        "models": ["dbcnn", "lpips"], "defenses": ["ms", "fs-iqa"], "edition": "published",
-        "size": [384, 512], "samples": 2000, "repeats": 2, "precision": "float32",
-        "extrapolate": True, "scaling": True, "exact": True,
+        "models": ["dbcnn", "lpips"],
+        "defenses": ["ms", "fs-iqa"],
+        "edition": "published",
+        "size": [384, 512],
+        "samples": 2000,
+        "repeats": 2,
+        "precision": "float32",
+        "extrapolate": True,
+        "scaling": True,
+        "exact": True,
     },
-    "modes": MODES, "machine": {"cores": 2, "packages": {"torch": "2"}},
-    "code_sha256": "ab" * 32, "finished": "2026-01-02T03:04:05+00:00",
-}  # fmt: skip
+    "modes": MODES,
+    "machine": {"cores": 2, "packages": {"torch": "2"}},
+    "code_sha256": "ab" * 32,
+    "finished": "2026-01-02T03:04:05+00:00",
+}
 
 
 def record(model: str, defense: str, axis: str = "table", **changes: Any) -> TimeRecord:
@@ -31,34 +40,62 @@ def record(model: str, defense: str, axis: str = "table", **changes: Any) -> Tim
     factor = SPEED[model]
     certified, plain = (100.0, 90.0) if defense == "ms" else (8.0 * factor, 1.1)
     content: dict[str, Any] = {
-        "status": "ok", "dataset": "random", "model": model, "defense": defense, "sigma": 0.25,
-        "device": "cpu, 2 threads", "weights": "random", "height": 384, "width": 512,
-        "samples": 2000, "samples_measured": 8 if defense == "ms" else 2000, "threads": 2,
-        "axis": axis, "seconds_certified": [certified * factor, certified * factor * 3, 0.0],
-        "seconds_uncertified": [plain * factor] * 3, "seconds_forward": [factor] * 3,
-        "forward_passes_certified": 2000.0, "forward_passes_uncertified": 2000.0,
-        "peak_memory_bytes": 10**9, "flops_uncertified": 1e9, "peak_flops": 1e8,
-    }  # fmt: skip
+        "status": "ok",
+        "dataset": "random",
+        "model": model,
+        "defense": defense,
+        "sigma": 0.25,
+        "device": "cpu, 2 threads",
+        "weights": "random",
+        "height": 384,
+        "width": 512,
+        "samples": 2000,
+        "samples_measured": 8 if defense == "ms" else 2000,
+        "threads": 2,
+        "axis": axis,
+        "seconds_certified": [certified * factor, certified * factor * 3, 0.0],
+        "seconds_uncertified": [plain * factor] * 3,
+        "seconds_forward": [factor] * 3,
+        "forward_passes_certified": 2000.0,
+        "forward_passes_uncertified": 2000.0,
+        "peak_memory_bytes": 10**9,
+        "flops_uncertified": 1e9,
+        "peak_flops": 1e8,
+    }
     return TimeRecord(**{**content, **changes})
 
 
 def norm(model: str, **changes: Any) -> TimeRecord:
     return record(
-        model, "fs-iqa", "norm", seconds_certified=[], seconds_uncertified=[],
-        seconds_lanczos=[2.0, 2.0], seconds_exact=[30.0 * SPEED[model]], spectral_products=14,
-        exact_products=512, exact_products_measured=16,
+        model,
+        "fs-iqa",
+        "norm",
+        seconds_certified=[],
+        seconds_uncertified=[],
+        seconds_lanczos=[2.0, 2.0],
+        seconds_exact=[30.0 * SPEED[model]],
+        spectral_products=14,
+        exact_products=512,
+        exact_products_measured=16,
         bound_over_estimate=1.004 + SPEED[model] / 1e3,
         **changes,
-    )  # fmt: skip
+    )
 
 
 def frame(*more: TimeRecord) -> pd.DataFrame:
     table = [record(model, defense) for model in MODES for defense in ("ms", "fs-iqa")]
     curves = [
-        record(model, defense, "samples", samples=samples,
-               seconds_certified=[SPEED[model] * samples * (i + 1)] * 2)
-        for model in MODES for i, defense in enumerate(("ms", "fs-iqa")) for samples in (10, 40)
-    ]  # fmt: skip
+        record(
+            model,
+            defense,
+            "samples",
+            samples=samples,
+            seconds_certified=[SPEED[model] * samples * (i + 1)] * 2,
+        )
+        for model in MODES
+        for i, defense in enumerate(("ms", "fs-iqa"))
+        for samples in (10, 40)
+    ]
     records = [*table, *curves, *(norm(model) for model in MODES), *more]
     return pd.DataFrame([r.model_dump(mode="json") for r in records])
 
@@ -101,9 +138,19 @@ def test_the_figure_has_one_line_per_defence_over_whole_models() -> None:
 
 def test_a_failure_is_named() -> None:
     broken = TimeRecord(
-        status="failed", reason="no memory", dataset="random", weights="random", model="lpips",
-        defense="dms", sigma=0.25, device="cpu", height=1, width=1, samples=1, threads=2,
-    )  # fmt: skip
+        status="failed",
+        reason="no memory",
+        dataset="random",
+        weights="random",
+        model="lpips",
+        defense="dms",
+        sigma=0.25,
+        device="cpu",
+        height=1,
+        width=1,
+        samples=1,
+        threads=2,
+    )
     document = timing_document(frame(broken), FACTS)
     assert not document.complete
     assert document.verdict[:2] == ("14/15 measurements ok", "failed: lpips / dms: no memory")

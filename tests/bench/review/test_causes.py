@@ -25,23 +25,43 @@ def test_each_kind_of_cause() -> None:
     arm = {"device": "cpu y", "machine": {"machine": "arm64", "packages": {"torch": "2.2"}}}
     certificate = plan.profile.certificate.model_copy(update={"samples": 9})
     cases: list[tuple[Facts, Facts, list[str]]] = [
-        (facts(plan), facts(replace(plan, code_sha256="2" * 64)),
-         ["code: code and shipped weights 11111111 -> 22222222"]),
+        (
+            facts(plan),
+            facts(replace(plan, code_sha256="2" * 64)),
+            ["code: code and shipped weights 11111111 -> 22222222"],
+        ),
         (facts(plan), facts(with_profile(plan, seed=1)), ["seed: 2025 -> 1"]),
-        (facts(plan), facts(with_profile(plan, certificate=certificate)),
-         ["settings: certificate.samples 200 -> 9"]),
-        (facts(plan), facts(replace(plan, data_sha256={"set": "3" * 64})),
-         ["data: set 00000000 -> 33333333"]),
-        (facts(plan, provenance=machine), facts(plan, provenance=arm),
-         ["hardware: device cpu x -> cpu y", "hardware: machine.machine x86_64 -> arm64",
-          "versions: torch 2.1 -> 2.2"]),
-        (facts(plan), facts(replace(plan, device="cuda")),
-         ["hardware: noise streams of cpu -> cuda"]),
-        (facts(replace(plan, plugins={"p.py": "4" * 64})),
-         facts(replace(plan, plugins={"p.py": "5" * 64})),
-         ["code: plugin p.py 44444444 -> 55555555"]),
+        (
+            facts(plan),
+            facts(with_profile(plan, certificate=certificate)),
+            ["settings: certificate.samples 200 -> 9"],
+        ),
+        (
+            facts(plan),
+            facts(replace(plan, data_sha256={"set": "3" * 64})),
+            ["data: set 00000000 -> 33333333"],
+        ),
+        (
+            facts(plan, provenance=machine),
+            facts(plan, provenance=arm),
+            [
+                "hardware: device cpu x -> cpu y",
+                "hardware: machine.machine x86_64 -> arm64",
+                "versions: torch 2.1 -> 2.2",
+            ],
+        ),
+        (
+            facts(plan),
+            facts(replace(plan, device="cuda")),
+            ["hardware: noise streams of cpu -> cuda"],
+        ),
+        (
+            facts(replace(plan, plugins={"p.py": "4" * 64})),
+            facts(replace(plan, plugins={"p.py": "5" * 64})),
+            ["code: plugin p.py 44444444 -> 55555555"],
+        ),
         (facts(plan), facts(selected(plan, models=("lpips",), sigmas=(0.5,))), []),
-    ]  # fmt: skip
+    ]
     for a, b, wanted in cases:
         assert found_causes(a, a) == [] and found_causes(a, b) == wanted
         assert len(found_causes(b, a)) == len(wanted)

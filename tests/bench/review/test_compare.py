@@ -58,8 +58,9 @@ def test_a_run_is_identical_to_itself(base: RunFolder) -> None:
     assert not found.changed and not found.causes
     assert all(cell.identical and len(cell.changes) == len(METRICS) for cell in found.cells)
     assert [cell.cell for cell in found.cells] == list(base.plan().cells)
-    assert str(found) == ("0 of 16 cells changed significantly, 0 differ within chance, "
-                          "16 are identical")  # fmt: skip
+    assert str(found) == (
+        "0 of 16 cells changed significantly, 0 differ within chance, 16 are identical"
+    )
 
 
 def test_one_wide_cell_among_sixteen(base: RunFolder, tmp_path: Path) -> None:
@@ -85,9 +86,11 @@ def test_scores_that_lost_their_meaning(base: RunFolder, tmp_path: Path) -> None
     rng = np.random.default_rng(1)
     run = other(base, tmp_path)
     noise = iter(rng.uniform(size=1000))
-    edit(run, "evaluate", lambda rows: [
-        r.update(score=next(noise)) for r in of_cell(rows) if r["score"] is not None
-    ])  # fmt: skip
+    edit(
+        run,
+        "evaluate",
+        lambda rows: [r.update(score=next(noise)) for r in of_cell(rows) if r["score"] is not None],
+    )
     cell = named(compare(base, run), MINE)
     for metric in ("srcc", "plcc"):
         change = measure(cell, metric)
@@ -147,9 +150,11 @@ def test_cells_of_one_run_only(base: RunFolder, tmp_path: Path) -> None:
     assert str(found).endswith("4 are identical, 12 only A")
     assert str(compare(part, base)).endswith("4 are identical, 12 only B")
     lost = other(base, tmp_path)
-    edit(lost, "evaluate", lambda rows: [
-        r.update(status="failed", reason="broken") for r in of_cell(rows)
-    ])  # fmt: skip
+    edit(
+        lost,
+        "evaluate",
+        lambda rows: [r.update(status="failed", reason="broken") for r in of_cell(rows)],
+    )
     both = compare(base, lost)
     assert both.changed and [c.cell for c in both.cells if c.significant] == [MINE]
 
@@ -169,14 +174,29 @@ def test_order_of_rows_does_not_matter(base: RunFolder, tmp_path: Path) -> None:
 def test_weights_are_read_from_the_records(base: RunFolder, tmp_path: Path) -> None:
     run = other(base, tmp_path)
     for folder, digest in ((run, "b"), (other(base, tmp_path / "a"), "a")):
-        write_table(folder.path / "calibration.parquet", CalibrationRecord, [
-            CalibrationRecord(status="ok", dataset="set", model=m, model_sha256=digest * 64)
-            for m in ("dbcnn", "lpips")
-        ])  # fmt: skip
-        write_table(folder.path / "fit.parquet", FitRecord, [
-            FitRecord(status="ok", artifact=digest, part="ftn", dataset="set", model="lpips",
-                      sigma=0.1, sha256=digest * 64)
-        ])  # fmt: skip
+        write_table(
+            folder.path / "calibration.parquet",
+            CalibrationRecord,
+            [
+                CalibrationRecord(status="ok", dataset="set", model=m, model_sha256=digest * 64)
+                for m in ("dbcnn", "lpips")
+            ],
+        )
+        write_table(
+            folder.path / "fit.parquet",
+            FitRecord,
+            [
+                FitRecord(
+                    status="ok",
+                    artifact=digest,
+                    part="ftn",
+                    dataset="set",
+                    model="lpips",
+                    sigma=0.1,
+                    sha256=digest * 64,
+                )
+            ],
+        )
         for stage in ("prepare", "fit"):
             write_units(folder.path / "units" / f"{stage}.parquet", [])
     found = compare(folder, run)
@@ -198,9 +218,13 @@ def test_exit_codes_and_text(
     assert main(["compare", *paths]) == 0
     text = capsys.readouterr().out
     assert "differs in seed: 2025 -> 7" in text and "16 are identical" in text
-    edit(run, "evaluate", lambda rows: [
-        r.update(upper=r["upper"] + 0.02) for r in of_cell(rows) if r["upper"] is not None
-    ])  # fmt: skip
+    edit(
+        run,
+        "evaluate",
+        lambda rows: [
+            r.update(upper=r["upper"] + 0.02) for r in of_cell(rows) if r["upper"] is not None
+        ],
+    )
     assert main(["compare", *paths]) == 1
     text = capsys.readouterr().out
     assert "set / lpips / ms / sigma 0.5" in text and "median width *" in text
@@ -220,9 +244,13 @@ def test_exit_codes_and_text(
 def test_unexplained_differences_are_said(
     base: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = edit(other(base, tmp_path), "evaluate", lambda rows: [
-        r.update(score=r["score"] + 1e-9) for r in of_cell(rows) if r["score"] is not None
-    ])  # fmt: skip
+    run = edit(
+        other(base, tmp_path),
+        "evaluate",
+        lambda rows: [
+            r.update(score=r["score"] + 1e-9) for r in of_cell(rows) if r["score"] is not None
+        ],
+    )
     assert main(["compare", str(base.path), str(run.path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "UNEXPLAINED" in text and "no difference in code, weights" in text

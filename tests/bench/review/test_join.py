@@ -20,15 +20,25 @@ def full_plan() -> Plan:
         update={"models": ("lpips", "dbcnn"), "defenses": ("undefended", "fs-iqa"), "sigma": 0.1}
     )
     prepare = [Unit("prepare", "set", model) for model in MODELS]
-    fits = [Unit("fit", "set", model, "fs-iqa", sigma=sigma, detail="ftn")
-            for model, sigma in product(MODELS, (0.1, 0.5))]  # fmt: skip
+    fits = [
+        Unit("fit", "set", model, "fs-iqa", sigma=sigma, detail="ftn")
+        for model, sigma in product(MODELS, (0.1, 0.5))
+    ]
     attacks = [
-        Unit("attack", "set", model, defense, "", 0.1, f"photo{image}/blur",
-             f"linf:{epsilon}:up{':picture' if (epsilon, image) == (0.05, 1) else ''}")
+        Unit(
+            "attack",
+            "set",
+            model,
+            defense,
+            "",
+            0.1,
+            f"photo{image}/blur",
+            f"linf:{epsilon}:up{':picture' if (epsilon, image) == (0.05, 1) else ''}",
+        )
         for model, defense, epsilon, image in product(
             attack.models, attack.defenses, (0.02, 0.05, 0.1), range(3)
         )
-    ]  # fmt: skip
+    ]
     evaluate, audit = plan.of_stage("evaluate"), plan.of_stage("audit")
     units = (*prepare, *fits, *evaluate, *attacks, *audit)
     return replace(plan, profile=plan.profile.model_copy(update={"attack": attack}), units=units)
@@ -38,10 +48,11 @@ def part(plan: Plan, model: str, sigma: float | None) -> Plan:
     """A run of one model, perhaps at one noise level; attacks belong to 0.1."""
     chosen = selected(plan, models=(model,), sigmas=None if sigma is None else (sigma,))
     units = tuple(
-        unit for unit in plan.units
+        unit
+        for unit in plan.units
         if unit.model == model
         and (unit.stage in ("prepare", "attack") or unit.sigma in chosen.profile.sigmas)
-    )  # fmt: skip
+    )
     return replace(chosen, units=units)
 
 
@@ -53,8 +64,11 @@ def test_the_same_plan_stays_the_same() -> None:
 
 def test_parts_in_every_order_make_the_plan() -> None:
     plan = full_plan()
-    parts = [Run("a", part(plan, "dbcnn", None), {}), Run("b", part(plan, "lpips", 0.5), {}),
-             Run("c", part(plan, "lpips", 0.1), {})]  # fmt: skip
+    parts = [
+        Run("a", part(plan, "dbcnn", None), {}),
+        Run("b", part(plan, "lpips", 0.5), {}),
+        Run("c", part(plan, "lpips", 0.1), {}),
+    ]
     for order in permutations(parts):
         joint, _ = merged(order)
         assert joint.units == plan.units and joint.cells == plan.cells

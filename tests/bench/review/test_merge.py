@@ -72,8 +72,10 @@ def test_quarters_in_every_order(whole: RunFolder, tmp_path: Path) -> None:
         run_of(tmp_path / str(i), models=models, defenses=defenses).path
         for i, (models, defenses) in enumerate(product(HALVES["models"], HALVES["defenses"]))
     ]
-    runs = [Run(str(p), RunFolder(p).plan(), entries_of(RunFolder(p), RunFolder(p).plan()))
-            for p in parts]  # fmt: skip
+    runs = [
+        Run(str(p), RunFolder(p).plan(), entries_of(RunFolder(p), RunFolder(p).plan()))
+        for p in parts
+    ]
     results = [merged(order) for order in permutations(runs)]
     assert {plan.hash for plan, _ in results} == {whole.plan().hash}
     lines = {tuple(sorted(entry.line() for entry in entries)) for _, entries in results}
@@ -155,9 +157,10 @@ def test_a_failure_gives_way_to_a_result(whole: RunFolder, tmp_path: Path) -> No
     failed = RunFolder.create(tmp_path / "failed", plan)
     unit = plan.of_stage("evaluate")[5]
     lines = [
-        (e.without_records("broken") if e.unit == unit.key else e).line() for e in entries.values()
+        (e.without_records("broken") if e.unit == unit.key else e).line()
+        for e in entries.values()
         if e.unit.startswith("evaluate")
-    ]  # fmt: skip
+    ]
     failed.journal.mkdir()
     (failed.journal / "evaluate-x.jsonl").write_bytes(b"".join(lines))
     failed.seal("evaluate")
@@ -206,17 +209,24 @@ def test_lists_and_numbers_of_conflicts(whole: RunFolder, tmp_path: Path) -> Non
 def test_seconds_may_differ(whole: RunFolder, tmp_path: Path) -> None:
     other = run_of(tmp_path / "other", models=("dbcnn",))
     edit(other, "draws", lambda rows: [r.update(seconds=5.0 + i) for i, r in enumerate(rows)])
-    outs = [merge(order, tmp_path / str(i)) for i, order in
-            enumerate(permutations([whole.path, other.path]))]  # fmt: skip
+    outs = [
+        merge(order, tmp_path / str(i))
+        for i, order in enumerate(permutations([whole.path, other.path]))
+    ]
     assert tables(outs[0]) == tables(outs[1])
 
 
 def test_one_clean_score_for_all_cells(tmp_path: Path) -> None:
     a, b = (run_of(tmp_path / str(s), sigmas=(s,)) for s in (0.1, 0.5))
-    edit(b, "evaluate", lambda rows: [
-        r.update(undefended=r["undefended"] + 0.001) for r in rows
-        if (r["model"], r["image"]) == ("lpips", "photo1/blur")
-    ])  # fmt: skip
+    edit(
+        b,
+        "evaluate",
+        lambda rows: [
+            r.update(undefended=r["undefended"] + 0.001)
+            for r in rows
+            if (r["model"], r["image"]) == ("lpips", "photo1/blur")
+        ],
+    )
     with pytest.raises(BenchError, match=r"undefended: 0\.31\d* in .*, 0\.31\d* in "):
         merge([a.path, b.path], tmp_path / "out")
 
@@ -247,13 +257,26 @@ def test_other_inputs_are_refused_by_name(
 
 
 def trained(run: RunFolder, model_sha256: str, part_sha256: str, artifact: str) -> RunFolder:
-    write_table(run.path / "calibration.parquet", CalibrationRecord, [
-        CalibrationRecord(status="ok", dataset="set", model="dbcnn", model_sha256=model_sha256)
-    ])  # fmt: skip
-    write_table(run.path / "fit.parquet", FitRecord, [
-        FitRecord(status="ok", artifact=artifact, part="ftn", dataset="set", model="dbcnn",
-                  sigma=0.1, sha256=part_sha256)
-    ])  # fmt: skip
+    write_table(
+        run.path / "calibration.parquet",
+        CalibrationRecord,
+        [CalibrationRecord(status="ok", dataset="set", model="dbcnn", model_sha256=model_sha256)],
+    )
+    write_table(
+        run.path / "fit.parquet",
+        FitRecord,
+        [
+            FitRecord(
+                status="ok",
+                artifact=artifact,
+                part="ftn",
+                dataset="set",
+                model="dbcnn",
+                sigma=0.1,
+                sha256=part_sha256,
+            )
+        ],
+    )
     for stage in ("prepare", "fit"):
         write_units(run.path / "units" / f"{stage}.parquet", [])
     return run

@@ -16,10 +16,17 @@ from bench.review.paired import changes, weighted_medians
 def frame(score: Any, mos: Any, groups: Any) -> pd.DataFrame:
     names = [f"image{i}" for i in range(len(score))]
     return pd.DataFrame(
-        {"status": "ok", "score": score, "mos": mos, "group": groups, "lower": 0.0,
-         "upper": np.abs(score), "higher_is_better": True},
+        {
+            "status": "ok",
+            "score": score,
+            "mos": mos,
+            "group": groups,
+            "lower": 0.0,
+            "upper": np.abs(score),
+            "higher_is_better": True,
+        },
         index=pd.Index(names, name="image"),
-    )  # fmt: skip
+    )
 
 
 def test_against_the_definition() -> None:

@@ -62,9 +62,21 @@ def test_familywise_confidence(tmp_path: Path) -> None:
 
 
 NUMBERS = (
-    "score", "lower", "upper", "radius", "r", "deployed_lower", "deployed_upper", "native_radius",
-    "native_tolerance", "confidence", "delta", "lower_rank", "upper_rank", "samples",
-)  # fmt: skip
+    "score",
+    "lower",
+    "upper",
+    "radius",
+    "r",
+    "deployed_lower",
+    "deployed_upper",
+    "native_radius",
+    "native_tolerance",
+    "confidence",
+    "delta",
+    "lower_rank",
+    "upper_rank",
+    "samples",
+)
 
 
 @pytest.mark.parametrize("column", NUMBERS)
