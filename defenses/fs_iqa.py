@@ -8,7 +8,7 @@ replaces B(x + u) by B(x) + J u.  Abstains where ||J||_2 < tau.
 from __future__ import annotations
 
 from defenses.base import Defense, GuaranteeCard
-from defenses.parts import FeatureScorerPart
+from defenses.feature_scorer import FeatureScorerPart
 from defenses.smoothers import FeatureSmoother
 from defenses.statistics import Median
 

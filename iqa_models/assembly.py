@@ -138,7 +138,7 @@ def _read(place: Located) -> State:
 
 def _whole(module: str, key: str, sources: Sources) -> Built:
     """A checkpoint that is the model's own state dict."""
-    from iqa_models.registry import plugin
+    from iqa_models.plugin import plugin
 
     return plugin(module).published(), _read(sources[key])
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
-from iqa_models.registry import ModelPlugin
+from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Standardize, conv_stages, cut, frozen, vgg16_layers
 
 CARD = ModelCard(

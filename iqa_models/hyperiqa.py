@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
-from iqa_models.registry import ModelPlugin
+from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Pyramid, Standardize, conv_stages, frozen, without_inplace
 
 CARD = ModelCard(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from iqa_models.base import Edition, IQAModel, ModelCard
-from iqa_models.registry import ModelPlugin
+from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Standardize, conv_stack, frozen, without_inplace
 
 CARD = ModelCard(

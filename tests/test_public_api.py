@@ -9,7 +9,7 @@ import pytest
 PUBLIC: dict[str, tuple[str, ...]] = {
     "iqa_models": ("load", "names", "plugin"),
     "iqa_models.base": ("BoundModel", "IQAModel", "ModelCard", "ModelInputError", "check_images"),
-    "iqa_models.registry": ("ModelPlugin", "UnknownModelError", "load", "names", "plugin"),
+    "iqa_models.plugin": ("ModelPlugin", "UnknownModelError", "load", "names", "plugin"),
     "iqa_models.weights": ("WeightsError", "load_into", "load_state", "save_state"),
     "defenses.base": (
         "Array",
@@ -31,7 +31,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "defenses.smoothers": ("DenoisedSmoother", "FeatureSmoother", "InputSmoother"),
     "defenses.statistics": ("Mean", "Median", "TrimmedMean"),
     "defenses.denoisers": ("DenoiserPart", "ScoreAwareDenoiserPart"),
-    "defenses.parts": ("FeatureScorerPart",),
+    "defenses.feature_scorer": ("FeatureScorerPart",),
     "defenses.noise": ("NoiseStream", "key_seed"),
     "defenses.certify": ("Certificate", "CertificateError", "certify", "width_curve"),
     "defenses.conformance": ("CHECKS", "DefenseConformance", "check"),

@@ -149,7 +149,7 @@ class Registry:
         return self.get("defense", name)
 
     def model(self, name: str) -> Any:
-        """An ``iqa_models.registry.ModelPlugin``."""
+        """An ``iqa_models.plugin.ModelPlugin``."""
         return self.get("model", name)
 
     def dataset(self, name: str) -> Any:

@@ -35,7 +35,7 @@ from iqa_models.base import IQAModel
 from iqa_models.dists import DISTS
 from iqa_models.dreamsim import DreamSim
 from iqa_models.lpips import LPIPS
-from iqa_models.registry import names, plugin
+from iqa_models.plugin import names, plugin
 from iqa_models.trunks import frozen
 from iqa_models.weights import save_state
 

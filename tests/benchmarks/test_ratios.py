@@ -25,7 +25,7 @@ from defenses.noise import NoiseStream
 from defenses.smoothers import FeatureSmoother, InputSmoother
 from defenses.spectral import spectral_norm
 from iqa_models.base import IQAModel
-from iqa_models.registry import plugin
+from iqa_models.plugin import plugin
 
 pytestmark = pytest.mark.slow
 

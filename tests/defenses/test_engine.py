@@ -19,7 +19,7 @@ from defenses.networks import DnCNN, FeatureScorer, UNet
 from defenses.noise import NoiseStream
 from defenses.precision import computing_in
 from defenses.smoothers import DenoisedSmoother, FeatureSmoother, InputSmoother
-from iqa_models.registry import plugin
+from iqa_models.plugin import plugin
 
 STREAM = NoiseStream(1, "certify", "set", "image", 0.25)
 SIZE = (96, 128)

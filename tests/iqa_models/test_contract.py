@@ -10,7 +10,7 @@ from torch import Tensor
 
 from iqa_models import load, names, plugin
 from iqa_models.base import BoundModel, IQAModel, ModelInputError
-from iqa_models.registry import UnknownModelError
+from iqa_models.plugin import UnknownModelError
 from tests.iqa_models.conftest import picture
 
 NR, FR = ("dbcnn", "hyperiqa", "koncept"), ("lpips", "dists", "dreamsim")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from defenses.networks import FeatureScorer
 from defenses.spectral import SpectralNorm, spectral_norm
-from iqa_models.registry import plugin
+from iqa_models.plugin import plugin
 
 SIZE = (96, 128)
 STEPS, DELTA = 20, 1e-3

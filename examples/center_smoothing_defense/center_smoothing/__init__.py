@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from center_smoothing.smoother import CenterSmoother
 from defenses.base import Defense, GuaranteeCard
-from defenses.parts import FeatureScorerPart
+from defenses.feature_scorer import FeatureScorerPart
 from defenses.statistics import Median
 
 DEFENSE = Defense(

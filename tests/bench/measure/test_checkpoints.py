@@ -13,7 +13,7 @@ from bench.measure.checkpoints import CachedCheckpoints
 from bench.plan.profile import FitSection
 from defenses.base import Part, TrainedPart, TrainingExample, TrainingJob
 from defenses.denoisers import DenoiserPart, ScoreAwareDenoiserPart
-from defenses.parts import FeatureScorerPart
+from defenses.feature_scorer import FeatureScorerPart
 from defenses.reference_models import linear_model
 
 SETTINGS = FitSection(
