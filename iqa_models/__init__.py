@@ -1,5 +1,9 @@
-"""Six image-quality models behind one contract: image -> features -> score."""
+"""Six image-quality models behind one contract: image -> features -> score.
 
-from iqa_models.plugin import ModelPlugin, UnknownModelError, load, names, plugin
+This package knows networks and their published files; it must not know noise, defences, data sets
+or records.
+"""
 
-__all__ = ["ModelPlugin", "UnknownModelError", "load", "names", "plugin"]
+from iqa_models.plugin import ModelPlugin, UnknownModelError, load, model_plugin, names
+
+__all__ = ["ModelPlugin", "UnknownModelError", "load", "model_plugin", "names"]

@@ -11,9 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iqa_models.artifacts import Shelf
+from iqa_models.assembly import (
+    Built,
+    PublishedRecipe,
+    Sources,
+    build_published,
+    read_state,
+    renamed,
+    whole,
+    with_counters,
+)
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import Standardize, conv_stack, frozen, vgg16_layers
+from iqa_models.weights import WeightsError
 
 CARD = ModelCard(
     name="dbcnn",
@@ -110,4 +122,48 @@ def _scnn_layers() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-MODEL = ModelPlugin(card=CARD, compact=compact, published=published)
+def _trunk(sources: Sources) -> Built:
+    """VGG16 and S-CNN as published; the head is left as built."""
+    model = published()
+    vgg, scnn = read_state(sources["vgg16_features"]), read_state(sources["dbcnn_scnn"])
+    state = renamed(vgg, "features.", "features1.") | renamed(scnn, "features.", "features2.")
+    own = model.state_dict()
+    unused = [key for key in state if key not in own]  # VGG16's last pooling has no parameters
+    if unused:
+        raise WeightsError(f"vgg16_features + dbcnn_scnn: unexpected {', '.join(unused[:3])}.")
+    head = {key: value for key, value in own.items() if key.startswith("fc.")}
+    return model, with_counters(model, state | head)
+
+
+def _with_head(sources: Sources) -> Built:
+    model, state = _trunk(sources)
+    return model, state | read_state(sources["dbcnn_head"])
+
+
+TRUNK = PublishedRecipe("trunk", ("vgg16_features", "dbcnn_scnn"), _trunk)
+
+
+def published_trunk(shelf: Shelf | None = None) -> IQAModel:
+    """The published branches with an untrained head, for training one.
+
+    Raises:
+        WeightsError: Files are missing or do not fit.
+    """
+    return build_published("dbcnn", (TRUNK,), shelf)
+
+
+MODEL = ModelPlugin(
+    card=CARD,
+    compact=compact,
+    published=published,
+    recipes=(
+        whole("koniq", "dbcnn_koniq", published),
+        PublishedRecipe(
+            "head",
+            (*TRUNK.needs, "dbcnn_head"),
+            _with_head,
+            note="head not the authors'",
+            noted_by="dbcnn_head",
+        ),
+    ),
+)

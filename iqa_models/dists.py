@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iqa_models.assembly import Built, PublishedRecipe, Sources, read_state
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Standardize, conv_stages, cut, frozen, vgg16_layers
@@ -30,6 +31,8 @@ CARD = ModelCard(
 
 STABILITY = 1e-6
 """The constants c1 = c2 of both similarity terms."""
+
+NEEDS = ("vgg16_features", "dists_alpha_beta")
 
 
 class L2Pool(nn.Module):
@@ -143,4 +146,15 @@ def published_state(
     return state
 
 
-MODEL = ModelPlugin(card=CARD, compact=compact, published=published)
+def _joined(sources: Sources) -> Built:
+    """Torchvision's backbone and the authors' channel weights."""
+    backbone, weights = (read_state(sources[key]) for key in NEEDS)
+    return published(), published_state(backbone=backbone, weights=weights)
+
+
+MODEL = ModelPlugin(
+    card=CARD,
+    compact=compact,
+    published=published,
+    recipes=(PublishedRecipe("vgg", NEEDS, _joined),),
+)

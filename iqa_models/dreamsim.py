@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iqa_models.assembly import Built, PublishedRecipe, Sources, read_state
 from iqa_models.base import Edition, IQAModel, ModelCard
+from iqa_models.dreamsim_files import LoRA, Variant, adapter_settings, joined_state
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Pyramid, Standardize, conv_stages, frozen
 
@@ -30,8 +32,6 @@ CARD = ModelCard(
     citation="Fu et al., NeurIPS 2023",
     licence="method and weights MIT (ssundaram21/dreamsim); compact weights: this project",
 )
-
-Variant = Literal["ensemble", "dino_vitb16", "clip_vitb32", "open_clip_vitb32"]
 
 
 class DreamSim(IQAModel):
@@ -99,16 +99,6 @@ def compact() -> DreamSim:
     """An ensemble of two small trunks, untrained (about 273k parameters, D = 544)."""
     trunks = [Pyramid(conv_stages(plan)) for plan in (COARSE, ((32, 4), (48, 2), (64, 2), (96, 1)))]
     return frozen(DreamSim(embedder=Branches(trunks), edition="compact"))
-
-
-@dataclass(frozen=True, slots=True)
-class LoRA:
-    """Low-rank adaptation as in the published ``adapter_config.json``."""
-
-    r: int = 16
-    lora_alpha: float = 0.5
-    lora_dropout: float = 0.3
-    target_modules: tuple[str, ...] = ("qkv",)
 
 
 class ViTEmbedder(nn.Module):
@@ -187,4 +177,27 @@ def _vit_branch(model_type: str, load_dir: str = "") -> Any:
     return vit, nn.Parameter(torch.randn(vit.embed_dim, 512) / vit.embed_dim**0.5)
 
 
-MODEL = ModelPlugin(card=CARD, compact=compact, published=published)
+def _joined(variant: Variant, sources: Sources) -> Built:
+    """The unpacked release and, for its DINO branch, the weights of ``torch.hub``."""
+    folder = sources[f"dreamsim_{variant}"].path
+    model = published(variant=variant, lora=adapter_settings(folder, variant))
+    dino = read_state(sources["dino_vitb16"]) if "dino_vitb16" in sources else None
+    return model, joined_state(model, folder, variant, dino=dino)
+
+
+def _recipe(variant: Variant, *others: str, note: str = "") -> PublishedRecipe:
+    needs = (f"dreamsim_{variant}", *others)
+    return PublishedRecipe(variant, needs, partial(_joined, variant), note=note)
+
+
+MODEL = ModelPlugin(
+    card=CARD,
+    compact=compact,
+    published=published,
+    recipes=(
+        _recipe("ensemble", "dino_vitb16"),
+        _recipe("dino_vitb16", "dino_vitb16", note="DINO ViT-B/16 only"),
+        _recipe("clip_vitb32", note="CLIP ViT-B/32 only"),
+        _recipe("open_clip_vitb32", note="OpenCLIP ViT-B/32 only"),
+    ),
+)

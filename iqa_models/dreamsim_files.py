@@ -9,17 +9,17 @@ here they are joined as files, so that loading is strict and nothing is fetched 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from torch import Tensor, nn
 
 from iqa_models.weights import WeightsError, load_state
 
-if TYPE_CHECKING:
-    from iqa_models.dreamsim import LoRA, Variant
+Variant = Literal["ensemble", "dino_vitb16", "clip_vitb32", "open_clip_vitb32"]
 
-BRANCHES = {
+BRANCHES: dict[Variant, tuple[str, ...]] = {
     "ensemble": ("dino_vitb16", "clip_vitb16", "open_clip_vitb16"),
     "dino_vitb16": ("dino_vitb16",),
     "clip_vitb32": ("clip_vitb32",),
@@ -29,6 +29,16 @@ BRANCHES = {
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 ROOT = "embedder.network."
+
+
+@dataclass(frozen=True, slots=True)
+class LoRA:
+    """Low-rank adaptation as in the published ``adapter_config.json``."""
+
+    r: int = 16
+    lora_alpha: float = 0.5
+    lora_dropout: float = 0.3
+    target_modules: tuple[str, ...] = ("qkv",)
 
 
 def adapter_folder(folder: Path, variant: Variant) -> Path:
@@ -51,8 +61,6 @@ def adapter_settings(folder: Path, variant: Variant) -> LoRA:
     Raises:
         WeightsError: The configuration is missing or not what DreamSim publishes.
     """
-    from iqa_models.dreamsim import LoRA
-
     path = adapter_folder(folder, variant) / "adapter_config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

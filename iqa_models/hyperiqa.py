@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iqa_models.assembly import whole
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Pyramid, Standardize, conv_stages, frozen, without_inplace
@@ -33,7 +34,7 @@ CARD = ModelCard(
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
+class HeadSizes:
     """Sizes of the head, for maps of four scales.
 
     Attributes:
@@ -57,7 +58,7 @@ class Geometry:
     layers: tuple[int, ...]
 
 
-PUBLISHED = Geometry(
+PUBLISHED = HeadSizes(
     maps=(256, 512, 1024, 2048),
     local=(16, 32, 64),
     grid=(8, 4, 2),
@@ -67,7 +68,7 @@ PUBLISHED = Geometry(
     reduce=(1024, 512, 112),
     layers=(112, 56, 28, 14, 1),
 )
-COMPACT = Geometry(
+COMPACT = HeadSizes(
     maps=(32, 48, 96, 128),
     local=(8, 12, 24),
     grid=(4, 2, 1),
@@ -134,7 +135,7 @@ class HyperIQA(IQAModel):
         self,
         *,
         base_model: nn.Module,
-        geometry: Geometry,
+        geometry: HeadSizes,
         crops: Callable[[Tensor], Tensor],
         edition: Edition,
     ) -> None:
@@ -178,7 +179,7 @@ class HyperIQA(IQAModel):
         return current.flatten()
 
 
-def _local_modules(shape: Geometry) -> nn.ModuleList:
+def _local_modules(shape: HeadSizes) -> nn.ModuleList:
     modules = nn.ModuleList()
     for inputs, channels, grid in zip(shape.maps, shape.local, shape.grid, strict=False):
         modules.append(
@@ -194,7 +195,7 @@ def _local_modules(shape: Geometry) -> nn.ModuleList:
     return modules.append(last)
 
 
-def _reduction(shape: Geometry) -> nn.Sequential:
+def _reduction(shape: HeadSizes) -> nn.Sequential:
     layers: list[nn.Module] = []
     inputs = shape.maps[-1]
     for channels in shape.reduce:
@@ -203,7 +204,7 @@ def _reduction(shape: Geometry) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _weight_writers(shape: Geometry) -> nn.ModuleList:
+def _weight_writers(shape: HeadSizes) -> nn.ModuleList:
     """A 3x3 convolution writes each layer's weights, spread over the map; a linear the last."""
     modules = nn.ModuleList()
     inputs = shape.target
@@ -243,4 +244,9 @@ def published(*, crops: CropGrid | None = None) -> HyperIQA:
     )
 
 
-MODEL = ModelPlugin(card=CARD, compact=compact, published=published)
+MODEL = ModelPlugin(
+    card=CARD,
+    compact=compact,
+    published=published,
+    recipes=(whole("koniq", "hyperiqa_koniq", published),),
+)

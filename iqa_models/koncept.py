@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from iqa_models.assembly import Built, PublishedRecipe, Sources, whole, with_counters
 from iqa_models.base import Edition, IQAModel, ModelCard
+from iqa_models.keras_koncept import convert
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Standardize, conv_stack, frozen, without_inplace
 
@@ -102,4 +104,18 @@ def _head_layers(inputs: int, hidden: tuple[tuple[int, float], ...]) -> nn.Seque
     return nn.Sequential(*layers, nn.Linear(inputs, 1))
 
 
-MODEL = ModelPlugin(card=CARD, compact=compact, published=published)
+def _from_keras(sources: Sources) -> Built:
+    """The authors' own file, of Keras."""
+    model = published()
+    return model, with_counters(model, convert(sources["koncept512_keras"].path, model))
+
+
+MODEL = ModelPlugin(
+    card=CARD,
+    compact=compact,
+    published=published,
+    recipes=(
+        whole("pytorch", "koncept512", published),
+        PublishedRecipe("keras", ("koncept512_keras",), _from_keras, note="converted from Keras"),
+    ),
+)

@@ -8,11 +8,13 @@ Perceptual Metric", CVPR 2018 (version 0.1).  Parameter names follow the publish
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from iqa_models.assembly import Built, PublishedRecipe, Sources, read_state
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import (
@@ -38,8 +40,14 @@ CARD = ModelCard(
     "compact weights: this project",
 )
 
+Variant = Literal["alex", "vgg"]
+
 ENDS = {"alex": (2, 5, 8, 10, 12), "vgg": (4, 9, 16, 23, 30)}
 CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
+NEEDS = {
+    "alex": ("alexnet_features", "lpips_alex_lin"),
+    "vgg": ("vgg16_features", "lpips_vgg_lin"),
+}
 
 # Inside the square root of the channel norm.  Its slope is infinite where a whole feature vector
 # is zero (flat black regions), which turns the gradient into NaN; 1e-20 changes no value visibly.
@@ -118,7 +126,7 @@ def compact() -> LPIPS:
     return frozen(LPIPS(net=Pyramid(conv_stages(COARSE)), channels=channels, edition="compact"))
 
 
-def published(*, variant: Literal["alex", "vgg"] = "alex") -> LPIPS:
+def published(*, variant: Variant = "alex") -> LPIPS:
     """AlexNet (D = 1,152) or VGG16 (D = 1,472) slices, untrained."""
     layers = alexnet_layers() if variant == "alex" else vgg16_layers()
     net = Pyramid(cut(layers, ENDS[variant]))
@@ -129,7 +137,7 @@ def published_state(
     *,
     backbone: Mapping[str, Tensor],
     linear: Mapping[str, Tensor],
-    variant: Literal["alex", "vgg"] = "alex",
+    variant: Variant = "alex",
 ) -> dict[str, Tensor]:
     """Join torchvision's ``features.*`` and LPIPS' ``lin*`` files into this model's state."""
     state = dict(linear)
@@ -142,4 +150,19 @@ def published_state(
     return state
 
 
-MODEL = ModelPlugin(card=CARD, compact=compact, published=published)
+def _joined(variant: Variant, sources: Sources) -> Built:
+    """Torchvision's backbone and the authors' channel weights."""
+    backbone, linear = (read_state(sources[key]) for key in NEEDS[variant])
+    state = published_state(backbone=backbone, linear=linear, variant=variant)
+    return published(variant=variant), state
+
+
+MODEL = ModelPlugin(
+    card=CARD,
+    compact=compact,
+    published=published,
+    recipes=(
+        PublishedRecipe("alex", NEEDS["alex"], partial(_joined, "alex")),
+        PublishedRecipe("vgg", NEEDS["vgg"], partial(_joined, "vgg"), note="VGG16"),
+    ),
+)

@@ -1,4 +1,8 @@
-"""Names to models, without importing a network before one is asked for."""
+"""Names to models: what a model's module offers, and how one is loaded by its name.
+
+This module must not know any network, nor import one before it is asked for; torch itself is
+imported only when a model is built.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from iqa_models.assembly import PublishedRecipe
     from iqa_models.base import Edition, IQAModel, ModelCard
 
 ENTRY_POINTS: Mapping[str, str] = {
@@ -36,11 +41,14 @@ class ModelPlugin:
         card: What a reader must know of the model, in either edition.
         compact: Builds the small network, untrained, frozen, in evaluation mode.
         published: Builds the authors' network likewise, without touching the network.
+        recipes: How its published weights are made from files, the paper's variant first; without
+            any, the published edition needs a weights file.
     """
 
     card: ModelCard
     compact: Callable[[], IQAModel]
     published: Callable[[], IQAModel]
+    recipes: tuple[PublishedRecipe, ...] = ()
 
     def architecture(self, edition: Edition) -> IQAModel:
         """The edition's network with untrained weights (for tests and for training)."""
@@ -65,7 +73,7 @@ class ModelPlugin:
 
         if weights is None:
             if edition == "published":
-                return build_published(self.card.name)
+                return build_published(self.card.name, self.recipes)
             weights, sha256 = shipped(self.card.name)
         model = self.architecture(edition)
         load_into(model, load_state(weights, sha256=sha256), source=str(weights))
@@ -77,7 +85,7 @@ def names() -> tuple[str, ...]:
     return tuple(ENTRY_POINTS)
 
 
-def plugin(name: str) -> ModelPlugin:
+def model_plugin(name: str) -> ModelPlugin:
     """Import the plugin of one of the project's own models.
 
     Raises:
@@ -108,5 +116,5 @@ def load(
         weights: Local weights file instead of the shipped one.
         sha256: Expected hash of ``weights``, where known.
     """
-    model = plugin(name).build(edition, weights=weights, sha256=sha256)
+    model = model_plugin(name).build(edition, weights=weights, sha256=sha256)
     return model if device is None else model.to(device)

@@ -7,9 +7,10 @@ import importlib
 import pytest
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "iqa_models": ("load", "names", "plugin"),
+    "iqa_models": ("ModelPlugin", "load", "model_plugin", "names"),
     "iqa_models.base": ("BoundModel", "IQAModel", "ModelCard", "ModelInputError", "check_images"),
-    "iqa_models.plugin": ("ModelPlugin", "UnknownModelError", "load", "names", "plugin"),
+    "iqa_models.assembly": ("PublishedRecipe", "whole", "read_state", "renamed"),
+    "iqa_models.plugin": ("ModelPlugin", "UnknownModelError", "load", "model_plugin", "names"),
     "iqa_models.weights": ("WeightsError", "load_into", "load_state", "save_state"),
     "defenses.base": (
         "Array",

@@ -17,6 +17,7 @@ from bench.execution.backends import THIS_MACHINE, Cluster
 from bench.plan.units import STAGES, Plan, StageName
 
 if TYPE_CHECKING:
+    from bench.plugins.registry import Registry
     from bench.records.folder import RunFolder
 
 
@@ -53,7 +54,7 @@ def run_benchmark(request: RunRequest) -> int:
     device = resolve_device(request.selection.device)
     registry = request.selection.open_registry()
     plan = request.selection.make_plan(device, registry)
-    check_weights(plan)
+    check_weights(plan, registry)
     console = Console(stderr=True)
     run = RunFolder.create(request.results, plan)
     console.print(summary(plan, run), highlight=False)
@@ -114,7 +115,7 @@ def check_intent(request: RunRequest) -> None:
         )
 
 
-def check_weights(plan: Plan) -> None:
+def check_weights(plan: Plan, registry: Registry) -> None:
     """A published model whose files are missing is an error now, not in every later record.
 
     Raises:
@@ -123,14 +124,14 @@ def check_weights(plan: Plan) -> None:
     if plan.profile.edition != "published":
         return
     from iqa_models.artifacts import Shelf
-    from iqa_models.assembly import RECIPES, recipe
+    from iqa_models.assembly import chosen_recipe
     from iqa_models.weights import WeightsError
 
     try:
         shelf = Shelf.open()
         for model in plan.profile.models:
-            if model in RECIPES:
-                recipe(model, shelf)
+            if recipes := getattr(registry.model(model), "recipes", ()):
+                chosen_recipe(model, recipes, shelf)
     except WeightsError as error:
         raise BenchError(str(error)) from error
 

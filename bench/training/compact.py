@@ -35,7 +35,7 @@ from iqa_models.base import IQAModel
 from iqa_models.dists import DISTS
 from iqa_models.dreamsim import DreamSim
 from iqa_models.lpips import LPIPS
-from iqa_models.plugin import names, plugin
+from iqa_models.plugin import model_plugin, names
 from iqa_models.trunks import frozen
 from iqa_models.weights import save_state
 
@@ -212,7 +212,7 @@ def produce(name: str, start: nn.Module, settings: Settings, folder: Path) -> Ou
     torch.manual_seed(settings.seed)
     started = time.perf_counter()
     own, wide = embedded(), embedded(recipe=Recipe(crops=training_crops()))
-    model = plugin(name).architecture("compact")
+    model = model_plugin(name).architecture("compact")
     train(model, start, gather(wide, wide.items("train")), settings)
     srcc, plcc = agreement(model, gather(own, own.items("test")))
     return Outcome(

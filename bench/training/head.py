@@ -192,13 +192,13 @@ def train(
         BenchError: The data set has no training or no test images, or an image cannot be read.
         WeightsError: The branches' weights are missing.
     """
-    from iqa_models.assembly import dbcnn_trunk
+    from iqa_models.dbcnn import published_trunk
 
     parts = {split: dataset.items(split) for split in ("train", "test")}
     empty = [split for split, items in parts.items() if not items]
     if empty:
         raise BenchError(f"{dataset.name}: expected {empty[0]} images, found none.")
-    model = dbcnn_trunk().to(device)
+    model = published_trunk().to(device)
     chosen = select(parts["train"], limit=limit, seed=0)
     training = features_of(model, dataset, chosen, store=store)
     head = fit_head(training, unit_scores(dataset, chosen))

@@ -25,7 +25,7 @@ from defenses.noise import NoiseStream
 from defenses.smoothers import FeatureSmoother, InputSmoother
 from defenses.spectral import spectral_norm
 from iqa_models.base import IQAModel
-from iqa_models.plugin import plugin
+from iqa_models.plugin import model_plugin
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def image(size: tuple[int, int] = SIZE) -> Tensor:
 
 def network(name: str) -> IQAModel:
     torch.manual_seed(0)
-    return plugin(name).architecture("compact")
+    return model_plugin(name).architecture("compact")
 
 
 def target(name: str, size: tuple[int, int] = SIZE) -> Target:

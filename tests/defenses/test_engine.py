@@ -19,7 +19,7 @@ from defenses.networks import DnCNN, FeatureScorer, UNet
 from defenses.noise import NoiseStream
 from defenses.precision import computing_in
 from defenses.smoothers import DenoisedSmoother, FeatureSmoother, InputSmoother
-from iqa_models.plugin import plugin
+from iqa_models.plugin import model_plugin
 
 STREAM = NoiseStream(1, "certify", "set", "image", 0.25)
 SIZE = (96, 128)
@@ -38,7 +38,7 @@ def one_thread() -> Any:
 
 def target(model: str = "dbcnn", part: torch.nn.Module | None = None, rows: int = 1) -> Target:
     torch.manual_seed(0)
-    network = plugin(model).architecture("compact")
+    network = model_plugin(model).architecture("compact")
     if model == "dbcnn":
         torch.nn.init.constant_(network.fc.bias, 0.5)  # random weights alone leave the range
     reference = None if network.card.mode == "NR" else torch.rand(rows, 3, *SIZE)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from iqa_models import load, names, plugin
+from iqa_models import load, model_plugin, names
 from iqa_models.base import BoundModel, IQAModel, ModelInputError
 from iqa_models.plugin import UnknownModelError
 from tests.iqa_models.conftest import picture
@@ -46,7 +46,7 @@ class TestContract:
         assert bool(((scores >= low) & (scores <= high)).all())
 
     def test_mode_and_edition(self, name: str) -> None:
-        assert model(name).card == plugin(name).card
+        assert model(name).card == model_plugin(name).card
         assert model(name).card.mode == ("NR" if name in NR else "FR")
         assert model(name).edition == "compact"
         assert not model(name).training

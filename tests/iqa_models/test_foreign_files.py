@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from iqa_models import model_plugin
 from iqa_models.artifacts import Shelf
 from iqa_models.assembly import build_published
 from iqa_models.weights import WeightsError
@@ -124,7 +125,7 @@ def test_a_keras_file_becomes_the_same_function(tmp_path: Path) -> None:
     original = published()
     randomize(original)
     keras_file(tmp_path / "koncept512_keras.h5", original)
-    model = build_published("koncept", Shelf.open(tmp_path))
+    model = build_published("koncept", model_plugin("koncept").recipes, Shelf.open(tmp_path))
     assert model.card.title == "KonCept512 (converted from Keras)"
     state = model.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in original.state_dict().items())
@@ -134,7 +135,7 @@ def test_a_file_that_is_not_keras_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     (tmp_path / "koncept512_keras.h5").write_bytes(b"\x89HDF broken")
     with pytest.raises(WeightsError, match="is not a Keras weights file"):
-        build_published("koncept", Shelf.open(tmp_path))
+        build_published("koncept", model_plugin("koncept").recipes, Shelf.open(tmp_path))
 
 
 # -- DreamSim's release ----------------------------------------------------------------------------
@@ -161,10 +162,10 @@ def test_dreamsims_release_is_joined_strictly(tmp_path: Path) -> None:
     torch.save(adapter, lora / "adapter_model.bin")
     settings = {"r": 4, "lora_alpha": 0.5, "lora_dropout": 0.3, "target_modules": ["qkv"]}
     (lora / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    model = build_published("dreamsim", Shelf.open(tmp_path))
+    model = build_published("dreamsim", model_plugin("dreamsim").recipes, Shelf.open(tmp_path))
     assert model.card.title == "DreamSim (CLIP ViT-B/32 only)"
     state = model.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in original.state_dict().items())
     (lora / "adapter_model.bin").unlink()
     with pytest.raises(WeightsError, match=r"expected adapter_model\.safetensors or"):
-        build_published("dreamsim", Shelf.open(tmp_path))
+        build_published("dreamsim", model_plugin("dreamsim").recipes, Shelf.open(tmp_path))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from defenses.networks import FeatureScorer
 from defenses.spectral import SpectralNorm, spectral_norm
-from iqa_models.plugin import plugin
+from iqa_models.plugin import model_plugin
 
 SIZE = (96, 128)
 STEPS, DELTA = 20, 1e-3
@@ -42,7 +42,7 @@ def both_norms(backbone: Callable[[Tensor], Tensor], image: Tensor) -> Norms:
 def of_model(name: str, edition: str) -> Norms:
     """Both norms of a model's own features."""
     torch.manual_seed(0)
-    model = plugin(name).architecture(edition).eval().requires_grad_(False)
+    model = model_plugin(name).architecture(edition).eval().requires_grad_(False)
     image, reference = torch.rand(2, 1, 3, *SIZE)
     return both_norms(model.bind(reference if model.card.mode == "FR" else None).features, image)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from iqa_models import load, names, plugin
+from iqa_models import load, model_plugin, names
 from iqa_models.weights import WeightsError, file_sha256, load_into, load_state, save_state, shipped
 
 
@@ -124,4 +124,4 @@ def test_published_edition_is_never_random() -> None:
 def test_compact_file_does_not_fit_the_published_network() -> None:
     path, _ = shipped("lpips")
     with pytest.raises(WeightsError, match="does not fit LPIPS"):
-        plugin("lpips").build("published", weights=path)
+        model_plugin("lpips").build("published", weights=path)

@@ -224,12 +224,15 @@ def test_a_run_without_weights_ends_before_it_begins(
     from bench.cli.run import check_weights
     from bench.plan.profile import Profile
     from bench.plan.units import Plan
+    from bench.plugins.registry import Found, Registry
 
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
+    parts = {("model", "someones-plugin"): Found("model", "someones-plugin", "a file", object())}
+    registry = Registry({**Registry.open(kinds=["model"]).parts, **parts})
     for edition, models in (("compact", ("lpips",)), ("published", ("someones-plugin",))):
         profile = Profile(name="p", edition=edition, models=models)  # type: ignore[arg-type]
-        check_weights(Plan(profile, (), (), {}, "", "cpu", {}))
+        check_weights(Plan(profile, (), (), {}, "", "cpu", {}), registry)
     profile = Profile(name="p", edition="published", models=("dists",))
     with pytest.raises(BenchError, match="vgg16_features, dists_alpha_beta not found in the cache"):
-        check_weights(Plan(profile, (), (), {}, "", "cpu", {}))
+        check_weights(Plan(profile, (), (), {}, "", "cpu", {}), registry)
