@@ -5,7 +5,8 @@ interval holds with the stated one-sided confidence for *every* perturbation wit
 functions named `deployed_...` bound what a system returns that draws a fresh sample at the attacked
 image; the others bound the population statistic of the smoothed model.
 
-A bound that cannot be had is None with a reason, never a silent infinity.
+A bound that cannot be had is None with a reason, never a silent infinity. This module must not know
+how scores were drawn, nor of which defence they are.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import numpy.typing as npt
 
 from defenses.confidence import FloatArray
 from defenses.interval import Bounds, Range, advice, checked_scores, first_true
-from defenses.l_statistics import mean_bounds, population_mean_interval, trimmed_mean_bounds
+from defenses.l_statistics import mean_bounds, trimmed_mean_bounds
 from defenses.ranks import (
     check_confidence,
     deployed_failure,
     deployed_median_ranks,
     deployed_trimmed_mean_ranks,
-    largest_radius_ratio,
     lower_median_rank,
     median_ranks,
     shift,
@@ -35,12 +35,10 @@ __all__ = [
     "deployed_median_ranks",
     "deployed_trimmed_mean_bounds",
     "deployed_trimmed_mean_ranks",
-    "largest_radius_ratio",
     "lower_median",
     "mean_bounds",
     "median_bounds",
     "median_ranks",
-    "population_mean_interval",
     "shift",
     "smallest_n",
     "trimmed_mean",
@@ -152,16 +150,14 @@ def deployed_median_bounds(
     *,
     r: float,
     confidence: float,
-    n_fresh: int | None = None,
     score_range: Range | None = None,
 ) -> Bounds:
-    """Interval of the median that a fresh sample returns within r sigmas.
+    """Interval of the median that a fresh sample of the same size returns within r sigmas.
 
     Args:
         sorted_scores: (n,) increasing finite scores of the certification sample.
         r: Radius divided by sigma, at least 0.
         confidence: One-sided confidence over both samples together, in (0.5, 1).
-        n_fresh: Size of the fresh sample; that of the certification sample by default.
         score_range: Range the score cannot leave; fills in a side that n cannot bound.
 
     Returns:
@@ -175,19 +171,16 @@ def deployed_median_bounds(
     """
     scores = checked_scores(sorted_scores, score_range)
     check_confidence(confidence)
-    fresh = scores.size if n_fresh is None else n_fresh
-    failure = 1.0 - confidence
-    ranks, why = deployed_median_ranks(scores.size, fresh, r, failure), ""
-    if ranks[0] < 1 or ranks[1] > scores.size:
-        middle = lower_median_rank(fresh)
+    n, failure = scores.size, 1.0 - confidence
+    ranks, why = deployed_median_ranks(n, n, r, failure), ""
+    if ranks[0] < 1 or ranks[1] > n:
+        middle = lower_median_rank(n)
         # The hardest side is the one whose fresh rank is nearer to the end.
-        hardest = min(middle, fresh + 1 - middle)
-        enough = first_true(
-            lambda size: deployed_failure(1, size, fresh, r, hardest) <= failure, scores.size
-        )
+        hardest = min(middle, n + 1 - middle)
+        enough = first_true(lambda size: deployed_failure(1, size, n, r, hardest) <= failure, n)
         why = (
-            f"n = {scores.size} scores do not bound, at r = {r:g} with confidence {confidence:g}, "
-            f"the median of {fresh} fresh ones on both sides; {advice(enough)}."
+            f"n = {n} scores do not bound, at r = {r:g} with confidence {confidence:g}, "
+            f"the median of {n} fresh ones on both sides; {advice(enough)}."
         )
     return _rank_bounds(scores, ranks, score_range, why)
 
@@ -198,18 +191,16 @@ def deployed_trimmed_mean_bounds(
     r: float,
     confidence: float,
     trim: float,
-    n_fresh: int | None = None,
     failure: float | None = None,
     score_range: Range | None = None,
 ) -> Bounds:
-    """Interval of the trimmed mean that a fresh sample returns within r sigmas.
+    """Interval of the trimmed mean that a fresh sample of the same size returns within r sigmas.
 
     Args:
         sorted_scores: (n,) increasing finite scores of the certification sample.
         r: Radius divided by sigma, at least 0.
         confidence: One-sided confidence of the certification sample, in (0.5, 1).
         trim: Fraction cut off at each end, in [0, 0.5).
-        n_fresh: Size of the fresh sample; that of the certification sample by default.
         failure: Failure probability of the fresh sample per side; 1 - confidence by default.
         score_range: Range the score cannot leave; fills in a side that n cannot bound.
 
@@ -228,19 +219,18 @@ def deployed_trimmed_mean_bounds(
     scores = checked_scores(sorted_scores, score_range)
     check_confidence(confidence)
     n = scores.size
-    fresh = n if n_fresh is None else n_fresh
     lost = 1.0 - confidence if failure is None else failure
 
     def ranks_of(size: int) -> tuple[int, int]:
         return deployed_trimmed_mean_ranks(
-            size, fresh, r, trim=trim, failure=lost, confidence=confidence
+            size, n, r, trim=trim, failure=lost, confidence=confidence
         )
 
     ranks, why = ranks_of(n), ""
     if ranks[0] < 1:
         enough = first_true(lambda size: ranks_of(size)[0] >= 1, n)
         why = (
-            f"n = {n} scores give no bound at r = {r:g} for the mean of {fresh} fresh ones trimmed "
+            f"n = {n} scores give no bound at r = {r:g} for the mean of {n} fresh ones trimmed "
             f"by {trim:g}; {advice(enough)}."
         )
     return _rank_bounds(scores, ranks, score_range, why)

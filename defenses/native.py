@@ -6,8 +6,8 @@ is known exactly; each certificate says how large that share must be for what a 
 returns to stay within the tolerance with the wanted `probability`.
 
 These speak about a fresh n-sample estimate, not about the smoothed model, and give one radius for
-one tolerance; `defenses.deviations` turns them round and gives the deviation for a radius. All ask
-for a centre chosen independently of the scores.
+one tolerance. Both ask for a centre chosen independently of the scores. This module must not know
+how scores were drawn, nor what else is recorded of them.
 """
 
 from __future__ import annotations
@@ -23,25 +23,19 @@ from defenses.confidence import FloatArray, check_count, check_probability, clop
 from defenses.interval import Range, checked_scores
 from defenses.ranks import check_confidence, trimmed_count
 
-ASYMPTOTIC_ASSUMPTION = (
-    "assumes that the valid outputs at the attacked image average within the stated bias of the "
-    "centre, which no sample at the clean image can certify"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class NativeCertificate:
     """A radius within which an estimate stays near the centre, or why there is none.
 
     Attributes:
-        radius: l2 radius, in units of sigma unless a sigma was given; None when abstained.
+        radius: l2 radius, in units of sigma; None when abstained.
         tolerance: Deviation of the *returned estimate* that is certified, in score units.
         probability: Probability with which a single fresh estimate keeps to it.
         confidence: Confidence of the certificate in the sample it was made from.
         valid_probability: Lower confidence limit for the share of valid outputs.
         required_probability: Share of valid outputs needed at the attacked image.
         allowed_invalid: Invalid outputs that the estimate survives; None for a single output.
-        assumption: What is taken on trust beyond the samples; None when nothing is.
         reason: One sentence when abstained, else None.
     """
 
@@ -52,7 +46,6 @@ class NativeCertificate:
     valid_probability: float
     required_probability: float
     allowed_invalid: int | None
-    assumption: str | None
     reason: str | None
 
 
@@ -89,9 +82,7 @@ def certify(
     tolerance: float,
     probability: float,
     confidence: float,
-    sigma: float = 1.0,
     allowed_invalid: int | None = None,
-    assumption: str | None = None,
 ) -> NativeCertificate:
     """Radius at which the share of valid outputs may have fallen to `required`.
 
@@ -105,12 +96,10 @@ def certify(
         tolerance: Deviation certified, in score units.
         probability: Probability with which the estimate keeps to it, in (0, 1).
         confidence: Confidence of the limit for the valid share, in (0.5, 1).
-        sigma: Standard deviation of the noise; 1 gives the radius in units of it.
         allowed_invalid: Recorded in the result.
-        assumption: Recorded in the result.
 
     Returns:
-        The certificate: ``radius = sigma * (Phi^-1(valid share) - Phi^-1(required))``.
+        The certificate: ``radius = Phi^-1(valid share) - Phi^-1(required)``, in units of sigma.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -118,16 +107,16 @@ def certify(
     Source: Rekavandi et al. 2025 (RS-Reg), Theorem 1, with the exact Clopper-Pearson limit.
 
     >>> certificate = certify(2000, 2000, required=0.9676186547301102, tolerance=0.05,
-    ...                       probability=0.999, confidence=0.999, sigma=0.25)
-    >>> round(certificate.radius, 7)
+    ...                       probability=0.999, confidence=0.999)
+    >>> round(0.25 * certificate.radius, 7)
     0.2137351
     """
     check_confidence(confidence)
     check_probability("probability", probability)
-    if not 0.0 <= required < 1.0 or not sigma > 0.0 or not tolerance > 0.0:
+    if not 0.0 <= required < 1.0 or not tolerance > 0.0:
         raise ValueError(
-            "required must lie in [0, 1), sigma and tolerance above 0, found "
-            f"{required!r}, {sigma!r}, {tolerance!r}."
+            "required must lie in [0, 1) and tolerance above 0, found "
+            f"{required!r} and {tolerance!r}."
         )
     share = clopper_pearson_lower(valid, samples, alpha=1.0 - confidence)
     radius: float | None = None
@@ -135,7 +124,7 @@ def certify(
     if required == 0.0:
         radius = math.inf  # every output the score range admits is within the tolerance
     elif share > required:
-        radius = sigma * float(special.ndtri(share) - special.ndtri(required))
+        radius = float(special.ndtri(share) - special.ndtri(required))
     else:
         reason = _abstention(valid, samples, share, required, confidence)
     return NativeCertificate(
@@ -146,7 +135,6 @@ def certify(
         share,
         required,
         allowed_invalid,
-        assumption,
         reason,
     )
 
@@ -204,8 +192,6 @@ def rs_reg(
     discount: float,
     confidence: float,
     score_range: Range,
-    n_fresh: int | None = None,
-    sigma: float = 1.0,
 ) -> NativeCertificate:
     """RS-Reg's finite-sample, discounted certificate of a mean.
 
@@ -217,8 +203,6 @@ def rs_reg(
         discount: Share of the tolerance given away, at least 0.
         confidence: Confidence of the valid share's limit, in (0.5, 1).
         score_range: (l, u), the range the score cannot leave.
-        n_fresh: Size of the fresh sample; n by default.
-        sigma: Standard deviation of the noise; 1 gives the radius in units of it.
 
     Returns:
         The certificate, infinite where every possible score is valid.
@@ -230,12 +214,12 @@ def rs_reg(
     Source: Rekavandi et al. 2025 (RS-Reg, TMLR), Proposition 1.
 
     >>> certificate = rs_reg([0.6] * 2000, center=0.6, tolerance=0.05, probability=0.999,
-    ...     discount=0.5, confidence=0.999, score_range=(0.0, 1.0), sigma=0.25)
-    >>> certificate.allowed_invalid, round(certificate.radius, 7)
+    ...     discount=0.5, confidence=0.999, score_range=(0.0, 1.0))
+    >>> certificate.allowed_invalid, round(0.25 * certificate.radius, 7)
     (90, 0.2137351)
     """
     scores = checked_scores(sorted_scores, score_range)
-    n = scores.size if n_fresh is None else n_fresh
+    n = scores.size
     allowed = discounted_invalid(
         n, center=center, slack=discount * tolerance, tolerance=tolerance, score_range=score_range
     )
@@ -246,65 +230,7 @@ def rs_reg(
         tolerance=(1.0 + discount) * tolerance,
         probability=probability,
         confidence=confidence,
-        sigma=sigma,
         allowed_invalid=allowed,
-    )
-
-
-def rs_reg_asymptotic(
-    sorted_scores: npt.ArrayLike,
-    *,
-    center: float,
-    tolerance: float,
-    bias: float,
-    probability: float,
-    confidence: float,
-    score_range: Range,
-    n_fresh: int | None = None,
-    sigma: float = 1.0,
-) -> NativeCertificate:
-    """RS-Reg's certificate of a mean whose valid outputs are assumed to average near the centre.
-
-    Args:
-        sorted_scores: (n,) increasing finite scores at the clean image, inside the range.
-        center: The noiseless score, or any value fixed before the scores were drawn.
-        tolerance: Half-width of the valid band, and what the mean keeps to.
-        bias: Assumed bias of the valid outputs' average, in [0, tolerance).
-        probability: Probability with which a fresh mean keeps to it, in (0, 1).
-        confidence: Confidence of the valid share's limit, in (0.5, 1).
-        score_range: (l, u), the range the score cannot leave.
-        n_fresh: Size of the fresh sample; n by default.
-        sigma: Standard deviation of the noise; 1 gives the radius in units of it.
-
-    Returns:
-        The certificate, with its assumption stated.
-
-    Raises:
-        ValueError: As `rs_reg`, and for `bias`.
-
-    Source: Rekavandi et al. 2025 (RS-Reg, TMLR), Theorems 2 and 3.
-
-    >>> rs_reg_asymptotic([20.0] * 200, center=20.0, tolerance=5.0, bias=0.5, probability=0.8,
-    ...     confidence=0.999, score_range=(-15.0, 85.0), n_fresh=10).allowed_invalid
-    0
-    """
-    scores = checked_scores(sorted_scores, score_range)
-    n = scores.size if n_fresh is None else n_fresh
-    if not 0.0 <= bias < tolerance:
-        raise ValueError(f"bias must lie in [0, tolerance), found {bias!r}.")
-    allowed = discounted_invalid(
-        n, center=center, slack=tolerance - bias, tolerance=bias, score_range=score_range
-    )
-    return certify(
-        _valid_count(scores, center, tolerance),
-        scores.size,
-        required=required_valid_probability(n, allowed, probability),
-        tolerance=tolerance,
-        probability=probability,
-        confidence=confidence,
-        sigma=sigma,
-        allowed_invalid=allowed,
-        assumption=ASYMPTOTIC_ASSUMPTION,
     )
 
 
@@ -316,8 +242,6 @@ def cert_reg(
     probability: float,
     trim: float,
     confidence: float,
-    n_fresh: int | None = None,
-    sigma: float = 1.0,
 ) -> NativeCertificate:
     """Cert-Reg's certificate of a trimmed mean; no output range, no discount.
 
@@ -330,8 +254,6 @@ def cert_reg(
         probability: Probability with which a fresh trimmed mean keeps to it, in (0, 1).
         trim: Fraction cut off at each end, in [0, 0.5).
         confidence: Confidence of the valid share's limit, in (0.5, 1).
-        n_fresh: Size of the fresh sample; n by default.
-        sigma: Standard deviation of the noise; 1 gives the radius in units of it.
 
     Returns:
         The certificate.
@@ -346,7 +268,7 @@ def cert_reg(
     500
     """
     scores = checked_scores(sorted_scores, None)
-    n = scores.size if n_fresh is None else n_fresh
+    n = scores.size
     allowed = trimmed_count(n, trim)
     return certify(
         _valid_count(scores, center, tolerance),
@@ -355,6 +277,5 @@ def cert_reg(
         tolerance=tolerance,
         probability=probability,
         confidence=confidence,
-        sigma=sigma,
         allowed_invalid=allowed,
     )

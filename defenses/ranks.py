@@ -2,7 +2,8 @@
 
 Ranks are 1-indexed, as in the literature; 0 and n + 1 mean "no bound". `r` is the radius in units
 of the smoothing noise. Every rank comes from an exact binomial or Beta probability; none is an
-interpolated quantile, so ties and atoms of the score law do no harm.
+interpolated quantile, so ties and atoms of the score law do no harm. This module must not know the
+scores, only how many there are.
 """
 
 from __future__ import annotations
@@ -118,28 +119,6 @@ def median_ranks(n: int, r: float, confidence: float) -> tuple[int, int]:
     check_confidence(confidence)
     lower = lower_rank(n, probability=float(special.ndtr(-r)), alpha=1.0 - confidence)
     return lower, n + 1 - lower
-
-
-def largest_radius_ratio(n: int, confidence: float) -> float:
-    """Largest r at which n scores still bound the median.
-
-    Args:
-        n: Number of scores, at least 1.
-        confidence: One-sided confidence, in (0.5, 1).
-
-    Returns:
-        ``Phi^-1((1 - confidence)^(1/n))``; negative when n is too small even for r = 0.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
-    >>> round(largest_radius_ratio(2000, 0.999), 6)
-    2.701833
-    """
-    check_count("n", n)
-    check_confidence(confidence)
-    smallest_level = -math.expm1(math.log(1.0 - confidence) / n)
-    return -float(special.ndtri(smallest_level))
 
 
 def smallest_n(r: float, confidence: float) -> int | None:

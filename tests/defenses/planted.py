@@ -16,7 +16,6 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from defenses import bounds as certified
 from defenses import cert_reg, fs_iqa, ms, native, rs_reg
 from defenses.base import (
     Array,
@@ -28,8 +27,10 @@ from defenses.base import (
     Target,
 )
 from defenses.bounds import Bounds
+from defenses.confidence import QuantileBand
+from defenses.l_statistics import averages
 from defenses.native import NativeCertificate, required_valid_probability
-from defenses.ranks import median_ranks
+from defenses.ranks import median_ranks, shift
 from defenses.smoothers import FeatureSmoother, InputSmoother
 from defenses.statistics import Mean, Median, TrimmedMean
 
@@ -102,27 +103,25 @@ class PopulationAsDeployed(Median):
 
 @dataclass(frozen=True, slots=True)
 class PlugInMean(Mean):
+    """Takes the sample for the law."""
+
     def bounds(self, scores: Array, *, r: float, confidence: float, scale: ScoreScale) -> Bounds:
-        return certified.trimmed_mean_bounds(
-            scores,
-            r=r,
-            confidence=confidence,
-            trim=0.0,
-            score_range=(scale.low, scale.high),
-            method="plug_in",
-        )
+        ranks = np.arange(1, scores.size + 1)
+        band = QuantileBand(ranks, (ranks - 1) / scores.size)
+        lower, upper = averages(scores, band, r=r, trim=0.0, score_range=(scale.low, scale.high))
+        assert lower is not None and upper is not None
+        return interval(lower, upper)
 
 
 @dataclass(frozen=True, slots=True)
 class LooseMean(Mean):
+    """Hoeffding's limits for the mean, moved by r: sound, and far too wide."""
+
     def bounds(self, scores: Array, *, r: float, confidence: float, scale: ScoreScale) -> Bounds:
-        return certified.mean_bounds(
-            scores,
-            r=r,
-            confidence=confidence,
-            score_range=(scale.low, scale.high),
-            method="hoeffding",
-        )
+        mean = (scores.mean() - scale.low) / scale.span
+        slack = math.sqrt(-math.log(1 - confidence) / (2 * scores.size))
+        ends = (shift(max(mean - slack, 0.0), -r), shift(min(mean + slack, 1.0), r))
+        return interval(scale.low + scale.span * ends[0], scale.low + scale.span * ends[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ import pytest
 from scipy import special, stats
 
 from defenses import bounds as b
+from defenses.confidence import QuantileBand, first_level
+from defenses.l_statistics import averages
 from defenses.ranks import deployed_failure, lower_median_rank, lower_rank, trimmed_count
 
 VECTORS: dict[str, Any] = json.loads(
@@ -70,14 +72,12 @@ def test_median_ranks_equal_scipys_quantile_for_every_n() -> None:
 @pytest.mark.parametrize("n", [10, 100, 5000])
 @pytest.mark.parametrize("r", [4.0, 9.0, 40.0, 1e6])
 def test_huge_radius_has_no_rank(n: int, r: float) -> None:
-    if r > b.largest_radius_ratio(n, 0.999):
-        assert b.median_ranks(n, r, 0.999) == (0, n + 1)
+    assert b.median_ranks(n, r, 0.999) == (0, n + 1)
 
 
 @pytest.mark.parametrize(("key", "expected"), VECTORS["r_max"].items())
 def test_largest_radius_vectors(key: str, expected: float) -> None:
     n, confidence = int(key.split(",")[0]), float(key.split(",")[1])
-    assert b.largest_radius_ratio(n, confidence) == pytest.approx(expected, rel=1e-10)
     assert b.median_ranks(n, expected - 1e-9, confidence) == (1, n)
     assert b.median_ranks(n, expected + 1e-9, confidence) == (0, n + 1)
 
@@ -200,91 +200,60 @@ def test_atoms_keep_the_coverage(step: float) -> None:
     assert coverage_p_value(ours, law, math.floor(-R / step)) > 1e-3
 
 
+def band_of(n: int, eta: float) -> QuantileBand:
+    """A Kolmogorov-Smirnov band of this half-width; 0 takes the sample for the law."""
+    ranks = np.arange(1, n + 1)
+    return QuantileBand(ranks, np.minimum(1.0, eta + (ranks - 1) / n))
+
+
 def test_coverage_of_a_mean_bound_and_rejection_of_the_plug_in() -> None:
     r, truth = 0.5, float(stats.norm.cdf(-0.5 / math.sqrt(2)))  # f = Phi(z): uniform at the image
 
-    def lower(method: Any) -> LowerBound:
-        def bound(x: Array) -> float:
-            found = b.trimmed_mean_bounds(
-                x, r=r, confidence=CONFIDENCE, trim=0.0, score_range=(0.0, 1.0), method=method
-            ).lower
-            assert found is not None
-            return found
+    def lower(x: Array) -> float:
+        found = b.mean_bounds(x, r=r, confidence=CONFIDENCE, score_range=(0.0, 1.0)).lower
+        assert found is not None
+        return found
 
-        return bound
+    def plug_in(x: Array) -> float:
+        found, _ = averages(x, band_of(x.size, 0.0), r=r, trim=0.0, score_range=(0.0, 1.0))
+        assert found is not None
+        return found
 
-    for method in ("ks", "beta_grid"):
-        assert coverage_p_value(lower(method), special.ndtr, truth) > 1e-3
-    assert coverage_p_value(lower("plug_in"), special.ndtr, truth) < 1e-9
+    assert coverage_p_value(lower, special.ndtr, truth) > 1e-3
+    assert coverage_p_value(plug_in, special.ndtr, truth) < 1e-9
 
 
 # --- means and trimmed means --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", VECTORS["mean_interval"])
-def test_mean_interval_vectors(case: dict[str, Any]) -> None:
-    found = b.population_mean_interval(case["g"], r=case["r"], score_range=(case["l"], case["u"]))
-    assert found == pytest.approx(case["out"], rel=1e-10)
-
-
-def test_mean_interval_is_degenerate_at_the_ends() -> None:
-    assert b.population_mean_interval(0.0, r=2.0, score_range=(0.0, 1.0)) == (0.0, 0.0)
-    assert b.population_mean_interval(1.0, r=2.0, score_range=(0.0, 1.0)) == (1.0, 1.0)
-
-
-def with_eta(monkeypatch: pytest.MonkeyPatch, eta: float) -> None:
-    import defenses.confidence as confidence
-
-    monkeypatch.setattr(confidence, "ks_eta", lambda n, alpha: eta)
-    confidence.quantile_band.cache_clear()
-
-
 @pytest.mark.parametrize("case", VECTORS["lstat_xs10"])
-def test_l_statistic_vectors(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    import defenses.confidence as confidence
-
-    with_eta(monkeypatch, case["eta"])
-    found = b.trimmed_mean_bounds(
-        GRID10,
-        r=case["r"],
-        confidence=0.999,
-        trim=case["alpha"],
-        score_range=(0.0, 1.0),
-        method="ks",
+def test_l_statistic_vectors(case: dict[str, Any]) -> None:
+    found = averages(
+        GRID10, band_of(10, case["eta"]), r=case["r"], trim=case["alpha"], score_range=(0.0, 1.0)
     )
-    confidence.quantile_band.cache_clear()
-    assert found.lower == pytest.approx(case["lo"], rel=1e-9)
-    assert found.upper == pytest.approx(case["hi"], rel=1e-9)
+    assert found == pytest.approx((case["lo"], case["hi"]), rel=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("trim", "method", "lower"),
+    ("trim", "eta", "lower"),
     [
-        (0.25, "plug_in", 0.1751735583),
-        (0.1, "plug_in", 0.2045639280),
-        (0.0, "plug_in", 0.2397507926),
-        (0.25, "ks", 0.1337059535),
+        (0.25, 0.0, 0.1751735583),
+        (0.1, 0.0, 0.2045639280),
+        (0.0, 0.0, 0.2397507926),
+        (0.25, float(stats.ksone.isf(1e-3, 2000)), 0.1337059535),
     ],
 )
-def test_l_statistic_vectors_of_2000(trim: float, method: Any, lower: float) -> None:
-    found = b.trimmed_mean_bounds(GRID2000, r=1.0, confidence=0.999, trim=trim, method=method)
-    assert found.lower == pytest.approx(lower, abs=1e-9)
-    assert found.upper == pytest.approx(1 - lower, abs=1e-9)
+def test_l_statistic_vectors_of_2000(trim: float, eta: float, lower: float) -> None:
+    found = averages(GRID2000, band_of(2000, eta), r=1.0, trim=trim, score_range=None)
+    assert found == pytest.approx((lower, 1 - lower), abs=1e-9)
 
 
 def test_reference_example_of_all_certificates() -> None:
     x = np.clip(0.6 + 0.04 * stats.norm.ppf(GRID2000), 0, 1)
     kwargs: dict[str, Any] = {"r": 1.0, "confidence": 0.999, "score_range": (0.0, 1.0)}
-    expected = {
-        "ks": (0.435, 0.717),
-        "beta_grid": (0.521, 0.664),
-        "hoeffding": (0.196, 0.913),
-        "empirical_bernstein": (0.217, 0.900),
-    }
-    for method, interval in expected.items():
-        found = b.mean_bounds(x, method=method, **kwargs)
-        assert (found.lower, found.upper) == pytest.approx(interval, abs=0.004)
-        assert not found.at_ceiling and found.reason is None
+    mean = b.mean_bounds(x, **kwargs)
+    assert (mean.lower, mean.upper) == pytest.approx((0.521, 0.664), abs=0.004)
+    assert not mean.at_ceiling and mean.reason is None
     trimmed = b.trimmed_mean_bounds(x, trim=0.25, **kwargs)
     assert (trimmed.lower, trimmed.upper) == pytest.approx((0.5510, 0.6460), abs=0.003)
     median = b.median_bounds(x, **kwargs)
@@ -293,9 +262,8 @@ def test_reference_example_of_all_certificates() -> None:
 
 @pytest.mark.parametrize("trim", [0.1, 0.25, 0.35])
 def test_output_range_is_needed_exactly_beyond_the_formula(trim: float) -> None:
-    limit = float(special.ndtri(trim) - special.ndtri(stats.ksone.isf(1e-3, 2000)))
-    assert limit == pytest.approx({0.1: 0.4524, 0.25: 1.0594, 0.35: 1.3486}[trim], abs=1e-4)
-    kwargs: dict[str, Any] = {"confidence": 0.999, "trim": trim, "method": "ks"}
+    limit = float(special.ndtri(trim) - special.ndtri(first_level(2000, 1 - 0.999)))
+    kwargs: dict[str, Any] = {"confidence": 0.999, "trim": trim}
     assert b.trimmed_mean_bounds(GRID2000, r=limit - 1e-6, **kwargs).lower is not None
     beyond = b.trimmed_mean_bounds(GRID2000, r=limit + 1e-6, **kwargs)
     assert beyond.lower is None and beyond.upper is None and beyond.at_ceiling
@@ -321,17 +289,7 @@ ALL: dict[str, Callable[..., b.Bounds]] = {
     "deployed median": b.deployed_median_bounds,
     "trimmed": lambda x, **kw: b.trimmed_mean_bounds(x, trim=0.25, **kw),
     "deployed trimmed": lambda x, **kw: b.deployed_trimmed_mean_bounds(x, trim=0.25, **kw),
-    **{
-        f"mean {method}": lambda x, method=method, **kw: b.mean_bounds(x, method=method, **kw)
-        for method in (
-            "hoeffding",
-            "kl",
-            "empirical_bernstein",
-            "hoeffding_bentkus",
-            "ks",
-            "beta_grid",
-        )
-    },
+    "mean": b.mean_bounds,
 }
 
 
@@ -402,6 +360,12 @@ def test_deployed_median_advice_is_right() -> None:
         assert (ranks[0] >= 1 and ranks[1] <= size) == known
 
 
+def test_a_mean_without_a_score_range_says_so() -> None:
+    found = b.trimmed_mean_bounds([0.5, 0.6], r=0.1, confidence=0.9, trim=0.0)
+    assert (found.lower, found.upper) == (None, None)
+    assert found.reason == "a mean has no certified bound without a score_range."
+
+
 def test_point_estimates() -> None:
     assert b.lower_median([1.0]) == 1.0
     assert b.lower_median([1.0, 2.0]) == 1.0
@@ -454,13 +418,7 @@ def test_bad_numbers_are_refused(name: str, change: dict[str, Any]) -> None:
 
 
 def test_other_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="method"):
-        b.mean_bounds([0.5], r=0, confidence=0.9, score_range=(0, 1), method="plug_in")
-    with pytest.raises(ValueError, match="score_range"):
-        b.mean_bounds([0.5], r=0, confidence=0.9, score_range=None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="trim"):
         b.trimmed_mean_bounds([0.5], r=0, confidence=0.9, trim=0.5)
     with pytest.raises(ValueError, match="n must"):
         b.median_ranks(0, 1.0, 0.9)
-    with pytest.raises(ValueError, match="mean"):
-        b.population_mean_interval(1.5, r=0.1, score_range=(0, 1))
