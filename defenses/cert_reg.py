@@ -2,6 +2,8 @@
 
 The suite certifies the population trimmed mean by L-statistic bounds, and gives the authors' own
 certificate (at most ``floor(alpha n)`` invalid draws) as a second column.
+
+This module says what the defence is made of and what it promises; it must not compute anything.
 """
 
 from __future__ import annotations

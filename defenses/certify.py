@@ -1,7 +1,8 @@
 """From draws and geometry to a certificate: the final call, which re-checks what a plugin returned.
 
 Pure functions of recorded numbers: the evaluate stage and ``bench verify`` call exactly these, so a
-certificate can be recomputed from its record without any model.
+certificate can be recomputed from its record without any model. This module must not know how draws
+or geometry were made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""DMS: median smoothing of model o denoiser; the denoiser learns pixels only."""
+"""DMS: median smoothing of model o denoiser; the denoiser learns pixels only.
+
+This module says what the defence is made of and what it promises; it must not compute anything.
+"""
 
 from __future__ import annotations
 

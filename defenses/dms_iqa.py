@@ -2,6 +2,8 @@
 
 The authors' code and loss weights are not public: the three losses are the paper's, their weights
 are settings of the profile.
+
+This module says what the defence is made of and what it promises; it must not compute anything.
 """
 
 from __future__ import annotations

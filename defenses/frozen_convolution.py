@@ -1,9 +1,10 @@
 """Convolutions with constant weights, whose backward pass is cheap to differentiate.
 
 torch's own double backward pass of a convolution computes the gradient of the weights even where
-nobody asks for it, which costs more than the product that is wanted.  Here the backward pass is a
+nobody asks for it, which costs more than the product that is wanted. Here the backward pass is a
 transposed convolution, so differentiating it in its vector is one convolution: a Jacobian-vector
-product then costs about one forward pass.  Values and derivatives are the same.
+product then costs about one forward pass. Values and derivatives are the same. This module must not
+know what is differentiated.
 """
 
 from __future__ import annotations

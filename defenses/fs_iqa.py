@@ -3,6 +3,8 @@
 Frozen backbone, FTN to 512 features in [0, 1], scorer; radius sigma_f / ||J||_2 with J the Jacobian
 of the transformed features at the image, so the radius is first-order: the paper's Theorem 1
 replaces B(x + u) by B(x) + J u.  Abstains where ||J||_2 < tau.
+
+This module says what the defence is made of and what it promises; it must not compute anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The interval that every certificate ends in, and the checks on what goes into it."""
+"""The interval that every certificate ends in, and the checks on what goes into it.
+
+This module must not know statistics or radii.
+"""
 
 from __future__ import annotations
 

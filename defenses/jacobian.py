@@ -1,4 +1,7 @@
-"""Products with the Jacobian of a batched function, one linearisation for all of them."""
+"""Products with the Jacobian of a batched function, one linearisation for all of them.
+
+This module must not know what the function is, nor what the products are for.
+"""
 
 from __future__ import annotations
 

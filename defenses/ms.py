@@ -1,4 +1,7 @@
-"""MS: median of the scores under Gaussian input noise, with exact binomial ranks."""
+"""MS: median of the scores under Gaussian input noise, with exact binomial ranks.
+
+This module says what the defence is made of and what it promises; it must not compute anything.
+"""
 
 from __future__ import annotations
 

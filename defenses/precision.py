@@ -3,6 +3,7 @@
 ``float32`` means IEEE single precision: TensorFloat-32, which torch allows in convolutions unless
 told otherwise, is switched off.  ``tf32`` allows it in convolutions and matrix products, ``bf16``
 adds automatic casting to bfloat16.  Weights, noise and statistics are float32 or wider throughout.
+This module must not know what is computed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Models and laws whose smoothed scores are known exactly: the measuring rods of the kit.
 
 Every model scores the *projection* t = <u, x - x0> of an image on one fixed unit direction, so
-Gaussian noise of standard deviation sigma moves t by exactly sigma z.  A score that is monotone
+Gaussian noise of standard deviation sigma moves t by exactly sigma z. A score that is monotone
 along the attack is the worst case of every smoothing certificate (Cohen et al. 2019; Chiang et al.
-2020), so bounds that hold here at the end of the ball are as hard pressed as bounds can be.
+2020), so bounds that hold here at the end of the ball are as hard pressed as bounds can be. This
+module must not know the checks that use it.
 """
 
 from __future__ import annotations
@@ -131,13 +132,6 @@ def nan_model() -> ProjectionModel:
     """A network that has diverged."""
     return ProjectionModel(
         lambda t: t * math.nan, score_range=(0.0, 1.0), gain=math.nan, name="nan"
-    )
-
-
-def unstable_model() -> ProjectionModel:
-    """Scores the same image differently each time, as random crops do."""
-    return ProjectionModel(
-        lambda t: torch.rand_like(t), score_range=(0.0, 1.0), name="non-deterministic"
     )
 
 

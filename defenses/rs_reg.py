@@ -3,6 +3,8 @@
 The suite certifies the population mean (tight for [0, 1]-valued functions: Salman et al. 2019,
 with the distribution-based refinement of Kumar et al. 2020) and gives the authors' own discounted
 finite-sample certificate as a second column.
+
+This module says what the defence is made of and what it promises; it must not compute anything.
 """
 
 from __future__ import annotations

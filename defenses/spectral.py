@@ -4,7 +4,8 @@ Power iteration is not offered: its value is a lower bound and no affordable num
 it into an upper one. Both methods start from the small side, the features: with m features,
 `exact` takes m backward passes, `lanczos` k backward and k forward products (k = 20 is usual).
 
-The bound is for the Jacobian at one point. It says nothing of the function's change over a ball.
+The bound is for the Jacobian at one point. It says nothing of the function's change over a ball;
+this module must not know what the function is, nor what its norm is used for.
 """
 
 from __future__ import annotations
@@ -21,17 +22,8 @@ from torch import Tensor
 
 from defenses.confidence import FloatArray, check_count, check_probability
 from defenses.jacobian import Function, JvpMode, Linearization
-from defenses.lanczos import aposteriori_bound, apriori_factor, start_quantile
+from defenses.lanczos import aposteriori_bound, apriori_factor
 from defenses.precision import computing_in
-
-__all__ = [
-    "SpectralNorm",
-    "aposteriori_bound",
-    "apriori_factor",
-    "spectral_norm",
-    "start_quantile",
-    "top_singular_vector",
-]
 
 Method = Literal["exact", "lanczos"]
 
@@ -56,7 +48,6 @@ class SpectralNorm:
         delta: Failure probability of `upper` for each image; 0 for `exact`.
         products: Jacobian products (VJPs and JVPs) spent on the image that took most.
         steps: (B,) Lanczos steps that entered the result; the feature size for `exact`.
-        converged: (B,) whether `upper` is within the wanted tolerance of `estimate`.
         jvp: How forward products were computed; None when there were none.
         right_vector: (B, C, H, W) unit right singular vectors (a zero Jacobian gives zeros), if
             asked for.
@@ -68,7 +59,6 @@ class SpectralNorm:
     delta: float
     products: int
     steps: Tensor
-    converged: Tensor
     jvp: str | None
     right_vector: Tensor | None
 
@@ -206,7 +196,6 @@ def _exact(jacobian: Linearization, chunk: int, vector: bool) -> SpectralNorm:
         0.0,
         m + int(vector),
         torch.full((batch,), m),
-        torch.ones(batch, dtype=torch.bool),
         None,
         right,
     )
@@ -315,7 +304,6 @@ class _LanczosRun:
         estimate = torch.tensor([theta for theta, _, _ in found], dtype=torch.float64)
         bound = torch.tensor([upper for _, upper, _ in found], dtype=torch.float64)
         right = self._right_vectors([weights for _, _, weights in found]) if vector else None
-        allowed = 0.0 if self.tolerance is None else self.tolerance
         return SpectralNorm(
             estimate,
             bound * _margin(self.jacobian.outputs.dtype),
@@ -323,7 +311,6 @@ class _LanczosRun:
             self.delta,
             2 * self.steps_taken + int(vector),
             torch.from_numpy(self.lengths.copy()),
-            bound <= estimate * (1.0 + allowed),
             self.jacobian.jvp_mode,
             right,
         )

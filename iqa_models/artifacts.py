@@ -134,18 +134,17 @@ class Shelf:
     variants: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, given: str | Path | None = None, *, cache: Path | None = None) -> Shelf:
+    def open(cls, given: str | Path | None = None) -> Shelf:
         """Read what the environment, or the caller, names.
 
         Args:
             given: A folder or a TOML mapping; ``None`` takes ``BENCH_WEIGHTS`` if that is set.
-            cache: Cache folder; ``None`` takes :func:`artifact_folder`.
 
         Raises:
             WeightsError: The folder or mapping is not there or not valid.
         """
         chosen = given or os.environ.get("BENCH_WEIGHTS") or None
-        where = cache or artifact_folder()
+        where = artifact_folder()
         if chosen is None:
             return cls(where)
         path = Path(chosen).expanduser()

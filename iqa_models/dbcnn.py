@@ -3,6 +3,8 @@
 Zhang, Ma, Yan, Deng, Wang: "Blind Image Quality Assessment Using a Deep Bilinear Convolutional
 Neural Network", IEEE TCSVT 30(1), 2020.  Parameter names follow the published checkpoints
 (``features1``, ``features2``, ``fc``) in both editions.
+
+This module must not know noise or defences, nor where its weights' files lie.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Ding, Ma, Wang, Simoncelli: "Image Quality Assessment: Unifying Structure and Texture Similarity",
 IEEE TPAMI 44(5), 2022.  Parameter names follow the published code (``stage1`` ... ``stage5``,
 ``alpha``, ``beta``) in both editions.
+
+This module must not know noise or defences, nor where its weights' files lie.
 """
 
 from __future__ import annotations
@@ -16,7 +18,17 @@ from torch import Tensor, nn
 from iqa_models.assembly import Built, PublishedRecipe, Sources, read_state
 from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.plugin import ModelPlugin
-from iqa_models.trunks import COARSE, Standardize, conv_stages, cut, frozen, vgg16_layers
+from iqa_models.trunks import (
+    COARSE,
+    VGG16_CHANNELS,
+    VGG16_ENDS,
+    Standardize,
+    conv_stages,
+    cut,
+    cut_state,
+    frozen,
+    vgg16_layers,
+)
 
 CARD = ModelCard(
     name="dists",
@@ -126,24 +138,18 @@ def compact() -> DISTS:
 def published() -> DISTS:
     """VGG16 with l2 pooling for max pooling, untrained (D = 2,950)."""
     layers = vgg16_layers()
-    for index, channels in ((4, 64), (9, 128), (16, 256), (23, 512)):
+    for index, channels in zip(VGG16_ENDS[:-1], VGG16_CHANNELS, strict=False):
         layers[index] = L2Pool(channels=channels)
-    stages = cut(layers, (4, 9, 16, 23, 30))
-    return frozen(DISTS(stages=stages, channels=(64, 128, 256, 512, 512), edition="published"))
+    stages = cut(layers, VGG16_ENDS)
+    return frozen(DISTS(stages=stages, channels=VGG16_CHANNELS, edition="published"))
 
 
 def published_state(
     *, backbone: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Join torchvision's VGG16 ``features.*`` and DISTS' weights into this model's state."""
-    state = {name: weights[name] for name in ("alpha", "beta")}
-    bounds = (0, 4, 9, 16, 23, 30)
-    for key, tensor in backbone.items():
-        family, index, kind = key.split(".")
-        number = sum(int(index) >= bound for bound in bounds)
-        if family == "features" and number < len(bounds):
-            state[f"stage{number}.{index}.{kind}"] = tensor
-    return state
+    own = {name: weights[name] for name in ("alpha", "beta")}
+    return own | cut_state(backbone, VGG16_ENDS, "stage")
 
 
 def _joined(sources: Sources) -> Built:

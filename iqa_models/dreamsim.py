@@ -3,6 +3,8 @@
 Fu, Tamir, Sundaram, Chai, Zhang, Dekel, Isola: "DreamSim: Learning New Dimensions of Human Visual
 Similarity using Synthetic Data", NeurIPS 2023.  The published edition wraps the ``dreamsim``
 package's own network (ViT branches with LoRA); the compact one concatenates small trunks.
+
+This module must not know noise or defences, nor where its weights' files lie.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 A release (https://github.com/ssundaram21/dreamsim/releases, v0.2.0-checkpoints) unpacks to the CLIP
 branches' plain weights and one LoRA adapter; the DINO branch's plain weights are the ones that
-``torch.hub`` gives, a file of its own here.  The package joins them while building the network;
-here they are joined as files, so that loading is strict and nothing is fetched on the way.
+``torch.hub`` gives, a file of its own here. The package joins them while building the network; here
+they are joined as files, so that loading is strict and nothing is fetched on the way. This module
+must not know how the network computes.
 """
 
 from __future__ import annotations

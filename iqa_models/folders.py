@@ -1,4 +1,7 @@
-"""The one place that knows where made-once files of this user lie."""
+"""The one place that knows where made-once files of this user lie.
+
+It must not know what they are.
+"""
 
 from __future__ import annotations
 

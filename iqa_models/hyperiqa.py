@@ -3,6 +3,8 @@
 Su, Yan, Zhu, Zhang, Ge, Sun, Zhang: "Blindly Assess Image Quality in the Wild Guided by a
 Self-Adaptive Hyper Network", CVPR 2020.  Parameter names follow pyiqa's published checkpoint
 (``base_model``, ``lda_modules``, ``conv1``, ``fc_w_modules``, ``fc_b_modules``) in both editions.
+
+This module must not know noise or defences, nor where its weights' files lie.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """KonCept512's published Keras weights (.h5) to this project's network.
 
+This module reads names and arrays; it must not know how the network computes, and no Keras.
+
 Keras names most layers of ``InceptionResNetV2`` by a running number (``conv2d_17``,
 ``batch_normalization_17``) in the order in which ``keras.applications`` creates them.  That order
 and timm's order of modules are both the order of the original TF-Slim network, so layers are

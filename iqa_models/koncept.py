@@ -3,6 +3,8 @@
 Hosu, Lin, Sziranyi, Saupe: "KonIQ-10k: An Ecologically Valid Database for Deep Learning of Blind
 Image Quality Assessment", IEEE TIP 29, 2020.  Parameter names follow the authors' PyTorch port
 (``base.<child>``, ``fc.<layer>``) in both editions.
+
+This module must not know noise or defences, nor where its weights' files lie.
 """
 
 from __future__ import annotations

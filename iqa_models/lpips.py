@@ -3,6 +3,8 @@
 Zhang, Isola, Efros, Shechtman, Wang: "The Unreasonable Effectiveness of Deep Features as a
 Perceptual Metric", CVPR 2018 (version 0.1).  Parameter names follow the published code
 (``net.slice1``, ..., ``lin0.model.1.weight``, ...) in both editions.
+
+This module must not know noise or defences, nor where its weights' files lie.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ from iqa_models.base import Edition, IQAModel, ModelCard
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import (
     COARSE,
+    VGG16_CHANNELS,
+    VGG16_ENDS,
     Pyramid,
     Standardize,
     alexnet_layers,
     conv_stages,
     cut,
+    cut_state,
     frozen,
     vgg16_layers,
 )
@@ -42,8 +47,8 @@ CARD = ModelCard(
 
 Variant = Literal["alex", "vgg"]
 
-ENDS = {"alex": (2, 5, 8, 10, 12), "vgg": (4, 9, 16, 23, 30)}
-CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
+ENDS = {"alex": (2, 5, 8, 10, 12), "vgg": VGG16_ENDS}
+CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": VGG16_CHANNELS}
 NEEDS = {
     "alex": ("alexnet_features", "lpips_alex_lin"),
     "vgg": ("vgg16_features", "lpips_vgg_lin"),
@@ -140,14 +145,7 @@ def published_state(
     variant: Variant = "alex",
 ) -> dict[str, Tensor]:
     """Join torchvision's ``features.*`` and LPIPS' ``lin*`` files into this model's state."""
-    state = dict(linear)
-    bounds = (0, *ENDS[variant])
-    for key, tensor in backbone.items():
-        family, index, kind = key.split(".")
-        number = sum(int(index) >= bound for bound in bounds)
-        if family == "features" and number < len(bounds):
-            state[f"net.slice{number}.{index}.{kind}"] = tensor
-    return state
+    return dict(linear) | cut_state(backbone, ENDS[variant], "net.slice")
 
 
 def _joined(variant: Variant, sources: Sources) -> Built:

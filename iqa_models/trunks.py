@@ -1,12 +1,13 @@
 """Small trunks of the compact edition, and the parts both editions are assembled from.
 
-All modules here are plain differentiable functions of the image: no batch statistics, no in-place
-activations, no custom gradients, so forward- and double-backward automatic differentiation work.
+This module must not know any one model. All its networks are plain differentiable functions of the
+image: no batch statistics, no in-place activations, no custom gradients, so forward- and
+double-backward automatic differentiation work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -17,6 +18,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+VGG16_ENDS = (4, 9, 16, 23, 30)
+"""Layers of :func:`vgg16_layers` after which its five stages end."""
+
+VGG16_CHANNELS = (64, 128, 256, 512, 512)
 
 COARSE = ((32, 4), (48, 2), (96, 2), (128, 1))
 """(channels, stride) of a trunk that strides early: about 171k parameters, cheapest."""
@@ -92,6 +98,25 @@ def cut(layers: nn.Sequential, ends: Sequence[int]) -> list[nn.Sequential]:
             stage.add_module(str(index), layers[index])
         stages.append(stage)
     return stages
+
+
+def cut_state(
+    backbone: Mapping[str, Tensor], ends: Sequence[int], prefix: str
+) -> dict[str, Tensor]:
+    """A flat network's ``features.*`` under the names that its stages have after :func:`cut`.
+
+    Args:
+        backbone: State of the whole network; what lies beyond the last end is left out.
+        ends: As given to :func:`cut`.
+        prefix: Name of the stages, followed by their number from 1.
+    """
+    state = {}
+    for key, tensor in backbone.items():
+        family, index, kind = key.split(".")
+        if family == "features" and int(index) < ends[-1]:
+            number = sum(int(index) >= end for end in (0, *ends))
+            state[f"{prefix}{number}.{index}.{kind}"] = tensor
+    return state
 
 
 def without_inplace(module: nn.Module) -> nn.Module:

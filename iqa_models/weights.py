@@ -1,7 +1,8 @@
 """The only place that opens a weights file.
 
 Safetensors, or ``torch.load(weights_only=True)`` for published checkpoints: nothing in a file is
-ever executed.  Every refusal is one sentence that names the file, the expectation and the finding.
+ever executed. It must not know which file belongs to which model. Every refusal is one sentence
+that names the file, the expectation and the finding.
 """
 
 from __future__ import annotations
@@ -72,15 +73,15 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str = "
 
 def save_state(module: nn.Module, path: Path) -> str:
     """Write a module's state as safetensors and return the file's sha256."""
-    state = {key: tensor.detach().contiguous() for key, tensor in module.state_dict().items()}
-    path.write_bytes(dump_safetensors(state))
-    return file_sha256(path)
+    return save_tensors(module.state_dict(), path)
 
 
-def save_tensors(state: Mapping[str, Tensor], path: Path, *, notes: Mapping[str, str]) -> str:
+def save_tensors(
+    state: Mapping[str, Tensor], path: Path, *, notes: dict[str, str] | None = None
+) -> str:
     """Write named tensors and notes about them as safetensors; return the file's sha256."""
     tensors = {key: tensor.detach().contiguous() for key, tensor in state.items()}
-    path.write_bytes(dump_safetensors(tensors, metadata=dict(notes)))
+    path.write_bytes(dump_safetensors(tensors, metadata=notes))
     return file_sha256(path)
 
 

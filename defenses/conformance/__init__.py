@@ -1,4 +1,4 @@
-"""The kit that every defence must pass, ours or a plugin's.
+"""The kit that every defence must pass, ours or a plugin's; it must not know any defence by name.
 
 As a function::
 
@@ -24,11 +24,11 @@ from typing import Any
 
 from defenses.base import Defense
 from defenses.conformance import promise, smoothers, statistics
-from defenses.conformance.report import NotApplicable, Outcome, Refusal, Report, Subject
+from defenses.conformance.report import Candidate, CheckResult, NotApplicable, Refusal, Report
 
-__all__ = ["CHECKS", "DefenseConformance", "Outcome", "Report", "check"]
+__all__ = ["CHECKS", "CheckResult", "DefenseConformance", "Report", "check"]
 
-Check = Callable[[Subject], str]
+Check = Callable[[Candidate], str]
 
 CHECKS: Mapping[str, Check] = {
     "guarantee card": promise.card,
@@ -66,24 +66,24 @@ def check(defense: Defense, *, seed: int = 0, settings: Any = None) -> Report:
     Returns:
         One outcome per check; a check that raises anything has failed.
     """
-    subject = _subject(defense, seed, settings)
-    return Report(defense.name, tuple(run(name, subject) for name in CHECKS))
+    candidate = _candidate(defense, seed, settings)
+    return Report(defense.name, tuple(run(name, candidate) for name in CHECKS))
 
 
-def run(name: str, subject: Subject) -> Outcome:
+def run(name: str, candidate: Candidate) -> CheckResult:
     """One check by name; an exception of the defence is a failure with its text as evidence."""
     try:
-        return Outcome(name, "passed", CHECKS[name](subject))
+        return CheckResult(name, "passed", CHECKS[name](candidate))
     except NotApplicable as reason:
-        return Outcome(name, "not applicable", str(reason))
+        return CheckResult(name, "not applicable", str(reason))
     except Refusal as refusal:
-        return Outcome(name, "failed", str(refusal))
+        return CheckResult(name, "failed", str(refusal))
     except Exception as error:  # a defence may raise anything; the other checks go on
-        return Outcome(name, "failed", f"raised {type(error).__name__}: {error}")
+        return CheckResult(name, "failed", f"raised {type(error).__name__}: {error}")
 
 
-def _subject(defense: Defense, seed: int, settings: Any) -> Subject:
-    return Subject(defense, seed) if settings is None else Subject(defense, seed, settings)
+def _candidate(defense: Defense, seed: int, settings: Any) -> Candidate:
+    return Candidate(defense, seed) if settings is None else Candidate(defense, seed, settings)
 
 
 class DefenseConformance:
@@ -99,7 +99,7 @@ class DefenseConformance:
 
     def test_conforms(self, defense: Defense, conformance_check: str) -> None:
         """The check passes, or does not concern this defence."""
-        outcome = run(conformance_check, _subject(defense, self.seed, self.settings))
+        outcome = run(conformance_check, _candidate(defense, self.seed, self.settings))
         if outcome.status == "not applicable":
             import pytest  # only tests need it
 

@@ -1,4 +1,7 @@
-"""Checks of what is promised: the guarantee card and the trained part."""
+"""Checks of what is promised: the guarantee card and the trained part.
+
+They must not know the bounds; those are the statistic's and the smoother's checks.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ import torch
 
 from defenses.base import Target
 from defenses.certify import certify, sorted_draws
-from defenses.conformance.report import SIGMA, NotApplicable, Subject, require
+from defenses.conformance.report import SIGMA, Candidate, NotApplicable, require
 from defenses.reference_models import grey, linear_model
 
 RIGOR = ("empirical", "first-order", "proved")
 """From the weakest to the strongest."""
 
 
-def card(subject: Subject) -> str:
+def card(candidate: Candidate) -> str:
     """The card promises no more than the parts can keep, and says what it must."""
-    defense, promise = subject.defense, subject.defense.card
+    defense, promise = candidate.defense, candidate.defense.card
     for name in ("norm", "statement", "trained", "cost", "applies_to"):
         require(bool(getattr(promise, name).strip()), f"the card's {name} is empty")
     require(bool(defense.citation.strip()), "no citation")
@@ -48,20 +51,20 @@ def card(subject: Subject) -> str:
     return f"l2, {promise.claim}, {promise.rigor}; trained: {promise.trained}"
 
 
-def delta(subject: Subject) -> str:
+def delta(candidate: Candidate) -> str:
     """A radius that can fail says so: its failure probability is recorded and assumed."""
-    geometry = subject.geometry(subject.target(linear_model(sigma=SIGMA)), grey())
+    geometry = candidate.geometry(candidate.target(linear_model(sigma=SIGMA)), grey())
     require(0 <= geometry.delta < 0.5, f"failure probability {geometry.delta!r} of the radius")
     if geometry.delta > 0:
-        text = " ".join(subject.defense.card.assumptions).lower()
+        text = " ".join(candidate.defense.card.assumptions).lower()
         require("delta" in text or "probability" in text, "the card does not mention delta")
     return f"the radius itself fails with probability {geometry.delta:g}"
 
 
-def part(subject: Subject) -> str:
+def part(candidate: Candidate) -> str:
     """The part trains, twice to the same bits, and certifies once it is trained."""
-    trained = subject.trained
-    definition = subject.defense.part
+    trained = candidate.trained
+    definition = candidate.defense.part
     if definition is None:
         raise NotApplicable("nothing is trained")
     curves = (*trained.train_loss, *trained.validation_loss)
@@ -72,19 +75,19 @@ def part(subject: Subject) -> str:
         not any(parameter.requires_grad for parameter in module.parameters()),
         "the trained module still asks for gradients of its weights",
     )
-    again = definition.train(subject.training_job()).module.state_dict()
+    again = definition.train(candidate.training_job()).module.state_dict()
     require(
         all(torch.equal(value, again[name]) for name, value in module.state_dict().items()),
         "training twice from one seed gives different weights",
     )
     model = linear_model(sigma=SIGMA)
     target = Target(model=model.bind(), part=module, sigma=SIGMA)
-    scores = sorted_draws(subject.draws(target, grey(), n=200))
+    scores = sorted_draws(candidate.draws(target, grey(), n=200))
     found = certify(
-        subject.defense,
+        candidate.defense,
         scores,
-        subject.geometry(target, grey()),
-        scale=subject.scale(model),
+        candidate.geometry(target, grey()),
+        scale=candidate.scale(model),
         confidence=0.99,
     )
     outcome = found.reason or f"radius {found.radius:.4g}"

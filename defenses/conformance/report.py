@@ -1,4 +1,4 @@
-"""What a conformance check says, and what it is given; nothing here knows what is checked."""
+"""What a conformance check says, and what it is given; it must not know what is checked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MOS_RANGE = (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckResult:
     """One named check with one sentence of evidence."""
 
     name: str
@@ -60,7 +60,7 @@ class Report:
     """All checks of one defence."""
 
     defense: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
@@ -68,7 +68,7 @@ class Report:
         return not self.failures
 
     @property
-    def failures(self) -> tuple[Outcome, ...]:
+    def failures(self) -> tuple[CheckResult, ...]:
         """The checks that failed."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
 
@@ -106,7 +106,7 @@ def failure_limit(trials: int, failure: float, *, level: float = LEVEL) -> int:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Candidate:
     """A defence under test, with everything that checks draw from.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 All take scores from laws X = h(z), whose worst case h(z + r) is attained, so the claimed confidence
 is met with little to spare and a rank that is off by one is seen in a few thousand repetitions.
+These checks must not know where noise is added.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy import special, stats
 
 from defenses.base import Array, NativeSettings
 from defenses.bounds import Bounds
-from defenses.conformance.report import LEVEL, NotApplicable, Subject, failure_limit, require
+from defenses.conformance.report import LEVEL, Candidate, NotApplicable, failure_limit, require
 from defenses.native import NativeCertificate
 from defenses.reference_models import CONSTANT, HALF_SPACE, HALF_SPAN, LAWS, LINEAR, UNIT, Law
 
@@ -31,8 +32,8 @@ DEPLOYED_LAWS = (LINEAR, HALF_SPACE)
 NATIVE_N, NATIVE_PROBABILITY = 30, 0.8
 
 
-def _bounds(subject: Subject, scores: Array, r: float, confidence: float) -> Bounds:
-    return subject.defense.statistic.bounds(scores, r=r, confidence=confidence, scale=UNIT)
+def _bounds(candidate: Candidate, scores: Array, r: float, confidence: float) -> Bounds:
+    return candidate.defense.statistic.bounds(scores, r=r, confidence=confidence, scale=UNIT)
 
 
 @dataclass
@@ -62,35 +63,39 @@ class Tally:
         return f"worst of {self.cases}: {self.worst}"
 
 
-def coverage(subject: Subject) -> str:
+def coverage(candidate: Candidate) -> str:
     """The interval holds the population statistic of the worst shift as often as it claims to."""
     tally = Tally()
     for law, setting in product(LAWS, SETTINGS):
-        tally.judge(law, setting, _population_misses(subject, law, setting))
+        tally.judge(law, setting, _population_misses(candidate, law, setting))
     return str(tally)
 
 
-def _population_misses(subject: Subject, law: Law, setting: Setting) -> Iterator[tuple[bool, bool]]:
+def _population_misses(
+    candidate: Candidate, law: Law, setting: Setting
+) -> Iterator[tuple[bool, bool]]:
     n, r, confidence = setting
-    rng = subject.rng("coverage", law.name, n)
-    statistic = subject.defense.statistic
+    rng = candidate.rng("coverage", law.name, n)
+    statistic = candidate.defense.statistic
     values = (law.population(statistic, shift=-r), law.population(statistic, shift=r))
     for _ in range(REPETITIONS):
-        yield _missed(_bounds(subject, law.draws(rng, n), r, confidence), values)
+        yield _missed(_bounds(candidate, law.draws(rng, n), r, confidence), values)
 
 
-def deployed_coverage(subject: Subject) -> str:
+def deployed_coverage(candidate: Candidate) -> str:
     """The deployed interval holds a fresh estimate at the worst shift as often as it claims to."""
     tally = Tally()
     for law, setting in product(DEPLOYED_LAWS, SETTINGS[1:]):
-        tally.judge(law, setting, _deployed_misses(subject, law, setting))
+        tally.judge(law, setting, _deployed_misses(candidate, law, setting))
     return str(tally)
 
 
-def _deployed_misses(subject: Subject, law: Law, setting: Setting) -> Iterator[tuple[bool, bool]]:
+def _deployed_misses(
+    candidate: Candidate, law: Law, setting: Setting
+) -> Iterator[tuple[bool, bool]]:
     n, r, confidence = setting
-    rng = subject.rng("deployed", law.name, n)
-    statistic = subject.defense.statistic
+    rng = candidate.rng("deployed", law.name, n)
+    statistic = candidate.defense.statistic
     for _ in range(REPETITIONS):
         found = statistic.deployed_bounds(law.draws(rng, n), r=r, confidence=confidence, scale=UNIT)
         if found is None:
@@ -108,10 +113,10 @@ def _missed(found: Bounds, values: tuple[float, float]) -> tuple[bool, bool]:
     )
 
 
-def tightness(subject: Subject) -> str:
+def tightness(candidate: Candidate) -> str:
     """The certified width is a small multiple of the exact one."""
-    draws = LINEAR.draws(subject.rng("tightness"), 2000)
-    found = _bounds(subject, draws, 1.0, 0.999)
+    draws = LINEAR.draws(candidate.rng("tightness"), 2000)
+    found = _bounds(candidate, draws, 1.0, 0.999)
     require(found.width is not None, f"no bound at n = 2000, r = 1: {found.reason}")
     ratio = (found.width or 0.0) * HALF_SPAN
     text = f"certified width / exact width = {ratio:.3f} at n = 2000, r = 1, confidence 0.999"
@@ -119,16 +124,16 @@ def tightness(subject: Subject) -> str:
     return text
 
 
-def shape(subject: Subject) -> str:
+def shape(candidate: Candidate) -> str:
     """Bounds widen with r, enclose the estimate, keep to the scale, and do not move when fixed."""
     ratios = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0)
     for law in (*LAWS, CONSTANT):
-        draws = law.draws(subject.rng("shape", law.name), 300)
+        draws = law.draws(candidate.rng("shape", law.name), 300)
         before = draws.copy()
-        estimate = subject.defense.statistic.estimate(draws)
+        estimate = candidate.defense.statistic.estimate(draws)
         low, high = estimate, estimate
         for r in ratios:
-            found = _bounds(subject, draws, r, 0.99)
+            found = _bounds(candidate, draws, r, 0.99)
             where = f"at r = {r:g} on the {law.name} law"
             lower = UNIT.low if found.lower is None else found.lower
             upper = UNIT.high if found.upper is None else found.upper
@@ -141,7 +146,7 @@ def shape(subject: Subject) -> str:
                 UNIT.low - 1e-9 <= lower <= upper <= UNIT.high + 1e-9,
                 f"[{lower:g}, {upper:g}] {where} leaves the scale [0, 1]",
             )
-            again = _bounds(subject, draws, r, 0.99)
+            again = _bounds(candidate, draws, r, 0.99)
             require(
                 (again.lower, again.upper) == (found.lower, found.upper)
                 and np.array_equal(draws, before),
@@ -151,10 +156,10 @@ def shape(subject: Subject) -> str:
     return f"monotone and enclosing at r = {', '.join(f'{r:g}' for r in ratios)} on 5 laws"
 
 
-def order_statistics(subject: Subject) -> str:
+def order_statistics(candidate: Candidate) -> str:
     """A statistic that returns an observed score is bounded by observed scores, with true ranks."""
-    statistic = subject.defense.statistic
-    rng = subject.rng("order")
+    statistic = candidate.defense.statistic
+    rng = candidate.rng("order")
     if not all(
         statistic.estimate(draws) in draws for draws in (LINEAR.draws(rng, 101) for _ in range(5))
     ):
@@ -163,7 +168,7 @@ def order_statistics(subject: Subject) -> str:
     for n, r, confidence in ((101, 0.3, 0.9), (101, 1.0, 0.9), (333, 1.0, 0.99), (30, 0.5, 0.9)):
         for _ in range(20):
             draws = LINEAR.draws(rng, n)
-            found = _bounds(subject, draws, r, confidence)
+            found = _bounds(candidate, draws, r, confidence)
             for bound, rank, end in (
                 (found.lower, found.lower_rank, UNIT.low),
                 (found.upper, found.upper_rank, UNIT.high),
@@ -183,10 +188,10 @@ def order_statistics(subject: Subject) -> str:
     return f"{checked} bounds are observed scores of their stated rank"
 
 
-def small_samples(subject: Subject) -> str:
+def small_samples(candidate: Candidate) -> str:
     """Where the draws cannot carry a bound there is none, or the scale's end, and a reason."""
-    draws = LINEAR.draws(subject.rng("small"), 4)
-    found = _bounds(subject, draws, 2.0, 0.999)
+    draws = LINEAR.draws(candidate.rng("small"), 4)
+    found = _bounds(candidate, draws, 2.0, 0.999)
     ends = (found.lower in (None, UNIT.low), found.upper in (None, UNIT.high))
     if any(ends):
         require(
@@ -208,9 +213,9 @@ def small_samples(subject: Subject) -> str:
 
 
 def _native(
-    subject: Subject, scores: Array, *, tolerance: float, discount: float
+    candidate: Candidate, scores: Array, *, tolerance: float, discount: float
 ) -> NativeCertificate:
-    found = subject.defense.statistic.native(
+    found = candidate.defense.statistic.native(
         scores,
         center=0.5,
         confidence=0.9,
@@ -222,14 +227,14 @@ def _native(
     return found
 
 
-def native_share(subject: Subject) -> str:
+def native_share(candidate: Candidate) -> str:
     """The native certificate's limit for the share of valid draws holds as often as it claims."""
     share = 0.9
     tolerance = float(special.ndtri((1 + share) / 2)) / (2 * HALF_SPAN)
-    rng = subject.rng("native share")
+    rng = candidate.rng("native share")
     count = sum(
         _native(
-            subject, LINEAR.draws(rng, NATIVE_N), tolerance=tolerance, discount=1.0
+            candidate, LINEAR.draws(rng, NATIVE_N), tolerance=tolerance, discount=1.0
         ).valid_probability
         > share
         for _ in range(REPETITIONS)
@@ -240,19 +245,19 @@ def native_share(subject: Subject) -> str:
     return f"{text} (limit {limit})"
 
 
-def native_radius(subject: Subject) -> str:
+def native_radius(candidate: Candidate) -> str:
     """At the native radius a fresh estimate keeps to the tolerance with the wanted probability.
 
     Worst case: a half-space of valid outputs, all at the edge of the tolerance, and invalid ones
     at the end of the scale; only the count of invalid draws is random.
     """
-    certificate = _native(subject, np.full(NATIVE_N, 0.5), tolerance=0.05, discount=2.0)
+    certificate = _native(candidate, np.full(NATIVE_N, 0.5), tolerance=0.05, discount=2.0)
     radius = certificate.radius
     require(radius is not None, f"all {NATIVE_N} draws valid, and yet: {certificate.reason}")
     share = stats.norm.cdf(special.ndtri(certificate.valid_probability) - (radius or 0.0))
-    invalid = subject.rng("native radius").binomial(NATIVE_N, 1 - share, size=4000)
+    invalid = candidate.rng("native radius").binomial(NATIVE_N, 1 - share, size=4000)
     successes = sum(
-        int(times) * _keeps(subject, int(k), certificate.tolerance)
+        int(times) * _keeps(candidate, int(k), certificate.tolerance)
         for k, times in zip(*np.unique(invalid, return_counts=True), strict=True)
     )
     least = int(stats.binom.ppf(LEVEL, 4000, certificate.probability))
@@ -264,7 +269,7 @@ def native_radius(subject: Subject) -> str:
     return text
 
 
-def _keeps(subject: Subject, invalid: int, tolerance: float) -> bool:
+def _keeps(candidate: Candidate, invalid: int, tolerance: float) -> bool:
     scores = np.full(NATIVE_N, 0.55)
     scores[NATIVE_N - invalid :] = 1.0
-    return abs(subject.defense.statistic.estimate(scores) - 0.5) <= tolerance + 1e-9
+    return abs(candidate.defense.statistic.estimate(scores) - 0.5) <= tolerance + 1e-9

@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from defenses import cert_reg, dms, dms_iqa, fs_iqa, ms, rs_reg
 from defenses.base import Defense
 from defenses.conformance import CHECKS, DefenseConformance, check, run
 from defenses.conformance import smoothers as smoother_checks
-from defenses.conformance.report import Refusal, Subject, failure_limit
+from defenses.conformance.report import Candidate, Refusal, failure_limit
 from defenses.conformance.statistics import REPETITIONS, SETTINGS
 from defenses.ranks import median_ranks
-from defenses.reference_models import COUNTEREXAMPLE_RATIO, unstable_model
+from defenses.reference_models import COUNTEREXAMPLE_RATIO, ProjectionModel
 from tests.defenses.planted import PLANTED
 
 OURS = (rs_reg, cert_reg, ms, dms, dms_iqa, fs_iqa)
@@ -31,7 +32,7 @@ class TestOurDefenses(DefenseConformance):
 @pytest.mark.parametrize("defect", PLANTED)
 def test_planted_defect_is_refused(defect: str) -> None:
     defense, name = PLANTED[defect]
-    outcome = run(name, Subject(defense))
+    outcome = run(name, Candidate(defense))
     assert outcome.status == "failed", str(outcome)
 
 
@@ -41,18 +42,19 @@ def test_verdicts_do_not_hang_on_the_seed(seed: int) -> None:
     for module in OURS:
         assert check(module.DEFENSE, seed=seed).ok
     for defect, (defense, name) in PLANTED.items():
-        assert run(name, Subject(defense, seed)).status == "failed", defect
+        assert run(name, Candidate(defense, seed)).status == "failed", defect
 
 
 def test_a_model_that_is_not_deterministic_is_seen() -> None:
+    crops = ProjectionModel(torch.rand_like, score_range=(0.0, 1.0), name="random crops")
     with pytest.raises(Refusal, match="asked again"):
-        smoother_checks.reproducible(Subject(ms.DEFENSE), unstable_model())
+        smoother_checks.reproducible(Candidate(ms.DEFENSE), crops)
 
 
 def test_counterexample_ratio() -> None:
-    found = smoother_checks.displacement_ratio(Subject(fs_iqa.DEFENSE))
+    found = smoother_checks.displacement_ratio(Candidate(fs_iqa.DEFENSE))
     assert found == pytest.approx(COUNTEREXAMPLE_RATIO, abs=1e-3)
-    assert smoother_checks.displacement_ratio(Subject(ms.DEFENSE)) is None
+    assert smoother_checks.displacement_ratio(Candidate(ms.DEFENSE)) is None
 
 
 def test_power_against_ranks_off_by_one() -> None:
@@ -83,9 +85,9 @@ def test_report_says_what_happened() -> None:
 
 def test_same_seed_same_evidence() -> None:
     first, second = (
-        run("native valid share", Subject(cert_reg.DEFENSE, 3)).evidence for _ in range(2)
+        run("native valid share", Candidate(cert_reg.DEFENSE, 3)).evidence for _ in range(2)
     )
     assert first == second
     assert not np.array_equal(
-        Subject(ms.DEFENSE, 3).rng("a").random(3), Subject(ms.DEFENSE, 4).rng("a").random(3)
+        Candidate(ms.DEFENSE, 3).rng("a").random(3), Candidate(ms.DEFENSE, 4).rng("a").random(3)
     )

@@ -11,7 +11,7 @@ from torch import nn
 from defenses import dms, dms_iqa, fs_iqa, ms
 from defenses.base import Defense, Geometry, GeometrySettings, Target
 from defenses.certify import certify, sorted_draws
-from defenses.conformance.report import SIGMA, Subject
+from defenses.conformance.report import SIGMA, Candidate
 from defenses.engine import Engine
 from defenses.networks import IMAGE_STD, DnCNN, UNet
 from defenses.noise import NoiseStream
@@ -47,9 +47,9 @@ def draws(defense: Defense, target: Target, *, n: int = 2000, batch: int = 512) 
     return Engine(batch=batch).draw(defense.smoother, target, grey(), noise=STREAM, samples=n)
 
 
-def draws_of(subject: Subject, target: Target) -> np.ndarray:
+def draws_of(candidate: Candidate, target: Target) -> np.ndarray:
     return Engine(batch=5).draw(
-        subject.defense.smoother, target, grey(), noise=subject.stream(), samples=70
+        candidate.defense.smoother, target, grey(), noise=candidate.stream(), samples=70
     )
 
 
@@ -80,11 +80,11 @@ def test_linear_width_is_exact_up_to_the_sample(r: float) -> None:
 @pytest.mark.parametrize("batch", [1, 7, 64])
 @pytest.mark.parametrize("defense", [ms.DEFENSE, dms.DEFENSE, dms_iqa.DEFENSE, fs_iqa.DEFENSE])
 def test_draws_do_not_depend_on_the_batch(defense: Defense, batch: int) -> None:
-    subject = Subject(defense)
-    target = subject.target(linear_model(sigma=SIGMA))
-    expected = subject.draws(target, grey(), n=70)
-    assert subject.draws(target, grey(), n=70, batch=batch) == pytest.approx(expected, abs=1e-6)
-    assert draws_of(subject, target) == pytest.approx(expected, abs=1e-6), "so does the engine"
+    candidate = Candidate(defense)
+    target = candidate.target(linear_model(sigma=SIGMA))
+    expected = candidate.draws(target, grey(), n=70)
+    assert candidate.draws(target, grey(), n=70, batch=batch) == pytest.approx(expected, abs=1e-6)
+    assert draws_of(candidate, target) == pytest.approx(expected, abs=1e-6), "so does the engine"
 
 
 def test_identity_denoiser_equals_no_denoiser() -> None:
