@@ -265,7 +265,8 @@ def certify(
     plugin: PluginOption = None,
 ) -> None:
     """Certify one image: score, bounds, radius, and what exactly is claimed."""
-    from bench.cli.verify import Question, certify_one
+    from bench.cli.verify import certify_one
+    from bench.measure.single import Question
 
     selection = selected(profile, None, None, None, None, samples, device, plugin)
     question = Question(image, reference, model, defense, sigma, radius)

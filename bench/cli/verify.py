@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,25 +18,8 @@ from bench.cli.report import chosen_run
 from bench.cli.selection import Selection, resolve_device, warn_of_broken
 from bench.plan.loading import Overrides
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked.
-
-    Attributes:
-        image: Image file.
-        reference: Its pristine original, for full-reference models.
-        model, defense: Names.
-        sigma: Noise level, in units of the image or of the features.
-        radius: l2 radius of the bounds; None takes the defence's own (one noise unit).
-    """
-
-    image: Path
-    reference: Path | None
-    model: str
-    defense: str
-    sigma: float
-    radius: float | None = None
+if TYPE_CHECKING:
+    from bench.measure.single import Question
 
 
 def verify_run(folder: Path | None, results: Path) -> int:

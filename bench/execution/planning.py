@@ -60,9 +60,7 @@ class _Scene:
 
     def draw_cost(self, defense: Any) -> float:
         """Forward passes of one defended score."""
-        certificate = self.profile.certificate
-        by_input = defense.smoother.noise_kind == "input"
-        samples = certificate.samples if by_input else certificate.feature_samples
+        samples = self.profile.certificate.draws(defense.smoother.noise_kind)
         return float(defense.smoother.forward_passes(samples))
 
 

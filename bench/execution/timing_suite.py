@@ -17,14 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from bench.execution.worker import describe
+from bench.measure.certificates import Terms
 from bench.measure.clock import median, product_peak
+from bench.measure.defended import Defended
 from bench.measure.timed_defense import Subject, device_name, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
 from bench.plan.profile import Profile
 from bench.plan.units import canonical
 from bench.plugins.registry import Registry
 from bench.records.schema import TimeRecord
-from defenses.base import Defense, GeometrySettings, Target
+from defenses.base import Defense, Target
 from defenses.engine import GIB, Engine
 from defenses.networks import TRANSFORMED
 from defenses.noise import NoiseStream, key_seed
@@ -208,19 +210,18 @@ class Rig:
             compile=certificate.compile,
         )
         image = self.image(point.height, point.width)
-        return Subject(
+        defended = Defended(
             defense=defense,
             target=target,
             image=image,
-            engine=engine,
             scale=defense.smoother.scale(model.card, MOS_RANGE),
-            settings=self._geometry(),
-            confidence=certificate.confidence,
+            engine=engine,
+            noise=NoiseStream(suite.seed, "time", "random", point.model, suite.sigma),
+            terms=Terms(certificate, certificate.confidence),
             samples=point.samples,
-            stream=lambda repeat: NoiseStream(
-                suite.seed, "time", "random", point.model, suite.sigma, repeat
-            ),
-            samples_measured=self._measured(point, defense, engine, target, image),
+        )
+        return Subject(
+            defended, samples_measured=self._measured(point, defense, engine, target, image)
         )
 
     def _measured(
@@ -231,19 +232,6 @@ class Rig:
             return point.samples
         rows = engine.rows(defense.smoother, target, image, samples=point.samples)
         return min(point.samples, 2 * rows)
-
-    def _geometry(self) -> GeometrySettings:
-        certificate = self.profile.certificate
-        spectral = certificate.spectral
-        return GeometrySettings(
-            tau=certificate.tau,
-            method=spectral.method,
-            steps=spectral.steps,
-            delta=spectral.delta,
-            tolerance=spectral.tolerance,
-            radii=certificate.radii,
-            seed=self.suite.seed,
-        )
 
     # --- before and while measuring ---------------------------------------------------------------
 
@@ -271,23 +259,19 @@ class Rig:
 
     def _estimate(self, point: Point) -> float:
         subject = self.subject(point)
-        smoother = subject.defense.smoother
+        defended = subject.defended
+        smoother = defended.defense.smoother
         place = (point.model, smoother.name, point.height, point.width, point.batch)
         if place not in self._speeds:
-            rows = min(
-                subject.samples_measured,
-                subject.engine.rows(
-                    smoother, subject.target, subject.image, samples=subject.samples_measured
-                ),
-            )
-            few = dataclasses.replace(subject, samples=rows, samples_measured=rows)
+            rows = min(subject.samples_measured, subject.rows())
+            few = Subject(dataclasses.replace(defended, samples=rows), samples_measured=rows)
             subject.plain()
             few.uncertified(0)
             self._speeds[place] = subject.plain(), few.uncertified(0)[0] / rows
         plain, row = self._speeds[place]
         # A step of the norm is a VJP and a JVP of about two passes each.
         features = smoother.noise_kind == "features"
-        once = 4.0 * subject.settings.steps * plain if features else 0.0
+        once = 4.0 * defended.geometry_settings.steps * plain if features else 0.0
         once += plain + 2.0 * row * subject.samples_measured
         if point.axis == "norm":
             vjps = EXTRAPOLATED_VJPS if self.suite.extrapolate else TRANSFORMED

@@ -15,11 +15,8 @@ import torch
 from torch import Tensor
 
 from bench.measure.attacks import Objective, pgd_l2, unit_l2
-from defenses.base import Array, Defense, ScoreScale, Target
+from bench.measure.defended import Defended
 from defenses.certify import Certificate, sorted_draws
-from defenses.engine import Engine
-from defenses.expectation import expected_score
-from defenses.noise import NoiseStream
 from defenses.smoothers import FeatureSmoother
 from defenses.spectral import top_singular_vector
 
@@ -36,7 +33,6 @@ class AuditSettings:
         fresh_samples: Fresh draws that decide once the first look leaves the interval.
         scales: Multiples of the certified radius tried for the attack-verified radius; only for
             defences whose radius is not proved.
-        confidence: Per side, of the deciding limits.
     """
 
     steps: int
@@ -45,7 +41,6 @@ class AuditSettings:
     quick_samples: int
     fresh_samples: int
     scales: tuple[float, ...]
-    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +86,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """Everything needed to attack one certified image."""
+    """Attacks one certified image.
 
-    defense: Defense
-    target: Target
-    image: Tensor
-    scale: ScoreScale
+    Attributes:
+        defended: The image with its defence.
+        certificate: The claim under attack.
+        settings: How hard.
+    """
+
+    defended: Defended
     certificate: Certificate
-    noise: NoiseStream
-    engine: Engine
     settings: AuditSettings
 
     def inspect(self, radius: float) -> Finding:
@@ -132,42 +128,34 @@ class Auditor:
 
     def starts(self) -> list[Tensor]:
         """+- the top right singular vector of the feature map, and keyed random directions."""
-        direction = top_singular_vector(self.features, self.image, steps=10, seed=self.noise.seed)
-        random = self.noise.draw(
-            tuple(self.image.shape[1:]),
+        image, noise = self.defended.image, self.defended.stream("attack")
+        direction = top_singular_vector(self.features, image, steps=10, seed=noise.seed)
+        random = noise.draw(
+            tuple(image.shape[1:]),
             kind="start",
             draws=max(self.settings.restarts, 1),
-            device=self.image.device,
+            device=image.device,
         )[: self.settings.restarts]
         return [direction, -direction, *(unit_l2(one[None]) for one in random)]
 
     def features(self, images: Tensor) -> Tensor:
         """The map whose singular vectors seed the attack: B for feature noise, else features."""
-        if isinstance(self.defense.smoother, FeatureSmoother):
-            return self.defense.smoother.embed(self.target, images)
-        return self.target.model.features(images)
+        smoother, target = self.defended.defense.smoother, self.defended.target
+        if isinstance(smoother, FeatureSmoother):
+            return smoother.embed(target, images)
+        return target.model.features(images)
 
     def score_objective(self, sign: float) -> Objective:
         """Signed expected score."""
-
-        def value(point: Tensor, step: int) -> Tensor:
-            return sign * expected_score(
-                self.defense.smoother,
-                self.target,
-                point,
-                noise=self.noise,
-                draws=self.settings.expectation,
-                step=step,
-            )
-
-        return value
+        draws = self.settings.expectation
+        return lambda point, step: sign * self.defended.expected(point, draws=draws, step=step)
 
     def strongest(self, objective: Objective, starts: Sequence[Tensor], radius: float) -> Tensor:
         """The image that PGD found best over all starts."""
         found = [
             pgd_l2(
                 objective,
-                self.image,
+                self.defended.image,
                 radius=radius,
                 steps=self.settings.steps,
                 start=start * radius,
@@ -175,23 +163,23 @@ class Auditor:
             for start in starts
         ]
         _, offset = max(found, key=lambda pair: pair[0])
-        return self.image + offset
+        return self.defended.image + offset
 
     def displacement(self, starts: Sequence[Tensor], radius: float) -> float | None:
         """Largest feature displacement found, in units of sigma_f."""
-        smoother = self.defense.smoother
+        smoother, target = self.defended.defense.smoother, self.defended.target
         if not isinstance(smoother, FeatureSmoother):
             return None
         with torch.no_grad():
-            centre = smoother.embed(self.target, self.image)
+            centre = smoother.embed(target, self.defended.image)
 
         def moved(point: Tensor, step: int) -> Tensor:
-            return (smoother.embed(self.target, point) - centre).square().sum()
+            return (smoother.embed(target, point) - centre).square().sum()
 
         point = self.strongest(moved, starts, radius)
         with torch.no_grad():
-            distance = float((smoother.embed(self.target, point) - centre).norm())
-        return distance / self.target.sigma
+            distance = float((smoother.embed(target, point) - centre).norm())
+        return distance / target.sigma
 
     # --- the decision ----------------------------------------------------------------------------
 
@@ -206,26 +194,21 @@ class Auditor:
 
     def judge(self, point: Tensor, side: str, samples: int, *, repeat: int) -> Excursion:
         """Estimate and confidence limit from ``samples`` draws the attack never saw."""
-        key = f"{self.noise.image}/{side}"
-        fresh = replace(self.noise, purpose="audit", image=key, repeat=repeat)
-        scores = sorted_draws(self.draw(point, fresh, samples))
-        limits = self.defense.statistic.bounds(
-            scores, r=0.0, confidence=self.settings.confidence, scale=self.scale
+        stream = self.defended.stream("audit", repeat=repeat)
+        fresh = replace(stream, image=f"{stream.image}/{side}")
+        scores = sorted_draws(self.defended.draw(fresh, at=point, samples=samples))
+        statistic, scale = self.defended.defense.statistic, self.defended.scale
+        limits = statistic.bounds(
+            scores, r=0.0, confidence=self.defended.terms.confidence, scale=scale
         )
         low, high = self.certificate.lower, self.certificate.upper
         if side == "high":
-            limit = self.scale.low if limits.lower is None else limits.lower
+            limit = scale.low if limits.lower is None else limits.lower
             outside = high is not None and limit > high
         else:
-            limit = self.scale.high if limits.upper is None else limits.upper
+            limit = scale.high if limits.upper is None else limits.upper
             outside = low is not None and limit < low
-        return Excursion(self.defense.statistic.estimate(scores), limit, samples, outside)
-
-    def draw(self, point: Tensor, noise: NoiseStream, samples: int) -> Array:
-        """Defended draws at an attacked image."""
-        return self.engine.draw(
-            self.defense.smoother, self.target, point, noise=noise, samples=samples
-        )
+        return Excursion(statistic.estimate(scores), limit, samples, outside)
 
 
 def interval_use(certificate: Certificate, finding: Finding) -> float | None:

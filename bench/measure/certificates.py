@@ -6,27 +6,61 @@ the two cannot drift apart.  It must not know models, images or files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from bench.plan.profile import CertificateSection
 from bench.plan.units import Plan
-from defenses.base import Array, Defense, Geometry, NativeSettings, ScoreScale
+from defenses.base import (
+    Array,
+    Defense,
+    Geometry,
+    GeometrySettings,
+    NativeSettings,
+    ScoreScale,
+)
 from defenses.certify import Certificate, certify, width_curve
 
 
-def per_side_confidence(plan: Plan) -> float:
-    """Confidence of each side of each certificate.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all certificates of a run share.
 
-    With ``familywise`` the profile's failure probability is split evenly over both sides of every
-    certificate of the plan (Bonferroni), so it bounds the chance that *any* of them fails.
+    Attributes:
+        section: The profile's numbers.
+        confidence: Per side, after the family-wise correction if the profile asks for one.
     """
-    settings = plan.profile.certificate
-    if not settings.familywise:
-        return settings.confidence
-    certificates = sum(
-        len(unit.defense.split(",")) for unit in plan.units if unit.stage == "evaluate"
-    )
-    return 1.0 - (1.0 - settings.confidence) / (2.0 * max(certificates, 1))
+
+    section: CertificateSection
+    confidence: float
+
+    @classmethod
+    def of(cls, plan: Plan) -> Terms:
+        """Those of a plan."""
+        return cls(plan.profile.certificate, plan.per_side_confidence)
+
+    def samples(self, defense: Defense) -> int:
+        """Draws per certificate of a defence."""
+        return self.section.draws(defense.smoother.noise_kind)
+
+    def geometry(self, *, seed: int) -> GeometrySettings:
+        """Numbers of a smoother's geometry."""
+        spectral = self.section.spectral
+        return GeometrySettings(
+            tau=self.section.tau,
+            method=spectral.method,
+            steps=spectral.steps,
+            delta=spectral.delta,
+            tolerance=spectral.tolerance,
+            radii=self.section.radii,
+            seed=seed,
+        )
+
+    @property
+    def native(self) -> NativeSettings:
+        """User inputs of RS-Reg's and Cert-Reg's own certificates."""
+        native = self.section.native
+        return NativeSettings(native.tolerance, native.probability, native.discount)
 
 
 def certificate_columns(
@@ -35,10 +69,8 @@ def certificate_columns(
     geometry: Geometry,
     *,
     scale: ScoreScale,
-    confidence: float,
-    radii: Sequence[float],
-    center: float | None,
-    native: NativeSettings,
+    undefended: float | None,
+    terms: Terms,
 ) -> dict[str, Any]:
     """Every column of an evaluation record that follows from the draws.
 
@@ -47,12 +79,12 @@ def certificate_columns(
         scores: Sorted finite draws.
         geometry: Noise units per l2 radius.
         scale: Range and direction of the defended score.
-        confidence: Per side.
-        radii: l2 grid of the curve.
-        center: Clean score that native certificates are stated around; None where the smoother
-            has none on the same scale.
-        native: User inputs of the native certificates.
+        undefended: Plain score of the model; None if it is not a number.
+        terms: What all certificates of the run share.
     """
+    confidence, radii = terms.confidence, terms.section.radii
+    # A native certificate is stated around the clean score of the very function that is smoothed.
+    center = undefended if defense.smoother.part is None else None
     certificate = certify(defense, scores, geometry, scale=scale, confidence=confidence)
     curve = width_curve(defense, scores, geometry, scale=scale, confidence=confidence, radii=radii)
     return {
@@ -66,7 +98,7 @@ def certificate_columns(
             scale=scale,
             confidence=confidence,
             center=center,
-            native=native,
+            native=terms.native,
         ),
         "curve_radius": list(curve.radius),
         "curve_lower": list(curve.lower),

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from bench.base.cache import Cache, content_key, source_sha256
 from bench.base.errors import BenchError
 from bench.datasets import Dataset, Item, Pair, select
-from bench.measure.certificates import per_side_confidence
+from bench.measure.certificates import Terms
+from bench.measure.defended import Defended
 from bench.plan.profile import Profile
-from bench.plan.units import UNDEFENDED, Plan
+from bench.plan.units import UNDEFENDED, Cell, Plan
 from bench.plugins.registry import Registry
-from defenses.base import Defense, Example, GeometrySettings, NativeSettings, Part, Target
+from defenses.base import Defense, Example, Part, ScoreScale, Target
 from defenses.engine import GIB, Engine, cpu_rows
-from defenses.noise import NoiseStream, Purpose
+from defenses.noise import NoiseStream
 from iqa_models.base import BoundModel, IQAModel
 from iqa_models.folders import cache_folder
 
@@ -41,7 +42,7 @@ class Context:
         load_dataset: Opens a data set by name.
         device: Where tensors live.
         store: Cache of trained parts and features.
-        confidence: Per side, after the family-wise correction if the profile asks for one.
+        terms: What all certificates of the run share.
     """
 
     profile: Profile
@@ -50,7 +51,7 @@ class Context:
     load_dataset: Callable[[str], Dataset]
     device: torch.device
     store: Cache
-    confidence: float
+    terms: Terms
 
     def __post_init__(self) -> None:
         """Give every loader of this context its own memory."""
@@ -63,7 +64,7 @@ class Context:
     def _model(self, name: str) -> IQAModel:
         return self.load_model(name).to(self.device)
 
-    def _engine(self, device_type: str) -> Engine:
+    def _engine(self) -> Engine:
         settings = self.profile.certificate
         return Engine(
             batch=settings.batch,
@@ -203,46 +204,50 @@ class Context:
 
     # --- what stages ask for ---------------------------------------------------------------------
 
-    def target(
-        self, defense: str, dataset: str, model: str, sigma: float, pairs: Sequence[Pair]
-    ) -> Target:
+    def scale(self, cell: Cell) -> ScoreScale:
+        """Scale of a defended score; of the plain score where nothing is defended."""
+        card = self.model(cell.model).card
+        if cell.defense == UNDEFENDED:
+            return ScoreScale(*card.score_range, card.higher_is_better)
+        mos_range = self.dataset(cell.dataset).card.mos_range
+        return self.defenses[cell.defense].smoother.scale(card, mos_range)
+
+    def target(self, cell: Cell, pairs: Sequence[Pair]) -> Target:
         """The model bound to the references of ``pairs``, with the defence's trained part."""
         return Target(
-            model=self.bind(self.model(model), pairs),
-            part=self.part(defense, dataset, model, sigma),
-            sigma=sigma,
+            model=self.bind(self.model(cell.model), pairs),
+            part=self.part(cell.defense, cell.dataset, cell.model, cell.sigma),
+            sigma=cell.sigma,
         )
 
-    def noise(
-        self, purpose: Purpose, dataset: str, image: str, sigma: float, *, repeat: int = 0
-    ) -> NoiseStream:
-        """The keyed stream of this run for one image."""
-        return NoiseStream(self.profile.seed, purpose, dataset, image, sigma, repeat)
+    def defended(
+        self, cell: Cell, pair: Pair, image: str, *, source: str | None = None
+    ) -> Defended:
+        """A defence of a model on one image.
 
-    def samples(self, defense: Defense) -> int:
-        """Draws per certificate of a defence."""
-        settings = self.profile.certificate
-        features = defense.smoother.noise_kind == "features"
-        return settings.feature_samples if features else settings.samples
-
-    def geometry_settings(self) -> GeometrySettings:
-        """The profile's numbers for a smoother's geometry."""
-        settings = self.profile.certificate
-        spectral = settings.spectral
-        return GeometrySettings(
-            tau=settings.tau,
-            method=spectral.method,
-            steps=spectral.steps,
-            delta=spectral.delta,
-            tolerance=spectral.tolerance,
-            radii=settings.radii,
-            seed=self.profile.seed,
+        Args:
+            cell: Which model, defence and noise level, with the part of which data set.
+            pair: Pixels.
+            image: What the image's noise is known by.
+            source: The same for where the image comes from; None takes the data set.
+        """
+        defense = self.defenses[cell.defense]
+        return Defended(
+            defense=defense,
+            target=self.target(cell, [pair]),
+            image=self.tensor(pair.image),
+            scale=self.scale(cell),
+            engine=self.engine(),
+            noise=NoiseStream(
+                self.profile.seed, "certify", source or cell.dataset, image, cell.sigma
+            ),
+            terms=self.terms,
+            samples=self.terms.samples(defense),
         )
 
-    def native_settings(self) -> NativeSettings:
-        """The profile's numbers for RS-Reg's and Cert-Reg's own certificates."""
-        native = self.profile.certificate.native
-        return NativeSettings(native.tolerance, native.probability, native.discount)
+    def defended_item(self, cell: Cell, image: str) -> Defended:
+        """A defence of a model on a test image."""
+        return self.defended(cell, self.pair(cell.dataset, self.item(cell.dataset, image)), image)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -327,5 +332,5 @@ def open_context(
         load_dataset=opened.__getitem__,
         device=torch.device(device),
         store=Cache(folder or cache_folder()),
-        confidence=per_side_confidence(plan),
+        terms=Terms.of(plan),
     )

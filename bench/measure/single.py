@@ -7,20 +7,40 @@ knows the context; it must not know the command line or how a result is printed.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.base.errors import BenchError
 from bench.datasets import Pair
 from bench.datasets.images import Decoding
-from bench.measure.certificates import certificate_columns
 from bench.measure.context import Context
-from defenses.base import Array, Defense, Geometry, ScoreScale, Target
+from bench.measure.defended import Defended
+from bench.plan.units import Cell
+from defenses.base import Array, Geometry
 from defenses.certify import CertificateError, sorted_draws, width_curve
 
-if TYPE_CHECKING:
-    from bench.cli.verify import Question
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        image: Image file.
+        reference: Its pristine original, for full-reference models.
+        model, defense: Names.
+        sigma: Noise level, in units of the image or of the features.
+        radius: l2 radius of the bounds; None takes the defence's own (one noise unit).
+    """
+
+    image: Path
+    reference: Path | None
+    model: str
+    defense: str
+    sigma: float
+    radius: float | None = None
 
 
 def certify_image(question: Question, context: Context, *, dataset: str) -> dict[str, Any]:
@@ -34,28 +54,21 @@ def certify_image(question: Question, context: Context, *, dataset: str) -> dict
     Raises:
         BenchError: A file, a name or a size is not what it should be, or the part is not trained.
     """
-    defense = context.defenses[question.defense]
     pair = read_pair(question, context)
-    target = context.target(defense.name, dataset, question.model, question.sigma, [pair])
-    image = context.tensor(pair.image)
-    scale = defense.smoother.scale(target.model.card, context.dataset(dataset).card.mos_range)
-    (geometry,) = defense.smoother.geometry(target, image, context.geometry_settings())
-    draws = context.engine(context.device.type).draw(
-        defense.smoother,
-        target,
-        image,
-        noise=context.noise("certify", "file", _content_name(pair), question.sigma),
-        samples=context.samples(defense),
-    )
-    described = describe(question, defense, target, scale, geometry, pair, context)
+    cell = Cell(dataset, question.model, question.defense, question.sigma)
+    defended = context.defended(cell, pair, content_name(pair), source="file")
+    geometry = defended.geometry()
+    draws = defended.draw(defended.noise)
+    described = {
+        "image": question.image.name,
+        "edition": context.profile.edition,
+        **describe(defended, geometry),
+    }
     try:
         scores = sorted_draws(draws)
     except CertificateError as error:
         return {**described, "status": "abstained", "reason": str(error)}
-    return {
-        **described,
-        **bounds(question, defense, scores, geometry, scale, target, pair, context),
-    }
+    return {**described, **bounds(defended, scores, geometry, radius=question.radius)}
 
 
 def read_pair(question: Question, context: Context) -> Pair:
@@ -87,30 +100,20 @@ def read_pair(question: Question, context: Context) -> Pair:
     return Pair(image, reference)
 
 
-def describe(
-    question: Question,
-    defense: Defense,
-    target: Target,
-    scale: ScoreScale,
-    geometry: Geometry,
-    pair: Pair,
-    context: Context,
-) -> dict[str, Any]:
+def describe(defended: Defended, geometry: Geometry) -> dict[str, Any]:
     """What is known before any draw is looked at."""
-    failure = 2 * (1 - context.confidence) + geometry.delta
+    defense, confidence = defended.defense, defended.terms.confidence
     return {
-        "image": question.image.name,
-        "height": pair.image.shape[1],
-        "width": pair.image.shape[2],
-        "model": question.model,
-        "edition": context.profile.edition,
-        "defense": question.defense,
-        "sigma": question.sigma,
-        "samples": context.samples(defense),
-        "confidence": context.confidence,
-        "failure": failure,
-        "range": [scale.low, scale.high],
-        "higher_is_better": scale.higher_is_better,
+        "height": defended.image.shape[-2],
+        "width": defended.image.shape[-1],
+        "model": defended.target.model.card.name,
+        "defense": defense.name,
+        "sigma": defended.target.sigma,
+        "samples": defended.samples,
+        "confidence": confidence,
+        "failure": 2 * (1 - confidence) + geometry.delta,
+        "range": [defended.scale.low, defended.scale.high],
+        "higher_is_better": defended.scale.higher_is_better,
         "claim": defense.card.claim,
         "rigor": defense.card.rigor,
         "statement": defense.card.statement,
@@ -120,48 +123,31 @@ def describe(
 
 
 def bounds(
-    question: Question,
-    defense: Defense,
-    scores: Array,
-    geometry: Geometry,
-    scale: ScoreScale,
-    target: Target,
-    pair: Pair,
-    context: Context,
+    defended: Defended, scores: Array, geometry: Geometry, *, radius: float | None
 ) -> dict[str, Any]:
     """Score, interval and native certificate; the interval at the radius asked for."""
-    from bench.measure.stages.evaluate import undefended_score
-
-    plain = undefended_score(target, context.tensor(pair.image))
-    found = certificate_columns(
-        defense,
-        scores,
-        geometry,
-        scale=scale,
-        confidence=context.confidence,
-        radii=(),
-        center=plain if defense.smoother.part is None else None,
-        native=context.native_settings(),
-    )
+    plain = defended.undefended()
+    found = defended.columns(scores, geometry, undefended=plain)
     result = {k: v for k, v in found.items() if not k.startswith("curve_")}
-    if question.radius is not None and geometry.reason is None:
-        result |= at_radius(question.radius, defense, scores, geometry, scale, context)
+    if radius is not None and geometry.reason is None:
+        result |= at_radius(defended, scores, geometry, radius)
     result["undefended"] = plain
-    result["rms_levels"] = rms_levels(result["radius"], pair.image.size)
+    result["rms_levels"] = rms_levels(result["radius"], defended.image.numel())
     return result
 
 
 def at_radius(
-    radius: float,
-    defense: Defense,
-    scores: Array,
-    geometry: Geometry,
-    scale: ScoreScale,
-    context: Context,
+    defended: Defended, scores: Array, geometry: Geometry, radius: float
 ) -> dict[str, Any]:
     """The columns that change where a radius is asked for."""
+    scale = defended.scale
     curve = width_curve(
-        defense, scores, geometry, scale=scale, confidence=context.confidence, radii=[radius]
+        defended.defense,
+        scores,
+        geometry,
+        scale=scale,
+        confidence=defended.terms.confidence,
+        radii=[radius],
     )
     vacuous = curve.lower[0] <= scale.low and curve.upper[0] >= scale.high
     reason = f"no bound at radius {radius:g}: the interval is the whole score range"
@@ -187,6 +173,6 @@ def rms_levels(radius: float | None, values: int) -> float | None:
     return None if radius is None else 255.0 * radius / float(np.sqrt(values))
 
 
-def _content_name(pair: Pair) -> str:
+def content_name(pair: Pair) -> str:
     """Name of a picture by its pixels: its noise does not depend on where the file lies."""
     return hashlib.sha256(pair.image.tobytes()).hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,76 +16,67 @@ import torch
 from torch import Tensor
 
 from bench.measure.clock import PeakMemory, count_flops, stopwatch
+from bench.measure.defended import Defended
 from bench.records.schema import TimeRecord
-from defenses.base import Array, Defense, Geometry, GeometrySettings, ScoreScale, Target
-from defenses.certify import certify, sorted_draws
-from defenses.engine import Engine
+from defenses.base import Array, Geometry
+from defenses.certify import sorted_draws
 from defenses.jacobian import Linearization
-from defenses.noise import NoiseStream
 from defenses.precision import computing_in
 from defenses.smoothers import FeatureSmoother
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A defence of a bound model on one image, ready to be timed.
+    """A defended image, ready to be timed.
 
     Attributes:
-        defense, target, image, engine: What runs, and by what.
-        scale: Scale of the defended score.
-        settings: Of the geometry.
-        confidence: Per side.
-        samples: Draws that the times are for.
-        stream: Fresh noise for each repeat.
-        samples_measured: Draws really made; fewer than ``samples`` where times are scaled up.
+        defended: What runs; each repeat draws from its own repetition of the noise.
+        samples_measured: Draws really made; fewer than a certificate's where times are scaled up.
     """
 
-    defense: Defense
-    target: Target
-    image: Tensor
-    engine: Engine
-    scale: ScoreScale
-    settings: GeometrySettings
-    confidence: float
-    samples: int
-    stream: Callable[[int], NoiseStream]
+    defended: Defended
     samples_measured: int
 
     @property
     def device(self) -> torch.device:
         """Where it runs."""
-        return self.image.device
+        return self.defended.image.device
+
+    def rows(self) -> int:
+        """Draws of one pass."""
+        one = self.defended
+        return one.engine.rows(
+            one.defense.smoother, one.target, one.image, samples=self.samples_measured
+        )
 
     def identity(self) -> dict[str, Any]:
         """Columns of a record that say what was timed, and where."""
+        one = self.defended
         return {
-            "model": self.target.model.card.name,
-            "defense": self.defense.name,
-            "sigma": self.target.sigma,
+            "model": one.target.model.card.name,
+            "defense": one.defense.name,
+            "sigma": one.target.sigma,
             "device": device_name(self.device),
-            "edition": self.target.model.model.edition,
-            "height": self.image.shape[-2],
-            "width": self.image.shape[-1],
-            "samples": self.samples,
+            "edition": one.target.model.model.edition,
+            "height": one.image.shape[-2],
+            "width": one.image.shape[-1],
+            "samples": one.samples,
             "threads": torch.get_num_threads(),
         }
 
     def certified(self, repeat: int) -> tuple[float, Geometry]:
         """Seconds of a score with its certificate, and the geometry found on the way."""
-        found, (geometry,) = stopwatch(
-            lambda: self.defense.smoother.geometry(self.target, self.image, self.settings),
-            self.device,
-        )
+        found, geometry = stopwatch(self.defended.geometry, self.device)
         drawing, scores = self._draw(repeat)
         started = time.perf_counter()
-        certify(self.defense, scores, geometry, scale=self.scale, confidence=self.confidence)
+        self.defended.certificate(scores, geometry)
         return found + drawing + time.perf_counter() - started, geometry
 
     def uncertified(self, repeat: int) -> tuple[float, float]:
         """Seconds of a score without certificate, and the score."""
         drawing, scores = self._draw(repeat)
         started = time.perf_counter()
-        score = self.defense.statistic.estimate(scores)
+        score = self.defended.defense.statistic.estimate(scores)
         return drawing + time.perf_counter() - started, score
 
     def plain(self) -> float:
@@ -95,25 +85,20 @@ class Subject:
 
     @torch.no_grad()
     def _forward(self) -> float:
-        with computing_in(self.engine.precision, self.device):
-            return float(self.target.model(self.image).item())
+        with computing_in(self.defended.engine.precision, self.device):
+            return float(self.defended.target.model(self.defended.image).item())
 
     def _draw(self, repeat: int) -> tuple[float, Array]:
         """Seconds for all draws, and as many sorted scores (repeated if only some were made)."""
+        one = self.defended
+        noise = replace(one.noise, repeat=repeat)
         seconds, draws = stopwatch(
-            lambda: self.engine.draw(
-                self.defense.smoother,
-                self.target,
-                self.image,
-                noise=self.stream(repeat),
-                samples=self.samples_measured,
-            ),
-            self.device,
+            lambda: one.draw(noise, samples=self.samples_measured), self.device
         )
         started = time.perf_counter()
-        scores = sorted_draws(np.resize(draws, self.samples))
+        scores = sorted_draws(np.resize(draws, one.samples))
         sorting = time.perf_counter() - started
-        return seconds * self.samples / self.samples_measured + sorting, scores
+        return seconds * one.samples / self.samples_measured + sorting, scores
 
 
 def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> TimeRecord:
@@ -132,15 +117,13 @@ def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> 
     forward = [subject.plain() for _ in numbers]
     geometry = certified[-1][1]
     products = int(geometry.spectral.get("products", 0))
-    smoother = subject.defense.smoother
-    passes = smoother.forward_passes(subject.samples)
+    one = subject.defended
+    passes = one.defense.smoother.forward_passes(one.samples)
     return TimeRecord(
         status="ok",
-        precision=subject.engine.precision,
+        precision=one.engine.precision,
         samples_measured=subject.samples_measured,
-        batch=subject.engine.rows(
-            smoother, subject.target, subject.image, samples=subject.samples_measured
-        ),
+        batch=subject.rows(),
         seconds_certified=[seconds for seconds, _ in certified[warmup:]],
         seconds_uncertified=[seconds for seconds, _ in uncertified[warmup:]],
         seconds_forward=forward[warmup:],
@@ -150,10 +133,10 @@ def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> 
         spectral_products=products or None,
         peak_memory_bytes=memory.taken,
         repeat_scores=[score for _, score in uncertified[warmup:]],
-        range_low=subject.scale.low,
-        range_high=subject.scale.high,
+        range_low=one.scale.low,
+        range_high=one.scale.high,
         **subject.identity(),
-        **flop_columns(subject, products),
+        **flop_columns(one, products),
         **columns,
     )
 
@@ -161,13 +144,13 @@ def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> 
 # --- operations ---------------------------------------------------------------------------------
 
 
-def flop_columns(subject: Subject, products: int) -> dict[str, Any]:
+def flop_columns(defended: Defended, products: int) -> dict[str, Any]:
     """Operations of a plain pass, and of the defence with and without certificate.
 
     Counted on shapes alone, so it costs nothing; empty for models that need values to run.
     """
     try:
-        plain, drawn, product = _flops(_without_values(subject))
+        plain, drawn, product = _flops(_without_values(defended))
     except Exception:  # whatever a model does with values, a missing count must not end a timing
         return {}
     return {
@@ -177,15 +160,16 @@ def flop_columns(subject: Subject, products: int) -> dict[str, Any]:
     }
 
 
-def _flops(subject: Subject) -> tuple[float, float, float]:
+def _flops(defended: Defended) -> tuple[float, float, float]:
     """Operations of a plain pass, of all draws, and of one Jacobian product (mean of both)."""
-    target, image, smoother = subject.target, subject.image, subject.defense.smoother
+    target, image, smoother = defended.target, defended.image, defended.defense.smoother
     shape = smoother.noise_shape(target, image)
     with torch.no_grad():
         plain = count_flops(lambda: target.model(image))
-        rows = subject.samples if smoother.noise_kind == "features" else 1
+        samples = defended.samples
+        rows = samples if smoother.noise_kind == "features" else 1
         noise = torch.empty(rows, *shape, device=image.device)
-        drawn = count_flops(lambda: smoother.sample(target, image, noise)) * subject.samples / rows
+        drawn = count_flops(lambda: smoother.sample(target, image, noise)) * samples / rows
     if not isinstance(smoother, FeatureSmoother):
         return plain, drawn, 0.0
     linear = Linearization(lambda x: smoother.embed(target, x), image, jvp="double_vjp")
@@ -195,20 +179,21 @@ def _flops(subject: Subject) -> tuple[float, float, float]:
     return plain, drawn, pair / 2
 
 
-def _without_values(subject: Subject) -> Subject:
-    """The same subject on torch's meta device: shapes without values."""
-    model = copy.deepcopy(subject.target.model.model).to("meta")
-    shape = subject.target.model.reference_shape
+def _without_values(defended: Defended) -> Defended:
+    """The same on torch's meta device: shapes without values."""
+    target = defended.target
+    model = copy.deepcopy(target.model.model).to("meta")
+    shape = target.model.reference_shape
     bound = model.bind(None if shape is None else torch.empty(shape, device="meta"))
-    part = subject.target.part
+    part = target.part
     return replace(
-        subject,
+        defended,
         target=replace(
-            subject.target,
+            target,
             model=bound,
             part=None if part is None else copy.deepcopy(part).to("meta"),
         ),
-        image=torch.empty_like(subject.image, device="meta"),
+        image=torch.empty_like(defended.image, device="meta"),
     )
 
 
@@ -233,30 +218,23 @@ def precision_effect(subject: Subject, images: Tensor) -> Deviation:
 
     The geometry is the same for both: Jacobians are never computed below float32.
     """
-    exact = replace(subject.engine, precision="float32", limits={}, halvings=[])
+    one = subject.defended
+    exact = replace(one.engine, precision="float32", limits={}, halvings=[])
     scores, bounds = [0.0], []
     for row, image in enumerate(images.split(1)):
-        aim = replace(subject.target, model=subject.target.model.row(row))
-        (geometry,) = subject.defense.smoother.geometry(aim, image, subject.settings)
-        found = [
-            certify(
-                subject.defense,
-                sorted_draws(
-                    engine.draw(
-                        subject.defense.smoother,
-                        aim,
-                        image,
-                        noise=subject.stream(row),
-                        samples=subject.samples_measured,
-                    )
-                ),
-                geometry,
-                scale=subject.scale,
-                confidence=subject.confidence,
-            )
-            for engine in (subject.engine, exact)
-        ]
-        ours, theirs = found
+        aim = replace(one.target, model=one.target.model.row(row))
+        here = replace(
+            one,
+            target=aim,
+            image=image,
+            noise=replace(one.noise, repeat=row),
+            samples=subject.samples_measured,
+        )
+        geometry = here.geometry()
+        ours, theirs = (
+            same.certificate(sorted_draws(same.draw(same.noise)), geometry)
+            for same in (here, replace(here, engine=exact))
+        )
         if ours.score is not None and theirs.score is not None:
             scores.append(abs(ours.score - theirs.score))
         for side in ("lower", "upper"):

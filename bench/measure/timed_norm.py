@@ -38,18 +38,19 @@ def measured_norm(
     Raises:
         ValueError: The defence adds no noise to features.
     """
-    smoother = subject.defense.smoother
+    one = subject.defended
+    smoother = one.defense.smoother
     if not isinstance(smoother, FeatureSmoother):
-        raise ValueError(f"{subject.defense.name} adds no noise to features, it has no norm.")
+        raise ValueError(f"{one.defense.name} adds no noise to features, it has no norm.")
 
     def embed(x: torch.Tensor) -> torch.Tensor:
-        return smoother.embed(subject.target, x)
+        return smoother.embed(one.target, x)
 
     def lanczos() -> SpectralNorm:
-        settings = subject.settings
+        settings = one.geometry_settings
         return spectral_norm(
             embed,
-            subject.image,
+            one.image,
             method="lanczos",
             steps=settings.steps,
             delta=settings.delta,
@@ -60,11 +61,11 @@ def measured_norm(
     with PeakMemory(subject.device) as memory:
         runs = [stopwatch(lanczos, subject.device) for _ in range(warmup + repeats)]
     bound = runs[-1][1]
-    features = int(embed(subject.image).shape[1])
+    features = int(embed(one.image).shape[1])
     exact, seconds = None, 0.0
     if vjps is None or vjps >= features:
         seconds, norm = stopwatch(
-            lambda: spectral_norm(embed, subject.image, method="exact", chunk=CHUNK), subject.device
+            lambda: spectral_norm(embed, one.image, method="exact", chunk=CHUNK), subject.device
         )
         exact = float(norm.estimate)
     else:
@@ -89,7 +90,7 @@ def measured_norm(
 def _seconds_of_some(subject: Subject, embed: Any, vjps: int) -> float:
     """Seconds of some backward products, after the forward pass that they share."""
     with computing_in("float32", subject.device):
-        linear = Linearization(embed, subject.image, jvp="forward")
+        linear = Linearization(embed, subject.defended.image, jvp="forward")
         rows = torch.eye(vjps, linear.outputs.shape[1], device=subject.device)
         chunks = [rows[k : k + CHUNK].unsqueeze(1) for k in range(0, vjps, CHUNK)]
         linear.vjp_many(chunks[0])  # warm-up

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+NoiseKind = Literal["input", "features"]
 
 
 class Section(BaseModel):
@@ -88,6 +89,10 @@ class CertificateSection(Section):
     spectral: SpectralSection = SpectralSection()
     native: NativeSection = NativeSection()
 
+    def draws(self, noise_kind: NoiseKind) -> int:
+        """Draws per certificate of a smoother."""
+        return self.samples if noise_kind == "input" else self.feature_samples
+
 
 class FitSection(Section):
     """Training of one kind of part."""
@@ -163,6 +168,10 @@ class AuditSection(Section):
     """Draws that decide a violation; at least 10,000 for a claim about a population median."""
     scales: tuple[Positive, ...] = (0.25, 0.5, 0.75, 0.9, 1.0, 1.5, 2.0, 3.0)
     """Multiples of the certified radius tried for the attack-verified radius."""
+
+    def draws_per_gradient(self, noise_kind: NoiseKind) -> int:
+        """Draws behind each gradient of an attack."""
+        return self.expectation if noise_kind == "input" else self.feature_expectation
 
 
 class Profile(Section):

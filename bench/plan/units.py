@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from bench.base.errors import BenchError
@@ -24,6 +24,7 @@ STAGES: tuple[StageName, ...] = ("prepare", "fit", "evaluate", "time", "attack",
 """In the order in which they run; a stage starts when the one before is complete."""
 
 UNDEFENDED = "undefended"
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,43 @@ class Unit:
         )
         return "|".join(map(_text, parts))
 
+    @property
+    def one_model(self) -> str:
+        """The model of a unit that has one; raises ValueError for any other."""
+        return self._given("model", self.model)
+
+    @property
+    def one_image(self) -> str:
+        """The image of a unit that has one; raises ValueError for any other."""
+        return self._given("image", self.image)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The rows of the answer that share this unit, one for each of its defences.
+
+        Raises:
+            ValueError: It has no model or no noise level.
+
+        >>> [cell.defense for cell in Unit("evaluate", "a", "lpips", "ms,dms", "", 0.1).cells]
+        ['ms', 'dms']
+        """
+        sigma = self._given("noise level", self.sigma)
+        return tuple(
+            Cell(self.dataset, self.one_model, defense, sigma)
+            for defense in self.defense.split(",")
+        )
+
+    @property
+    def cell(self) -> Cell:
+        """The one row of the answer that this unit is about; raises ValueError for any other."""
+        (cell,) = self.cells
+        return cell
+
+    def _given(self, what: str, value: Value | None) -> Value:
+        if value is None:
+            raise ValueError(f"the unit {self.key} has no {what}")
+        return value
+
     def serves(self, cell: Cell) -> bool:
         """Whether the cell is incomplete without this unit."""
         return (
@@ -135,6 +173,20 @@ class Plan:
     def name(self) -> str:
         """Name of the run's folder."""
         return f"{self.profile.name}-{self.hash[:8]}"
+
+    @property
+    def per_side_confidence(self) -> float:
+        """Confidence of each side of each certificate.
+
+        With ``familywise`` the profile's failure probability is split evenly over both sides of
+        every certificate of the plan (Bonferroni), so it bounds the chance that *any* of them
+        fails.
+        """
+        settings = self.profile.certificate
+        if not settings.familywise:
+            return settings.confidence
+        certificates = sum(len(unit.defense.split(",")) for unit in self.of_stage("evaluate"))
+        return 1.0 - (1.0 - settings.confidence) / (2.0 * max(certificates, 1))
 
     def of_stage(self, stage: str) -> tuple[Unit, ...]:
         """Units of one stage, in order."""

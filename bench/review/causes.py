@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.base.provenance import dotted
-from bench.measure.certificates import per_side_confidence
 from bench.plan.units import Cell, Plan
 from bench.review.recomputing import plain
 
@@ -172,7 +171,7 @@ def _settings(a: Facts, b: Facts) -> Iterator[Cause]:
         elif section == "fit":
             defenses = _users(rest.split(".")[0], a.plan, b.plan)
         yield Cause("settings", f"{name} {_value(x)} -> {_value(y)}", defenses=defenses)
-    confidence = [per_side_confidence(f.plan) for f in (a, b)]
+    confidence = [f.plan.per_side_confidence for f in (a, b)]
     if a.plan.profile.certificate == b.plan.profile.certificate and len(set(confidence)) > 1:
         text = f"per-side confidence {confidence[0]} -> {confidence[1]} (family-wise)"
         yield Cause("settings", text)

@@ -15,7 +15,6 @@ from typing import Any
 
 from bench.base.errors import BenchError
 from bench.base.files import write_atomically
-from bench.measure.certificates import per_side_confidence
 from bench.plan.units import STAGES, Plan, canonical
 from bench.records.folder import RunFolder
 from bench.records.journal import Entry
@@ -164,9 +163,9 @@ def check_confidence(runs: Sequence[Run], plan: Plan) -> None:
     Raises:
         BenchError: The merged table has another number of certificates.
     """
-    whole = per_side_confidence(plan)
+    whole = plan.per_side_confidence
     for run in runs:
-        confidence = per_side_confidence(run.plan)
+        confidence = run.plan.per_side_confidence
         if confidence != whole:
             raise BenchError(
                 f"merge: expected per-side confidence {whole} for all certificates together, "

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure.certificates import certificate_columns
-from bench.plan.profile import CertificateSection
-from defenses.base import Array, Defense, Geometry, NativeSettings, ScoreScale
+from bench.measure.certificates import Terms, certificate_columns
+from defenses.base import Array, Defense, Geometry, ScoreScale
 from defenses.smoothers import feature_geometry
 
 Row = Mapping[str, Any]
@@ -30,25 +29,12 @@ class Settings:
     """What all certificates of a run share.
 
     Attributes:
-        certificate: The profile's section.
-        confidence: Per side, after the family-wise correction if the profile asks for one.
+        terms: The numbers of the profile, with the confidence per side.
         edition: Edition of all models.
     """
 
-    certificate: CertificateSection
-    confidence: float
+    terms: Terms
     edition: str
-
-    def samples(self, defense: Defense) -> int:
-        """Draws per certificate of a defence."""
-        features = defense.smoother.noise_kind == "features"
-        return self.certificate.feature_samples if features else self.certificate.samples
-
-    @property
-    def native(self) -> NativeSettings:
-        """User inputs of native certificates."""
-        native = self.certificate.native
-        return NativeSettings(native.tolerance, native.probability, native.discount)
 
 
 def plain(value: Any) -> Any:
@@ -99,8 +85,9 @@ def check_draws(row: Row, defense: Defense, settings: Settings) -> Iterator[Foun
             yield "scores", f"{len(row['scores'])} draws", f"none, the record is {row['status']}"
         return
     scores = np.asarray(row["scores"], dtype=np.float64)
-    if len(scores) != settings.samples(defense):
-        yield "scores", f"{len(scores)} draws", f"{settings.samples(defense)} draws"
+    samples = settings.terms.samples(defense)
+    if len(scores) != samples:
+        yield "scores", f"{len(scores)} draws", f"{samples} draws"
     if not np.isfinite(scores).all():
         yield "scores", f"{int((~np.isfinite(scores)).sum())} not finite", "finite draws"
     elif (np.diff(scores) < 0).any():
@@ -124,7 +111,7 @@ def spectral_geometry(row: Row, settings: Settings) -> Geometry:
         estimate=row["spectral_estimate"],
         upper=row["spectral_upper"],
         sigma=row["sigma"],
-        tau=settings.certificate.tau,
+        tau=settings.terms.section.tau,
         delta=plain(row["spectral_delta"]) or 0.0,
         method=row["spectral_method"],
         products=int(row["spectral_products"]),
@@ -169,7 +156,7 @@ def check_certificate(
 def promised_columns(defense: Defense, settings: Settings) -> dict[str, Any]:
     """Columns that follow from the profile and the defence alone."""
     return {
-        "confidence": settings.confidence,
+        "confidence": settings.terms.confidence,
         "edition": settings.edition,
         "smoother": defense.smoother.name,
         "statistic": defense.statistic.name,
@@ -182,17 +169,14 @@ def recomputed(
     row: Row, scores: Array, geometry: Geometry, defense: Defense, settings: Settings
 ) -> dict[str, Any]:
     """All columns of the certificate, by the function that the evaluate stage calls."""
-    center = plain(row["undefended"]) if defense.smoother.part is None else None
     scale = ScoreScale(row["range_low"], row["range_high"], bool(row["higher_is_better"]))
     return certificate_columns(
         defense,
         scores,
         geometry,
         scale=scale,
-        confidence=settings.confidence,
-        radii=settings.certificate.radii,
-        center=center,
-        native=settings.native,
+        undefended=plain(row["undefended"]),
+        terms=settings.terms,
     )
 
 

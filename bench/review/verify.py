@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.measure.certificates import per_side_confidence
+from bench.measure.certificates import Terms
 from bench.plan.units import STAGES, Plan
 from bench.records.schema import BY_TABLE
 from bench.review.recomputing import (
@@ -236,7 +236,7 @@ def recompute(
 ) -> Iterator[Difference]:
     """Every certificate from its draws."""
     profile = plan.profile
-    settings = Settings(profile.certificate, per_side_confidence(plan), profile.edition)
+    settings = Settings(Terms.of(plan), profile.edition)
     by_smoother = {defense.smoother.name: defense for defense in defenses.values()}
     by_key: dict[tuple[Any, ...], Row] = {}
     damaged: set[tuple[Any, ...]] = set()

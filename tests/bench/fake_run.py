@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure.certificates import certificate_columns, per_side_confidence
+from bench.measure.certificates import Terms, certificate_columns
 from bench.plan.loading import load_profile
 from bench.plan.units import Cell, Plan, Unit
 from bench.records.folder import RunFolder
@@ -55,7 +55,7 @@ def fake_plan(*, images: int = 3, samples: int = 200, familywise: bool = False) 
 
 def fake_run(folder: Path, plan: Plan) -> RunFolder:
     run = RunFolder.create(folder, plan)
-    settings = Settings(plan.profile.certificate, per_side_confidence(plan), "compact")
+    settings = Settings(Terms.of(plan), "compact")
     tuned = {n: d.tuned(plan.profile.options.get(n, {})) for n, d in DEFENSES.items()}
     records: list[Record] = []
     for unit in plan.of_stage("evaluate"):
@@ -93,7 +93,7 @@ def _evaluated(unit: Unit, settings: Settings, tuned: dict[str, Defense]) -> lis
             for d in unit.defense.split(",")
         ]
         return [DrawRecord(status="abstained", reason=reason, **key), *rows]
-    noisy = mos + rng.normal(0, 0.05) + 0.04 * rng.standard_normal(settings.certificate.samples)
+    noisy = mos + rng.normal(0, 0.05) + 0.04 * rng.standard_normal(settings.terms.section.samples)
     scores = sorted_draws(noisy.clip(0, 1).astype(np.float32))
     spectral: dict[str, Any] = {}
     if unit.smoother == "features":
@@ -103,7 +103,7 @@ def _evaluated(unit: Unit, settings: Settings, tuned: dict[str, Defense]) -> lis
             estimate=estimate,
             upper=1.02 * estimate,
             sigma=unit.sigma or 0.0,
-            tau=settings.certificate.tau,
+            tau=settings.terms.section.tau,
             delta=1e-3,
             method="lanczos",
             products=40,
@@ -144,10 +144,8 @@ def _row(
             scores,
             geometry,
             scale=scale,
-            confidence=settings.confidence,
-            radii=settings.certificate.radii,
-            center=undefended if defense.smoother.part is None else None,
-            native=settings.native,
+            undefended=undefended,
+            terms=settings.terms,
         )
         columns |= {"samples": len(scores), "delta": geometry.delta}
     return EvaluationRecord(
@@ -169,7 +167,7 @@ def _row(
         undefended_higher_is_better=True,
         height=96,
         width=96,
-        confidence=settings.confidence,
+        confidence=settings.terms.confidence,
         claim=defense.card.claim,
         rigor=defense.card.rigor,
         **columns,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -20,11 +20,8 @@ from bench.measure.attacks import Norm, Objective, ifgsm
 from bench.measure.context import Context
 from bench.plan.units import UNDEFENDED, Unit
 from bench.records.schema import AttackRecord, PictureRecord, Record
-from defenses.base import Defense, ScoreScale, Target
-from defenses.certify import sorted_draws
-from defenses.expectation import expected_score
-from defenses.noise import NoiseStream
-from iqa_models.base import BoundModel
+
+NAME = "attack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class Strength:
 class Attack:
     """Stage ``attack``: one unit per model, defence (or none), strength and image."""
 
-    name = "attack"
+    name = NAME
 
     def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Attack image by image."""
@@ -59,50 +56,71 @@ class Attack:
 
     def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
         """An attack that could not be run."""
-        low, high = context.model(unit.model or "").card.score_range
-        columns = columns_of(unit, context, ScoreScale(low, high, higher_is_better=True))
-        return [AttackRecord(status="failed", reason=reason, **columns)]
+        return [AttackRecord(status="failed", reason=reason, **columns_of(unit, context))]
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """What is attacked, on one image.
+
+    Attributes:
+        image: ``(1, 3, H, W)`` in [0, 1].
+        expected: Differentiable score of a point at a step.
+        score: Score of a point as a user would compute it, with the noise of a repeat.
+    """
+
+    image: Tensor
+    expected: Objective
+    score: Callable[[Tensor, int], float]
 
 
 def attack(unit: Unit, context: Context) -> list[Record]:
     """Attack one image and score it before and after with fresh noise."""
     strength = Strength.parse(unit.detail)
-    item = context.item(unit.dataset, unit.image or "")
-    pair = context.pair(unit.dataset, item)
-    image = context.tensor(pair.image)
-    sigma = float(unit.sigma or 0.0)
-    settings = context.profile.attack
     sign = 1.0 if strength.direction == "up" else -1.0
-    noise = context.noise("attack", unit.dataset, item.image_id, sigma)
-    if unit.defense == UNDEFENDED:
-        bound = context.bind(context.model(unit.model or ""), [pair])
-        scale = ScoreScale(*bound.card.score_range, bound.card.higher_is_better)
-        objective = plain_objective(bound, sign)
-
-        def score(point: Tensor, repeat: int) -> float:
-            return score_plain(bound, point)
-
-    else:
-        defense = context.defenses[unit.defense]
-        target = context.target(defense.name, unit.dataset, unit.model or "", sigma, [pair])
-        scale = defense.smoother.scale(
-            target.model.card, context.dataset(unit.dataset).card.mos_range
-        )
-        objective = expected_objective(defense, target, noise, settings.expectation, sign)
-
-        def score(point: Tensor, repeat: int) -> float:
-            return score_defended(context, defense, target, point, item.image_id, repeat)
-
+    victim = (undefended if unit.defense == UNDEFENDED else defended)(unit, context)
     attacked = ifgsm(
-        objective, image, epsilon=strength.epsilon, steps=settings.steps, norm=strength.norm
+        lambda point, step: sign * victim.expected(point, step),
+        victim.image,
+        epsilon=strength.epsilon,
+        steps=context.profile.attack.steps,
+        norm=strength.norm,
     )
     found = AttackRecord(
         status="ok",
-        score_before=score(image, 0),
-        score_after=score(attacked, 1),
-        **columns_of(unit, context, scale),
+        score_before=victim.score(victim.image, 0),
+        score_after=victim.score(attacked, 1),
+        **columns_of(unit, context),
     )
-    return [found, *pictures(unit, strength, image, attacked)]
+    return [found, *pictures(unit, strength, victim.image, attacked)]
+
+
+def defended(unit: Unit, context: Context) -> Victim:
+    """The defended model, through its expectation."""
+    one = context.defended_item(unit.cell, unit.one_image)
+    draws = context.profile.attack.expectation
+
+    def score(point: Tensor, repeat: int) -> float:
+        # Named by the stage: repeats of the timed image are other noise.
+        return one.score(replace(one.stream("repeat", repeat=repeat), dataset=NAME), at=point)
+
+    return Victim(one.image, lambda point, step: one.expected(point, draws=draws, step=step), score)
+
+
+def undefended(unit: Unit, context: Context) -> Victim:
+    """The plain model; its gradient is the score's before clamping, which survives at the ends."""
+    pair = context.pair(unit.dataset, context.item(unit.dataset, unit.one_image))
+    bound = context.bind(context.model(unit.one_model), [pair])
+
+    @torch.no_grad()
+    def score(point: Tensor, repeat: int) -> float:
+        return float(bound(point).item())
+
+    return Victim(
+        context.tensor(pair.image),
+        lambda point, step: bound.model.head(bound.features(point)).sum(),
+        score,
+    )
 
 
 def pictures(unit: Unit, strength: Strength, image: Tensor, attacked: Tensor) -> list[Record]:
@@ -112,11 +130,8 @@ def pictures(unit: Unit, strength: Strength, image: Tensor, attacked: Tensor) ->
     return [
         PictureRecord(
             status="ok",
-            dataset=unit.dataset,
-            model=unit.model or "",
-            defense=unit.defense,
-            sigma=float(unit.sigma or 0.0),
-            image=unit.image or "",
+            **asdict(unit.cell),
+            image=unit.one_image,
             norm=strength.norm,
             epsilon=strength.epsilon,
             original_png=png(image),
@@ -133,61 +148,17 @@ def png(image: Tensor) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def plain_objective(bound: BoundModel, sign: float) -> Objective:
-    """The undefended score before clamping, so the gradient survives at the range's ends."""
-
-    def value(image: Tensor, step: int) -> Tensor:
-        return sign * bound.model.head(bound.features(image)).sum()
-
-    return value
-
-
-def expected_objective(
-    defense: Defense, target: Target, noise: NoiseStream, draws: int, sign: float
-) -> Objective:
-    """Mean defended score over fresh draws at every step."""
-
-    def value(point: Tensor, step: int) -> Tensor:
-        return sign * expected_score(
-            defense.smoother, target, point, noise=noise, draws=draws, step=step
-        )
-
-    return value
-
-
-@torch.no_grad()
-def score_plain(bound: BoundModel, image: Tensor) -> float:
-    """Score of the undefended model."""
-    return float(bound(image).item())
-
-
-def score_defended(
-    context: Context, defense: Defense, target: Target, image: Tensor, name: str, repeat: int
-) -> float:
-    """Defended score with fresh noise, as a user would compute it."""
-    draws = context.engine(context.device.type).draw(
-        defense.smoother,
-        target,
-        image,
-        noise=context.noise("repeat", "attack", name, target.sigma, repeat=repeat),
-        samples=context.samples(defense),
-    )
-    return defense.statistic.estimate(sorted_draws(draws))
-
-
-def columns_of(unit: Unit, context: Context, scale: ScoreScale) -> dict[str, Any]:
+def columns_of(unit: Unit, context: Context) -> dict[str, Any]:
     """Columns that follow from the unit."""
     strength = Strength.parse(unit.detail)
+    scale = context.scale(unit.cell)
     return {
-        "dataset": unit.dataset,
-        "model": unit.model,
-        "defense": unit.defense,
-        "sigma": float(unit.sigma or 0.0),
+        **asdict(unit.cell),
         "norm": strength.norm,
         "epsilon": strength.epsilon,
         "direction": strength.direction,
-        "image": unit.image,
-        "group": context.item(unit.dataset, unit.image or "").group,
+        "image": unit.one_image,
+        "group": context.item(unit.dataset, unit.one_image).group,
         "steps": context.profile.attack.steps,
         "range_low": scale.low,
         "range_high": scale.high,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bench.measure.auditing import Auditor, AuditSettings, interval_use
 from bench.measure.context import Context
+from bench.measure.defended import Defended
 from bench.plan.units import Unit
 from bench.records.schema import AuditRecord, Record
-from defenses.base import Defense
-from defenses.certify import certify, sorted_draws
+from defenses.certify import sorted_draws
 
 
 class Audit:
@@ -36,7 +37,7 @@ def audit(unit: Unit, context: Context) -> AuditRecord:
     if certificate.radius is None:
         return AuditRecord(status="abstained", reason=certificate.reason, **columns)
     finding = auditor.inspect(certificate.radius)
-    proved = auditor.defense.card.rigor == "proved"
+    proved = auditor.defended.defense.card.rigor == "proved"
     return AuditRecord(
         status="ok",
         radius=certificate.radius,
@@ -57,56 +58,35 @@ def audit(unit: Unit, context: Context) -> AuditRecord:
 
 def auditor_of(unit: Unit, context: Context) -> Auditor:
     """The certified image with everything needed to attack it."""
-    defense = context.defenses[unit.defense]
-    item = context.item(unit.dataset, unit.image or "")
-    pair = context.pair(unit.dataset, item)
-    image = context.tensor(pair.image)
-    sigma = float(unit.sigma or 0.0)
-    target = context.target(defense.name, unit.dataset, unit.model or "", sigma, [pair])
-    scale = defense.smoother.scale(target.model.card, context.dataset(unit.dataset).card.mos_range)
-    engine = context.engine(context.device.type)
-    samples = context.samples(defense)
-    (geometry,) = defense.smoother.geometry(target, image, context.geometry_settings())
-    noise = context.noise("certify", unit.dataset, item.image_id, sigma)
-    draws = engine.draw(defense.smoother, target, image, noise=noise, samples=samples)
+    defended = context.defended_item(unit.cell, unit.one_image)
+    scores = sorted_draws(defended.draw(defended.noise))
     return Auditor(
-        defense=defense,
-        target=target,
-        image=image,
-        scale=scale,
-        certificate=certify(
-            defense, sorted_draws(draws), geometry, scale=scale, confidence=context.confidence
-        ),
-        noise=context.noise("attack", unit.dataset, item.image_id, sigma),
-        engine=engine,
-        settings=settings_of(defense, samples, context),
+        defended=defended,
+        certificate=defended.certificate(scores, defended.geometry()),
+        settings=settings_of(defended, context),
     )
 
 
-def settings_of(defense: Defense, samples: int, context: Context) -> AuditSettings:
+def settings_of(defended: Defended, context: Context) -> AuditSettings:
     """The profile's audit numbers for one defence."""
     section = context.profile.audit
-    features = defense.smoother.noise_kind == "features"
+    kind = defended.defense.smoother.noise_kind
     return AuditSettings(
         steps=section.steps,
         restarts=section.restarts,
-        expectation=section.feature_expectation if features else section.expectation,
-        quick_samples=section.fresh_samples if features else samples,
+        expectation=section.draws_per_gradient(kind),
+        quick_samples=section.fresh_samples if kind == "features" else defended.samples,
         fresh_samples=section.fresh_samples,
         scales=section.scales,
-        confidence=context.confidence,
     )
 
 
 def columns_of(unit: Unit, context: Context) -> dict[str, Any]:
     """Columns that follow from the unit."""
     return {
-        "dataset": unit.dataset,
-        "model": unit.model,
-        "defense": unit.defense,
-        "sigma": unit.sigma,
-        "image": unit.image,
-        "group": context.item(unit.dataset, unit.image or "").group,
+        **asdict(unit.cell),
+        "image": unit.one_image,
+        "group": context.item(unit.dataset, unit.one_image).group,
         "rigor": context.defenses[unit.defense].card.rigor,
     }
 

@@ -30,7 +30,7 @@ class Prepare:
         """A calibration that could not be had."""
         return [
             CalibrationRecord(
-                status="failed", reason=reason, dataset=unit.dataset, model=unit.model or ""
+                status="failed", reason=reason, dataset=unit.dataset, model=unit.one_model
             )
         ]
 
@@ -38,7 +38,7 @@ class Prepare:
 @torch.no_grad()
 def calibrate(unit: Unit, context: Context) -> CalibrationRecord:
     """Fit mos = intercept + slope * score on the training images."""
-    model = unit.model or ""
+    model = unit.one_model
     train, _ = context.training_items(unit.dataset)
     features = context.features(unit.dataset, model, train)
     scores = context.model(model).head(features).clamp(*context.model(model).card.score_range)

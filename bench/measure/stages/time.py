@@ -6,6 +6,7 @@ Repeated end-to-end runs on one image after warm-up, device synchronised, in one
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import lru_cache
 
 import torch
@@ -34,10 +35,7 @@ class Time:
             TimeRecord(
                 status="failed",
                 reason=reason,
-                dataset=unit.dataset,
-                model=unit.model or "",
-                defense=unit.defense or "",
-                sigma=unit.sigma or 0.0,
+                **asdict(unit.cell),
                 device=device_name(context.device),
                 weights="trained",
                 height=1,
@@ -56,33 +54,17 @@ def timed(unit: Unit, context: Context) -> TimeRecord:
         warmup=settings.warmup,
         repeats=settings.repeats,
         dataset=unit.dataset,
-        weights=context.model(unit.model or "").card.weights,
+        weights=context.model(unit.one_model).card.weights,
         peak_flops=peak_once(context.device, context.profile.certificate.precision),
     )
 
 
 def subject_of(unit: Unit, context: Context) -> Subject:
     """The unit's defence on its image."""
-    defense = context.defenses[unit.defense or ""]
-    item = context.item(unit.dataset, unit.image or first_image(unit, context))
-    pair = context.pair(unit.dataset, item)
-    target = context.target(
-        defense.name, unit.dataset, unit.model or "", float(unit.sigma or 0.0), [pair]
-    )
-    samples = context.profile.time.samples or context.samples(defense)
-    mos_range = context.dataset(unit.dataset).card.mos_range
+    defended = context.defended_item(unit.cell, unit.image or first_image(unit, context))
+    samples = context.profile.time.samples or defended.samples
     return Subject(
-        defense=defense,
-        target=target,
-        image=context.tensor(pair.image),
-        engine=context.engine(context.device.type),
-        scale=defense.smoother.scale(target.model.card, mos_range),
-        settings=context.geometry_settings(),
-        confidence=context.confidence,
-        samples=samples,
-        stream=lambda repeat: context.noise(
-            "repeat", unit.dataset, item.image_id, target.sigma, repeat=repeat
-        ),
+        replace(defended, noise=defended.stream("repeat"), samples=samples),
         samples_measured=samples,
     )
 

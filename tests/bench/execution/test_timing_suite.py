@@ -100,9 +100,9 @@ def test_a_subject_is_measured(defense: str) -> None:
 
 
 def test_operations_of_draws_are_those_of_their_passes() -> None:
-    counted = flop_columns(subject("ms"), 0)
+    counted = flop_columns(subject("ms").defended, 0)
     assert counted["flops_uncertified"] == 20 * counted["flops_forward"]
-    with_norm = flop_columns(subject("fs-iqa"), 10)
+    with_norm = flop_columns(subject("fs-iqa").defended, 10)
     assert with_norm["flops_certified"] > with_norm["flops_uncertified"]
 
 

@@ -10,10 +10,13 @@ import torch
 
 from bench.measure.attacks import pgd_l2
 from bench.measure.auditing import Auditor, AuditSettings, Excursion, Finding, interval_use
+from bench.measure.certificates import Terms
+from bench.measure.defended import Defended
+from bench.plan.profile import CertificateSection, SpectralSection
 from bench.review.recomputing import same
 from defenses import fs_iqa, ms, rs_reg
-from defenses.base import Defense, Geometry, GeometrySettings, Target
-from defenses.certify import Certificate, certify, sorted_draws
+from defenses.base import Defense, Geometry, Target
+from defenses.certify import Certificate, sorted_draws
 from defenses.engine import Engine
 from defenses.noise import NoiseStream
 from defenses.reference_models import (
@@ -37,10 +40,15 @@ SETTINGS = AuditSettings(
     quick_samples=1000,
     fresh_samples=4000,
     scales=(1.0, 2.0),
-    confidence=0.999,
 )
-SPECTRAL = GeometrySettings(
-    tau=1e-3, method="exact", steps=20, delta=1e-3, tolerance=None, radii=(0.1,), seed=0
+TERMS = Terms(
+    CertificateSection(
+        samples=1000,
+        feature_samples=1000,
+        spectral=SpectralSection(method="exact", tolerance=None),
+        radii=(0.1,),
+    ),
+    confidence=0.999,
 )
 
 
@@ -51,28 +59,26 @@ def auditor(
     image: torch.Tensor | None = None,
     seed: int = 0,
     part: torch.nn.Module | None = None,
-    ratio: float = 1.0,
 ) -> Auditor:
     image = grey() if image is None else image
     target = Target(model=model.bind(), part=part, sigma=SIGMA)
-    scale = defense.smoother.scale(model.card, (0.0, 1.0))
-    engine = Engine(batch=512)
-    stream = NoiseStream(seed, "certify", "set", "image", SIGMA)
-    draws = engine.draw(defense.smoother, target, image, noise=stream, samples=1000)
-    (geometry,) = defense.smoother.geometry(target, image, SPECTRAL)
-    found = certify(
-        defense, sorted_draws(draws), geometry, scale=scale, confidence=0.999, ratio=ratio
-    )
-    return Auditor(
+    defended = Defended(
         defense=defense,
         target=target,
         image=image,
-        scale=scale,
-        certificate=found,
-        noise=replace(stream, purpose="attack"),
-        engine=engine,
-        settings=SETTINGS,
+        scale=defense.smoother.scale(model.card, (0.0, 1.0)),
+        engine=Engine(batch=512),
+        noise=NoiseStream(seed, "certify", "set", "image", SIGMA),
+        terms=TERMS,
+        samples=1000,
     )
+    scores = sorted_draws(defended.draw(defended.noise))
+    return Auditor(defended, defended.certificate(scores, defended.geometry()), SETTINGS)
+
+
+def with_image_name(one: Auditor, name: str) -> Auditor:
+    noise = replace(one.defended.noise, image=name)
+    return replace(one, defended=replace(one.defended, noise=noise))
 
 
 def inspected(one: Auditor) -> Finding:
@@ -96,7 +102,7 @@ def test_a_right_certificate_is_never_flagged(defense: Defense, seed: int) -> No
 def test_the_attack_finds_the_worst_point_of_a_linear_model() -> None:
     one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
     point = one.strongest(one.score_objective(1.0), one.starts(), 0.05)
-    step = (point - one.image).flatten()
+    step = (point - one.defended.image).flatten()
     assert float(step.norm()) <= 0.05 * (1 + 1e-5)
     assert float(step @ direction().flatten()) == pytest.approx(0.05, rel=1e-3)
 
@@ -127,7 +133,7 @@ def test_a_plug_in_mean_interval_is_caught_on_a_half_space() -> None:
     wrong = replace(one.certificate, lower=score - 0.1, upper=score + 0.1)
     # No gradient is seen through a step; the starts along the features' direction suffice.
     direct = replace(one, certificate=wrong)
-    moved = one.image + SIGMA * direction()[None]
+    moved = one.defended.image + SIGMA * direction()[None]
     assert direct.excursion(moved, "high").outside
     assert not one.excursion(moved, "high").outside
 
@@ -182,7 +188,11 @@ class Counting(Engine):
 def test_decided_by_noise_the_attack_never_saw() -> None:
     one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
     engine = Counting(batch=512)
-    one = replace(one, engine=engine, certificate=replace(one.certificate, upper=0.5 * SIGMA))
+    one = replace(
+        one,
+        defended=replace(one.defended, engine=engine),
+        certificate=replace(one.certificate, upper=0.5 * SIGMA),
+    )
     assert inspected(one).violated
     streams = [stream for stream, _ in engine.halvings]
     assert {stream.purpose for stream in streams} == {"audit"}
@@ -195,11 +205,8 @@ def test_one_unlucky_estimate_is_no_violation() -> None:
     """A point at the edge: half of all fresh estimates are outside, the limit is not."""
     one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
     edge = replace(one, certificate=replace(one.certificate, upper=SIGMA))
-    moved = one.image + SIGMA * direction()[None]
-    found = [
-        replace(edge, noise=replace(edge.noise, image=str(i))).excursion(moved, "high")
-        for i in range(40)
-    ]
+    moved = one.defended.image + SIGMA * direction()[None]
+    found = [with_image_name(edge, str(i)).excursion(moved, "high") for i in range(40)]
     assert any(f.score > SIGMA for f in found)
     assert sum(f.outside for f in found) <= 1
 
