@@ -19,7 +19,7 @@ from typing import Any
 from bench.base.files import file_sha256
 
 _ROOT = Path(__file__).resolve().parents[2]
-_MEASURING = (
+MEASURING = (
     "defenses",
     "iqa_models",
     "bench/datasets",
@@ -45,7 +45,7 @@ _PACKAGES = (
 )
 
 
-def code_sha256(root: Path = _ROOT, parts: Iterable[str] = _MEASURING) -> str:
+def code_sha256(root: Path = _ROOT, parts: Iterable[str] = MEASURING) -> str:
     """Digest of the code and shipped weights that records depend on.
 
     >>> len(code_sha256())

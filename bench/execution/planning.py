@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.base.errors import BenchError
-from bench.base.files import file_sha256
 from bench.base.provenance import code_sha256
 from bench.datasets import select
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan, Unit
-from bench.plugins.registry import Registry
+from bench.plugins.registry import Kind, Registry
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset, Item
@@ -102,23 +100,17 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         data_sha256={name: data.sha256 for name, data in datasets.items()},
         code_sha256=code_sha256(),
         device=device,
-        plugins=_plugin_digests(registry.files),
+        plugins=registry.code(_used(profile, opened)),
     )
 
 
-def _plugin_digests(files: Iterable[str]) -> dict[str, str]:
-    """Digest of each plugin file by its bare name: where it lies is nobody's business.
-
-    Two files of one name are told apart by a number.
-    """
-    digests: dict[str, str] = {}
-    for file in files:
-        name, number = Path(file).name, 1
-        while name in digests:
-            number += 1
-            name = f"{Path(file).name} ({number})"
-        digests[name] = file_sha256(file)
-    return digests
+def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
+    """Parts that a profile asks for, by kind and name."""
+    return [
+        *(("defense", name) for name in profile.defenses),
+        *(("model", name) for name in profile.models),
+        *(("dataset", name) for name in datasets),
+    ]
 
 
 def _tuned(name: str, profile: Profile, registry: Registry) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.base.cache import Cache, content_key, source_sha256
+from bench.base.cache import Cache, content_key
 from bench.base.errors import BenchError
 from bench.datasets import Dataset, Item, Pair, select
 from bench.measure.certificates import Terms
@@ -24,6 +24,7 @@ from bench.measure.defended import Defended
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan
 from bench.plugins.registry import Registry
+from bench.plugins.sources import modules_sha256
 from defenses.base import Defense, Example, Part, ScoreScale, Target
 from defenses.engine import GIB, Engine, cpu_rows
 from defenses.noise import NoiseStream
@@ -168,7 +169,7 @@ class Context:
             train_limit=self.profile.data.train_limit,
             dataset=self.dataset(dataset).sha256,
             model=None if model is None else self.model_sha256(model),
-            code=source_sha256(type(part).__module__, "defenses.training", "defenses.networks"),
+            code=modules_sha256(type(part).__module__, "defenses.training", "defenses.networks"),
         )
 
     def _part(self, defense: str, dataset: str, model: str, sigma: float) -> nn.Module | None:
@@ -295,7 +296,7 @@ def passes(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
 def _state_sha256(module: nn.Module) -> str:
     import hashlib
 
-    digest = hashlib.sha256(source_sha256(type(module).__module__).encode())
+    digest = hashlib.sha256(modules_sha256(type(module).__module__).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

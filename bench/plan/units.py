@@ -152,7 +152,7 @@ class Plan:
         data_sha256: Digest of each data set.
         code_sha256: Digest of the code and shipped weights that numbers depend on.
         device: Device type the noise streams are defined on: ``cpu`` or ``cuda``.
-        plugins: Digest of each plugin file, by its bare name.
+        plugins: Digest of each plugin file's code by its bare name, and of each used package's.
     """
 
     profile: Profile

@@ -1,4 +1,4 @@
-"""Finds defences, models, data sets and attacks: ours, installed packages', and single files.
+"""Finds defences, models and data sets: ours, installed packages', and single files.
 
 This module knows names, origins and how to import; it must not know what a part does.  A part
 that cannot be imported is kept aside with its traceback and hurts only those who ask for it.
@@ -12,20 +12,20 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from bench.base.errors import BenchError, unknown
+from bench.plugins.sources import digest, files_of_entry, files_of_file
 
-Kind = Literal["defense", "model", "dataset", "attack"]
+Kind = Literal["defense", "model", "dataset"]
 GROUPS: Mapping[Kind, str] = {
     "defense": "certified_iqa_bench.defenses",
     "model": "certified_iqa_bench.iqa_models",
     "dataset": "certified_iqa_bench.datasets",
-    "attack": "certified_iqa_bench.attacks",
 }
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "defense": {
@@ -49,7 +49,6 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "koniq10k": "bench.datasets.koniq10k:DATASET",
         "kadid10k": "bench.datasets.kadid10k:DATASET",
     },
-    "attack": {},
 }
 """Our own entry points, so that a source tree that was never installed works as well."""
 
@@ -57,7 +56,6 @@ REQUIRED: Mapping[Kind, tuple[str, ...]] = {
     "defense": ("name", "title", "smoother", "statistic", "card"),
     "model": ("card", "build"),
     "dataset": ("name",),
-    "attack": ("name",),
 }
 """Attributes without which a part is refused at the door."""
 
@@ -67,12 +65,17 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A part that can be used: its object and where it came from."""
+    """A part that can be used: its object and where it came from.
+
+    Attributes:
+        entry: Entry point of an installed package; None for our own parts and those of files.
+    """
 
     kind: Kind
     name: str
     origin: str
     value: Any
+    entry: metadata.EntryPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,30 @@ class Registry:
                 )
         raise unknown(kind, name, self.names(kind))
 
+    def code(self, used: Iterable[tuple[Kind, str]]) -> dict[str, str]:
+        """Digest of each plugin file, and of each installed package that a used part is from.
+
+        Files are known by their bare names, two of one name by a number: where they lie is
+        nobody's business.  Our own parts are not plugins (``bench.base.provenance``).
+
+        Args:
+            used: Kinds and names; unknown ones are left out.
+        """
+        packages: dict[str, dict[str, Path]] = {}
+        for part in (self.parts[key] for key in used if key in self.parts):
+            if part.entry is not None:
+                name = part.entry.dist.name if part.entry.dist else part.entry.module
+                packages.setdefault(name, {}).update(files_of_entry(part.entry))
+        found = [
+            *((Path(file).name, files_of_file(Path(file))) for file in self.files),
+            *packages.items(),
+        ]
+        digests: dict[str, str] = {}
+        for name, files in found:
+            same = sum(known.split(" (")[0] == name for known in digests)
+            digests[f"{name} ({same + 1})" if same else name] = digest(files)
+        return digests
+
     def defense(self, name: str) -> Any:
         """A ``defenses.base.Defense``."""
         return self.get("defense", name)
@@ -192,7 +219,9 @@ def _loaded(kind: Kind, entry: metadata.EntryPoint) -> Found | Broken:
     package = f" of {entry.dist.name}" if entry.dist is not None else ""
     origin = f"entry point {entry.value}{package}"
     try:
-        return _checked(kind, entry.load(), origin=origin, expected_name=entry.name)
+        part = _checked(kind, entry.load(), origin=origin, expected_name=entry.name)
+        ours = (entry.name, entry.value) in BUILT_IN[kind].items()
+        return part if ours else replace(part, entry=entry)
     except (Exception, SystemExit) as error:  # a plugin may do anything; the others go on
         return _broken(kind, entry.name, origin, error)
 
@@ -205,7 +234,7 @@ def _from_file(path: Path) -> Iterator[Found | Broken]:
         module = import_file(path)
         values = list(_declared(module))
         if not values:
-            raise LookupError("it defines none of DEFENSE, DEFENSES, MODEL, DATASET, ATTACK")
+            raise LookupError("it defines none of DEFENSE, DEFENSES, MODEL, DATASET")
         found = [_checked(kind, value, origin=str(path)) for kind, value in values]
     except (Exception, SystemExit) as error:  # a plugin may do anything; the others go on
         yield _broken("file", path.stem, str(path), error)

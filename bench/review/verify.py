@@ -138,7 +138,8 @@ def load_defenses(plan: Plan) -> dict[str, Defense]:
     """The plan's defences, without opening models or data sets."""
     from bench.plugins.registry import Registry
 
-    registry = Registry.open(plan.plugins, kinds=("defense",))
+    files = [name for name in plan.plugins if name.endswith(".py")]  # the others are installed
+    registry = Registry.open(files, kinds=("defense",))
     return {name: registry.defense(name) for name in plan.profile.defenses}
 
 

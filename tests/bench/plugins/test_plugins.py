@@ -11,6 +11,7 @@ import pytest
 
 from bench.base.errors import BenchError
 from bench.plugins.registry import BUILT_IN, GROUPS, Registry
+from iqa_models.plugin import ENTRY_POINTS
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = """
@@ -30,6 +31,10 @@ def test_pyproject_declares_the_built_in_table() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for kind, group in GROUPS.items():
         assert project["entry-points"].get(group, {}) == BUILT_IN[kind]
+
+
+def test_the_models_know_the_same_table() -> None:
+    assert BUILT_IN["model"] == ENTRY_POINTS
 
 
 def test_every_built_in_part_loads() -> None:
