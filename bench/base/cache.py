@@ -1,7 +1,8 @@
-"""Content-keyed cache of what is expensive to make: trained parts and backbone features.
+"""Content-keyed cache of what is expensive to make: arrays, and trained parts with their notes.
 
 This module knows keys, files and atomic writes; it must not know how the content is made.  A file
-appears only complete (written aside, then renamed), so two processes never see half of one.
+appears only complete (written aside, then renamed), so two processes never see half of one; an
+array is checked by its digest whenever it is opened, and made again where it is damaged.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.base.errors import BenchError
 from bench.base.files import write_atomically
+
+Bytes = NDArray[np.uint8]
+
+
+# --- keys ---------------------------------------------------------------------------------------
 
 
 def content_key(**parts: Any) -> str:
@@ -44,29 +49,76 @@ def source_sha256(*modules: str) -> str:
     return digest.hexdigest()
 
 
+# --- arrays -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An array and the digest of its content.
+
+    Attributes:
+        array: Any shape, read-only and memory-mapped.
+        sha256: Digest of its shape and bytes.
+    """
+
+    array: NDArray[Any]
+    sha256: str
+
+
+def digest(array: NDArray[Any]) -> str:
+    """Digest of an array's shape and bytes."""
+    found = hashlib.sha256(json.dumps(list(array.shape)).encode())
+    found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def stored(folder: Path, name: str, key: str, make: Callable[[], NDArray[Any]]) -> Stored:
+    """Open a stored array, making it first where it is missing or damaged.
+
+    Safe with several processes: each writes its own temporary file and moves it into place,
+    and all of them make the same bytes.
+
+    Args:
+        folder: Where the files lie; created if missing.
+        name: Readable beginning of the file names.
+        key: Digest of everything the content depends on.
+        make: Builds the array.
+    """
+    stem = f"{name}-{key[:16]}"
+    found = _opened(folder, stem, key)
+    if found is not None:
+        return found
+    array = make()
+    sha256 = digest(array)
+    write_atomically(folder / f"{stem}.npy", lambda part: _write_array(part, array))
+    manifest = {"name": name, "key": key, "sha256": sha256, "shape": list(array.shape)}
+    _write_json(folder / f"{stem}.json", manifest)
+    return _opened(folder, stem, key) or Stored(array, sha256)
+
+
+def _opened(folder: Path, stem: str, key: str) -> Stored | None:
+    """The stored array if it is there and whole, else None."""
+    try:
+        manifest = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+        array = np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False)
+        whole = manifest["key"] == key and manifest["sha256"] == digest(array)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    return Stored(array, str(manifest["sha256"])) if whole else None
+
+
+# --- the user's cache ---------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Two kinds of content under one folder: safetensors states and numpy arrays."""
+    """Features, trained parts and unfinished trainings under one folder."""
 
     folder: Path
 
     def array(self, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array stored under ``key``, memory-mapped; made and stored if it is not there.
-
-        Raises:
-            BenchError: The stored file cannot be read.
-        """
-        path = self.folder / "arrays" / f"{key}.npy"
-        if not path.exists():
-            made = make()
-            write_atomically(path, lambda part: _save_array(part, made))
-        try:
-            stored: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError) as error:
-            raise BenchError(
-                f"{path}: expected a numpy array, found {error}; delete the file to remake it."
-            ) from error
-        return stored
+        """The array stored under ``key``, memory-mapped; made where it is missing or damaged."""
+        return stored(self.folder / "arrays", "array", key, make).array
 
     def state_path(self, key: str) -> Path:
         """Where the trained part of ``key`` is or will be."""
@@ -83,8 +135,7 @@ class Cache:
         path = self.state_path(key)
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         # Notes first: whoever finds the weights also finds how they were made.
-        text = json.dumps(dict(notes), sort_keys=True)
-        write_atomically(path.with_suffix(".json"), lambda part: _write_text(part, text))
+        _write_json(path.with_suffix(".json"), notes)
         write_atomically(path, lambda part: save_file(tensors, part))
         return path
 
@@ -94,80 +145,11 @@ class Cache:
         return loaded
 
 
-def _save_array(path: Path, values: NDArray[Any]) -> None:
-    with path.open("wb") as stream:
+def _write_array(path: Path, values: NDArray[Any]) -> None:
+    with path.open("wb") as stream:  # given a path, numpy would append its suffix
         np.save(stream, values, allow_pickle=False)
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-Bytes = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An array and the digest of its content.
-
-    Attributes:
-        array: uint8, any shape, read-only and memory-mapped.
-        sha256: digest of the array's bytes.
-    """
-
-    array: Bytes
-    sha256: str
-
-
-def digest(array: Bytes) -> str:
-    """Digest of an array's shape and bytes."""
-    shape = json.dumps(list(array.shape)).encode()
-    found = hashlib.sha256(shape)
-    found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
-
-
-def stored(folder: Path, name: str, key: str, make: Callable[[], Bytes]) -> Stored:
-    """Open a stored array, making it first where it is missing or damaged.
-
-    Safe with several processes: each writes its own temporary file and moves it into place,
-    and all of them make the same bytes.
-
-    Args:
-        folder: where the files lie; created if missing.
-        name: readable beginning of the file names.
-        key: digest of everything the content depends on.
-        make: builds the array.
-
-    Returns:
-        The array, memory-mapped, and its digest.
-    """
-    stem = f"{name}-{key[:16]}"
-    found = _open(folder, stem, key)
-    if found is not None:
-        return found
-    folder.mkdir(parents=True, exist_ok=True)
-    array = make()
-    sha256 = digest(array)
-    write_atomically(folder / f"{stem}.npy", lambda path: _write_array(path, array))
-    manifest = {"name": name, "key": key, "sha256": sha256, "shape": list(array.shape)}
-    text = json.dumps(manifest, indent=1) + "\n"
-    write_atomically(folder / f"{stem}.json", lambda path: path.write_text(text, encoding="utf-8"))
-    return _open(folder, stem, key) or Stored(array, sha256)
-
-
-def _open(folder: Path, stem: str, key: str) -> Stored | None:
-    """The stored array if it is there and whole, else None."""
-    try:
-        manifest = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
-        array = np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False)
-        whole = manifest["key"] == key and manifest["sha256"] == digest(array)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
-        return None
-    return Stored(array, str(manifest["sha256"])) if whole else None
-
-
-def _write_array(path: Path, array: Bytes) -> None:
-    """Write in NumPy's own format."""
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(dict(content), sort_keys=True, indent=1) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -92,11 +91,6 @@ class PeakMemory:
         else:
             peak = _process_bytes("VmHWM")
         self.taken = None if peak is None else max(0, peak - self._before)
-
-
-def process_peak() -> int:
-    """Most bytes that this process has ever held."""
-    return _process_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _forget_process_peak() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.measure.certificates import Terms
 from bench.plan.units import STAGES, Plan
-from bench.records.schema import BY_TABLE
+from bench.records.schema import BY_TABLE, CONSTANT
 from bench.review.recomputing import (
     Row,
     Settings,
@@ -198,14 +198,6 @@ def check_stages(run: RunFolder, plan: Plan) -> Iterator[Difference]:
                 yield Difference(stage, (unit.key,), "unit", "missing", "done, or failed")
         if stage in STORED and (rows := len(run.table(STORED[stage]))) < len(outcomes):
             yield Difference(stage, ("all",), "rows", rows, f"{len(outcomes)}, one per unit")
-
-
-CONSTANT = {
-    ("dataset", "image"): ("mos", "group"),
-    ("dataset", "model", "image"): ("undefended", "undefended_higher_is_better", "mode"),
-    ("dataset", "model", "smoother"): ("range_low", "range_high", "higher_is_better"),
-}
-"""Columns that depend on some of the key only."""
 
 
 def check_constants(rows: Iterable[Row]) -> Iterator[Difference]:
