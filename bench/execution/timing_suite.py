@@ -20,7 +20,7 @@ from bench.execution.worker import describe
 from bench.measure.certificates import Terms
 from bench.measure.clock import median, product_peak
 from bench.measure.defended import Defended
-from bench.measure.timed_defense import Subject, device_name, measured, precision_effect
+from bench.measure.timed_defense import Timed, device_name, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
 from bench.plan.profile import Profile
 from bench.plan.units import canonical
@@ -195,7 +195,7 @@ class Rig:
         return network.bind(self.image(height, width, name="reference"))
 
     @torch.no_grad()
-    def subject(self, point: Point) -> Subject:
+    def subject(self, point: Point) -> Timed:
         """What a point times."""
         suite, certificate = self.suite, self.profile.certificate
         defense = self.defense(point.defense)
@@ -220,7 +220,7 @@ class Rig:
             terms=Terms(certificate, certificate.confidence),
             samples=point.samples,
         )
-        return Subject(
+        return Timed(
             defended, samples_measured=self._measured(point, defense, engine, target, image)
         )
 
@@ -264,7 +264,7 @@ class Rig:
         place = (point.model, smoother.name, point.height, point.width, point.batch)
         if place not in self._speeds:
             rows = min(subject.samples_measured, subject.rows())
-            few = Subject(dataclasses.replace(defended, samples=rows), samples_measured=rows)
+            few = Timed(dataclasses.replace(defended, samples=rows), samples_measured=rows)
             subject.plain()
             few.uncertified(0)
             self._speeds[place] = subject.plain(), few.uncertified(0)[0] / rows
@@ -316,7 +316,7 @@ class Rig:
                 **dataclasses.asdict(point),
             )
 
-    def _effect(self, point: Point, subject: Subject) -> dict[str, Any]:
+    def _effect(self, point: Point, subject: Timed) -> dict[str, Any]:
         """What the reduced precision does to scores and bounds, in table rows."""
         if self.suite.precision == "float32" or point.axis != "table":
             return {}

@@ -26,7 +26,7 @@ from defenses.smoothers import FeatureSmoother
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Timed:
     """A defended image, ready to be timed.
 
     Attributes:
@@ -101,7 +101,7 @@ class Subject:
         return seconds * one.samples / self.samples_measured + sorting, scores
 
 
-def measured(subject: Subject, *, warmup: int, repeats: int, **columns: Any) -> TimeRecord:
+def measured(subject: Timed, *, warmup: int, repeats: int, **columns: Any) -> TimeRecord:
     """Time a subject.
 
     Args:
@@ -213,7 +213,7 @@ class Deviation:
     bound: float | None
 
 
-def precision_effect(subject: Subject, images: Tensor) -> Deviation:
+def precision_effect(subject: Timed, images: Tensor) -> Deviation:
     """Compare the subject's precision with float32 on images ``(B, 3, H, W)``.
 
     The geometry is the same for both: Jacobians are never computed below float32.

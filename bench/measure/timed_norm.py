@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bench.measure.clock import PeakMemory, stopwatch
-from bench.measure.timed_defense import Subject
+from bench.measure.timed_defense import Timed
 from bench.records.schema import TimeRecord
 from defenses.jacobian import Linearization
 from defenses.precision import computing_in
@@ -24,7 +24,7 @@ CHUNK = 4
 
 
 def measured_norm(
-    subject: Subject, *, warmup: int, repeats: int, vjps: int | None, **columns: Any
+    subject: Timed, *, warmup: int, repeats: int, vjps: int | None, **columns: Any
 ) -> TimeRecord:
     """Time both norms of a subject's features.
 
@@ -87,7 +87,7 @@ def measured_norm(
     )
 
 
-def _seconds_of_some(subject: Subject, embed: Any, vjps: int) -> float:
+def _seconds_of_some(subject: Timed, embed: Any, vjps: int) -> float:
     """Seconds of some backward products, after the forward pass that they share."""
     with computing_in("float32", subject.device):
         linear = Linearization(embed, subject.defended.image, jvp="forward")

@@ -208,13 +208,11 @@ class RunFolder:
 
     def outcomes(self, stage: str) -> dict[str, Outcome]:
         """How every finished unit of a stage ended, by unit key."""
-        sealed = self._sealed(stage)
-        files = journal_files(self.journal, stage)
-        if sealed is not None and (not files or _none_failed(sealed)):
-            return sealed
-        found = summaries(files)
+        if self.in_tables(stage):
+            return self.sealed(stage) or {}
+        found = summaries(journal_files(self.journal, stage))
         if found is None:
-            found = self._latest(stage)
+            found = self.journaled(stage)
         return {
             key: Outcome(entry.status, entry.reason, entry.attempt) for key, entry in found.items()
         }
@@ -225,7 +223,8 @@ class RunFolder:
 
         return {key: value for stage in STAGES for key, value in self.outcomes(stage).items()}
 
-    def _latest(self, stage: str) -> dict[str, Entry]:
+    def journaled(self, stage: str) -> dict[str, Entry]:
+        """The last entry of every unit in a stage's journals, by unit key."""
         from bench.records.parquet import stable_content
 
         return Latest.read(journal_files(self.journal, stage), stable_content).entries
@@ -233,7 +232,17 @@ class RunFolder:
     def _units_file(self, stage: str) -> Path:
         return self.path / "units" / f"{stage}.parquet"
 
-    def _sealed(self, stage: str) -> dict[str, Outcome] | None:
+    def in_tables(self, stage: str) -> bool:
+        """Whether a stage's tables hold all there is; else its journals do.
+
+        That is before the stage is sealed, and while failed units are tried again.
+        """
+        if not journal_files(self.journal, stage):
+            return True
+        sealed = self.sealed(stage)
+        return sealed is not None and _none_failed(sealed)
+
+    def sealed(self, stage: str) -> dict[str, Outcome] | None:
         """Unit states as written when the stage was complete; None before that."""
         from bench.records.parquet import read_units
 
@@ -252,12 +261,8 @@ class RunFolder:
         """
         from bench.records.parquet import write_table, write_units
 
-        files = journal_files(self.journal, stage)
-        sealed = self._sealed(stage)
-        if sealed is None or not _none_failed(sealed):
-            if not files:
-                return
-            entries = self._latest(stage)
+        if not self.in_tables(stage):
+            entries, sealed = self.journaled(stage), self.sealed(stage)
             if sealed is not None and not sealed.keys() <= entries.keys():
                 raise BenchError(
                     f"{self.path}: expected the journal of stage {stage}, found only a part of "
@@ -271,7 +276,7 @@ class RunFolder:
             )
             if any(entry.status == "failed" for entry in entries.values()):
                 return
-        for file in files:
+        for file in journal_files(self.journal, stage):
             file.unlink(missing_ok=True)
 
     def table(self, name: str) -> pd.DataFrame:
@@ -288,11 +293,9 @@ class RunFolder:
         kind = BY_TABLE[name]
         stage = STAGE_OF[name]
         file = self.path / f"{name}.parquet"
-        sealed = self._sealed(stage)
-        journal = journal_files(self.journal, stage)
-        if file.exists() and (not journal or (sealed is not None and _none_failed(sealed))):
+        if file.exists() and self.in_tables(stage):
             return read_table(file)
-        rows = _by_table(self._latest(stage).values()).get(name, [])
+        rows = _by_table(self.journaled(stage).values()).get(name, [])
         return frame(kind, rows)
 
     # --- completeness ----------------------------------------------------------------------------

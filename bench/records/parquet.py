@@ -1,6 +1,7 @@
-"""Parquet files of records: sorted, with a fixed layout, so the same rows give the same bytes.
+"""Records as Arrow tables and Parquet files: typed by their classes, sorted, each key once.
 
-This module knows Arrow and Parquet; it must not know stages or units.
+The same rows give the same bytes, whatever order they came in.  This module knows Arrow, Parquet
+and which rows are the same; it must not know stages, nor where in a run a file belongs.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _UNITS = pa.schema(
 )
 
 
+# --- rows ---------------------------------------------------------------------------------------
+
+
 def unique_rows(rows: Iterable[Record]) -> list[Record]:
     """Rows sorted by key, each key once.
 
@@ -59,6 +63,26 @@ def _one_of(same: list[Record]) -> Record:
                 f"differ: {stable_content(results[0])[:300]} and {stable_content(row)[:300]}."
             )
     return (results or ordered)[0]
+
+
+def row_key(record: Record) -> tuple[str, ...]:
+    """Sortable identity of a row within its table; None sorts before everything."""
+    return tuple(_sortable(getattr(record, column)) for column in record.key)
+
+
+def _sortable(value: object) -> str:
+    """Text that sorts like the value; numbers of one column by size."""
+    if isinstance(value, float):
+        return f"{value:032.12f} {value!r}"
+    return "" if value is None else str(value)
+
+
+def stable_content(record: Record) -> str:
+    """Canonical JSON of all that two runs of the same plan must agree on."""
+    return canonical(record.model_dump(mode="json", exclude=set(VOLATILE)))
+
+
+# --- files --------------------------------------------------------------------------------------
 
 
 def write_table(path: Path, kind: type[Record], rows: Iterable[Record]) -> None:
@@ -115,6 +139,8 @@ def _read(path: Path) -> pa.Table:
         raise BenchError(f"{path}: expected a Parquet file, found {error}.") from error
 
 
+# --- types --------------------------------------------------------------------------------------
+
 _PLAIN: dict[Any, pa.DataType] = {
     str: pa.string(),
     float: pa.float64(),
@@ -153,20 +179,3 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 def arrow_table(kind: type[Record], rows: Iterable[Record]) -> pa.Table:
     """Rows in the given order as an Arrow table."""
     return pa.Table.from_pylist([row.model_dump() for row in rows], schema=arrow_schema(kind))
-
-
-def row_key(record: Record) -> tuple[str, ...]:
-    """Sortable identity of a row within its table; None sorts before everything."""
-    return tuple(_sortable(getattr(record, column)) for column in record.key)
-
-
-def _sortable(value: object) -> str:
-    """Text that sorts like the value; numbers of one column by size."""
-    if isinstance(value, float):
-        return f"{value:032.12f} {value!r}"
-    return "" if value is None else str(value)
-
-
-def stable_content(record: Record) -> str:
-    """Canonical JSON of all that two runs of the same plan must agree on."""
-    return canonical(record.model_dump(mode="json", exclude=set(VOLATILE)))

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from bench.base.errors import BenchError
 from bench.plan.units import STAGES, Plan, Unit
 from bench.records.folder import STAGE_OF, RunFolder
-from bench.records.journal import Entry, Latest, journal_files
-from bench.records.parquet import read_rows, read_units, stable_content
+from bench.records.journal import Entry
+from bench.records.parquet import read_rows
 from bench.records.schema import (
     BY_TABLE,
     AttackRecord,
@@ -35,27 +35,24 @@ def entries_of(run: RunFolder, plan: Plan) -> dict[str, Entry]:
     """
     found: dict[str, Entry] = {}
     for stage in STAGES:
-        journals = journal_files(run.journal, stage)
-        file = run.path / "units" / f"{stage}.parquet"
-        sealed = read_units(file) if file.exists() else None
-        if sealed is None or (journals and any(status == "failed" for _, status, *_ in sealed)):
-            found |= Latest.read(journals, stable_content).entries
+        if not run.in_tables(stage):
+            found |= run.journaled(stage)
             continue
         units = {unit.key: unit for unit in plan.of_stage(stage)}
         places: dict[Place, list[Record]] = {}
         for record in stored_records(run, stage):
             places.setdefault(place_of(record), []).append(record)
-        for key, status, reason, attempt in sealed:
+        for key, outcome in (run.sealed(stage) or {}).items():
             if key not in units:
-                raise BenchError(f"{file}: expected units of the plan, found {key}.")
+                raise BenchError(f"{run.path}: expected units of the plan, found {key}.")
             records = [r for r in places.get(place(units[key]), ()) if belongs(r, units[key])]
-            if status == "failed":
+            if outcome.status == "failed":
                 # Another unit may have brought the row that this one failed to bring.
                 records = [r for r in records if r.status == "failed" or stage == "evaluate"]
             elif not records:
                 raise BenchError(f"{run.path}: expected records of unit {key}, found none.")
-            entry = Entry.of(key, records, attempt=attempt)
-            found[key] = entry if records else entry.without_records(str(reason))
+            entry = Entry.of(key, records, attempt=outcome.attempt)
+            found[key] = entry if records else entry.without_records(str(outcome.reason))
     return found
 
 

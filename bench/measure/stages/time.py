@@ -13,7 +13,7 @@ import torch
 
 from bench.measure.clock import product_peak
 from bench.measure.context import Context
-from bench.measure.timed_defense import Subject, device_name, measured
+from bench.measure.timed_defense import Timed, device_name, measured
 from bench.plan.units import Unit
 from bench.records.schema import Record, TimeRecord
 from defenses.precision import Precision
@@ -59,11 +59,11 @@ def timed(unit: Unit, context: Context) -> TimeRecord:
     )
 
 
-def subject_of(unit: Unit, context: Context) -> Subject:
+def subject_of(unit: Unit, context: Context) -> Timed:
     """The unit's defence on its image."""
     defended = context.defended_item(unit.cell, unit.image or first_image(unit, context))
     samples = context.profile.time.samples or defended.samples
-    return Subject(
+    return Timed(
         replace(defended, noise=defended.stream("repeat"), samples=samples),
         samples_measured=samples,
     )

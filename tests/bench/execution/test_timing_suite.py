@@ -17,7 +17,7 @@ from bench.cli.time import earlier, parse_size
 from bench.execution import timing_suite
 from bench.execution.timing_suite import Point, Rig, Suite, achieved_share, ratios
 from bench.measure.clock import PeakMemory, count_flops, product_peak, stopwatch
-from bench.measure.timed_defense import Subject, flop_columns, measured, precision_effect
+from bench.measure.timed_defense import Timed, flop_columns, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
 from bench.plan.loading import load_profile
 from bench.plugins.registry import Registry
@@ -46,7 +46,7 @@ def rig(suite: Suite = SMALL) -> Rig:
     return Rig(suite, Registry.open(()), load_profile("embedded"))
 
 
-def subject(defense: str = "ms", suite: Suite = SMALL) -> Subject:
+def subject(defense: str = "ms", suite: Suite = SMALL) -> Timed:
     return rig(suite).subject(Point("dbcnn", defense, "table", *suite.size, suite.samples))
 
 
