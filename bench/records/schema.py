@@ -340,3 +340,9 @@ VOLATILE: frozenset[str] = frozenset(
     }
 )
 """Columns that legitimately differ between two runs of the same plan."""
+CONSTANT = {
+    ("dataset", "image"): ("mos", "group"),
+    ("dataset", "model", "image"): ("undefended", "undefended_higher_is_better", "mode"),
+    ("dataset", "model", "smoother"): ("range_low", "range_high", "higher_is_better"),
+}
+"""Columns that depend on some of the key only."""

@@ -20,11 +20,10 @@ from bench.plan.units import STAGES, Plan, canonical
 from bench.records.folder import RunFolder
 from bench.records.journal import Entry
 from bench.records.parquet import row_key
-from bench.records.schema import VOLATILE, EvaluationRecord, Record
+from bench.records.schema import CONSTANT, VOLATILE, EvaluationRecord, Record
 from bench.review.causes import causes, facts_of
 from bench.review.entries import entries_of
 from bench.review.join import Run, merged
-from bench.review.verify import CONSTANT
 
 _OWN = frozenset({"rates", "seconds", "resumed"})
 """Facts of one machine that say nothing about the whole."""

@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from bench.analysis.agreement import Agreement, Metric
+from bench.analysis.attacks import suppression
+from bench.analysis.cost import model_seconds, stability
+from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_order, model_title
 from bench.analysis.published import Published
 from bench.analysis.source import RunTables
 from bench.analysis.statistics import Array, clopper_pearson, percentile_interval
 from bench.plan.profile import Profile
 from bench.report.document import Verdict, VerdictWord
 from bench.report.numbers import PERCENT, Format, number
-from bench.report.parts.cost import stability
-from bench.report.parts.figures import attack_summary
-from bench.report.parts.tables import model_seconds
-from bench.report.theme import PAPERS_DEFENSE, defense_title, model_order, model_title
+from bench.report.parts.figures import norm_title
 
 RIVAL = "dms-iqa"
 ALIKE = ("rs-reg", "cert-reg", "ms")
@@ -226,9 +225,8 @@ def _suppression(evidence: Evidence) -> Verdict:
             "undefended model gains nothing.",
             rule,
         )
-    names = {"linf": "l∞", "l2": "l2"}
     text = "Measured: " + ", ".join(
-        f"{number(v, PERCENT)} ({names.get(n, n)})" for n, v in sorted(by_norm.items())
+        f"{number(v, PERCENT)} ({norm_title(n)})" for n, v in sorted(by_norm.items())
     )
     attacked = set(evidence.run.table("attack")["model"])
     if attacked != {ATTACKED}:
@@ -246,19 +244,6 @@ def _suppression(evidence: Evidence) -> Verdict:
         return Verdict(claim, _word(yes=close), "size", text + ".", rule)
     word = _word(yes=min(values) > 0, no=max(values) <= 0)
     return Verdict(claim, word, "trend", text + ".", rule)
-
-
-def suppression(attack: pd.DataFrame) -> dict[str, float]:
-    """One minus defended over undefended mean gain, averaged over strengths, by norm."""
-    summary = attack_summary(attack)
-    if summary.empty:
-        return {}
-    gains = summary.pivot_table(index=["norm", "epsilon"], columns="defense", values="gain")
-    if not {"undefended", PAPERS_DEFENSE} <= set(gains.columns):
-        return {}
-    usable = gains.dropna()[lambda g: g["undefended"] > 1e-6]
-    shares = 1 - usable[PAPERS_DEFENSE] / usable["undefended"]
-    return {str(n): float(v) for n, v in shares.groupby(level="norm").mean().items()}
 
 
 def _abstention(evidence: Evidence) -> Verdict:

@@ -1,0 +1,46 @@
+"""What a defended score costs and how much it varies, read off timing records.
+
+This module knows the columns of timing records; it must not know how they were taken or are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.names import model_order
+from bench.analysis.statistics import sem
+
+
+def model_seconds(
+    time: pd.DataFrame, models: Iterable[str], defense: str, *, certified: bool
+) -> dict[str, float]:
+    """Mean seconds per image of each model, over repeats and noise levels."""
+    column = "seconds_certified" if certified else "seconds_uncertified"
+    chosen = time[(time["defense"] == defense) & (time["status"] == "ok")]
+    means: dict[str, float] = {}
+    for model in model_order(models):
+        values = [float(x) for row in chosen.loc[chosen["model"] == model, column] for x in row]
+        if values:
+            means[model] = sum(values) / len(values)
+    return means
+
+
+def repeat_deviation(time: pd.DataFrame) -> list[float]:
+    """Standard deviation of repeated defended scores as a share of the score range, by record."""
+    found = []
+    for scores, low, high in zip(
+        time["repeat_scores"], time["range_low"], time["range_high"], strict=True
+    ):
+        known = high is not None and low is not None and high == high and low == low
+        if known and len(scores) > 1 and high > low:
+            found.append(float(np.std(np.asarray(scores, dtype=float), ddof=1)) / float(high - low))
+    return found
+
+
+def stability(time: pd.DataFrame, defense: str) -> tuple[float | None, float | None]:
+    """Mean repeat deviation of a defence and its standard error, as shares of the range."""
+    found = repeat_deviation(time[(time["defense"] == defense) & (time["status"] == "ok")])
+    return (float(np.mean(found)), sem(found)) if found else (None, None)
