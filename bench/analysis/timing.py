@@ -86,4 +86,4 @@ def _line(part: pd.DataFrame, axis: str) -> list[tuple[float, float, float]]:
     whole = grid.dropna()
     if whole.empty:
         return []
-    return [(float(x), float(y), float(len(whole))) for x, y in whole.mean().items()]
+    return [(x, y, float(len(whole))) for x, y in zip(map(float, whole), whole.mean(), strict=True)]

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.analysis.frames import rows
+from bench.analysis.frames import numbers, rows
 from bench.report.document import Figure, Hover, Table
 from bench.report.svg import numbered
 from bench.report.theme import Look
@@ -41,7 +41,6 @@ _STYLE: dict[str, Any] = {
     "grid.color": "#e4e4e4",
     "legend.frameon": False,
     "svg.fonttype": "path",
-    "svg.hashsalt": "certified-iqa-bench",
 }
 
 
@@ -81,14 +80,16 @@ def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Look
 
 def scatter(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
     """One filled marker for each row."""
-    sns.scatterplot(frame, x=x, y=y, s=50, linewidth=0, ax=ax, **_looking(by, looks))
+    if len(frame):
+        sns.scatterplot(frame, x=x, y=y, s=50, linewidth=0, ax=ax, **_looking(by, looks))
 
 
 def rings(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
     """One hollow marker for each row."""
+    before = len(ax.collections)
     scatter(ax, frame, x=x, y=y, by=by, looks=looks)
-    drawn = ax.collections[-1]
-    drawn.set(edgecolor=drawn.get_facecolor(), facecolor="white", linewidth=1.0)
+    for drawn in ax.collections[before:]:
+        drawn.set(edgecolor=drawn.get_facecolor(), facecolor="white", linewidth=1.0)
 
 
 def band(
@@ -97,8 +98,8 @@ def band(
     """A shaded region for each name in the column ``by``."""
     for name, look in looks.items():
         part = frame[frame[by] == name]
-        edges = (part[column].to_numpy(dtype=float) for column in (x, low, high))
-        ax.fill_between(*edges, color=look.color, alpha=0.15, lw=0)
+        across, bottom, top = (numbers(part, column) for column in (x, low, high))
+        ax.fill_between(across, bottom, top, color=look.color, alpha=0.15, lw=0)
 
 
 def _looking(by: str, looks: Looks) -> dict[str, Any]:

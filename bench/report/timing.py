@@ -7,7 +7,9 @@ All conclusions are ratios within the suite: seconds belong to the machine that 
 # ruff: noqa: RUF001 - Greek letters and multiplication signs are meant
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +19,7 @@ from bench.analysis.names import defense_order, defense_title, model_order, mode
 from bench.analysis.published import published
 from bench.analysis.statistics import sem
 from bench.analysis.timing import median, model_ratios, scaling, timed_models
+from bench.base.errors import BenchError
 from bench.report.document import (
     Block,
     Bullets,
@@ -59,6 +62,30 @@ _SCALING_COLUMNS = {
     "seconds": Column("seconds certified", SECONDS),
     "models": Column("models", COUNT),
 }
+
+
+def timing_folder(folder: Path | None) -> Path | None:
+    """The folder if it holds the records of a timing suite and not a run."""
+    if folder is None or not (folder / "time.json").is_file() or (folder / "plan.json").exists():
+        return None
+    return folder
+
+
+def read_timing(folder: Path) -> Document:
+    """The report of a timing suite's folder.
+
+    Raises:
+        BenchError: Its files are not what ``time`` writes.
+    """
+    try:
+        time = pd.DataFrame(json.loads((folder / "time.json").read_text(encoding="utf-8")))
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return timing_document(time, facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"{folder}: expected the records of `bench time`, found {type(error).__name__}: "
+            f"{error}."
+        ) from error
 
 
 def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:

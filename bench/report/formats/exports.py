@@ -10,6 +10,8 @@ import csv
 import io
 from pathlib import Path
 
+from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
+
 from bench.report.document import Document, Printed, Table
 from bench.report.formats.pdf import figure_pdf
 from bench.report.numbers import MINUS, ascii_minus
@@ -73,22 +75,41 @@ def csv_text(table: Table) -> str:
     return out.getvalue()
 
 
+def _rule(command: str) -> Line:
+    return Line(command, "", "", "")
+
+
+_ROW = DataRow("", " & ", r" \\")
+_BOOKTABS = TableFormat(
+    lineabove=_rule(r"\toprule"),
+    linebelowheader=_rule(r"\midrule"),
+    linebetweenrows=None,
+    linebelow=_rule(r"\bottomrule"),
+    headerrow=_ROW,
+    datarow=_ROW,
+    padding=0,
+    with_header_hide=None,
+)
+"""As tabulate's own, which would escape the commands inside cells a second time."""
+
+
 def latex_text(table: Table) -> str:
     """A booktabs tabular."""
-    align = "".join("r" if c.kind == "number" else "l" for c in table.columns)
-    head = " & ".join(_escape(column.label) for column in table.columns)
-    lines = [
-        f"% {table.title}",
-        rf"\begin{{tabular}}{{{align}}}",
-        r"\toprule",
-        head + r" \\",
-        r"\midrule",
-    ]
+    rows: list[list[str] | str] = []
     for index, row in enumerate(table.printed()):
-        lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
+        rows.append([_latex_cell(cell) for cell in row])
         if index in table.rule_after:
-            lines.append(r"\midrule")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+            rows.append(SEPARATING_LINE)
+    sides = ["right" if column.kind == "number" else "left" for column in table.columns]
+    body = tabulate(
+        rows,
+        [_escape(column.label) for column in table.columns],
+        tablefmt=_BOOKTABS,
+        colalign=sides,
+        disable_numparse=True,
+    )
+    begin = rf"\begin{{tabular}}{{{''.join(side[0] for side in sides)}}}"
+    return "\n".join([f"% {table.title}", begin, body, r"\end{tabular}", ""])
 
 
 def _latex_cell(cell: Printed) -> str:
