@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from bench.report.numbers import PLAIN, Format, number
 
@@ -235,6 +235,7 @@ class Images:
     pictures: tuple[tuple[str, bytes], ...]
 
 
+_Kind = TypeVar("_Kind")
 Block = Paragraph | Bullets | Table | Figure | Card | Verdicts | Images
 
 
@@ -263,8 +264,15 @@ class Document:
 
     def tables(self) -> tuple[Table, ...]:
         """All tables in order."""
-        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, Table))
+        return self._of(Table)
 
     def figures(self) -> tuple[Figure, ...]:
         """All figures in order."""
-        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, Figure))
+        return self._of(Figure)
+
+    def images(self) -> tuple[Images, ...]:
+        """All rows of pictures in order."""
+        return self._of(Images)
+
+    def _of(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, kind))

@@ -75,7 +75,8 @@ def panels(count: int, *, height: float = 2.5, share_y: bool = True) -> tuple[Ca
 def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
     """One line with markers for each name in the column ``by``."""
     dashes = {name: look.dashes or "" for name, look in looks.items()}
-    sns.lineplot(frame, x=x, y=y, dashes=dashes, estimator=None, ax=ax, **_looking(by, looks))
+    looking = {"dashes": dashes, "markeredgewidth": 0.4, **_looking(by, looks)}
+    sns.lineplot(frame, x=x, y=y, estimator=None, ax=ax, **looking)
 
 
 def scatter(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
@@ -132,6 +133,7 @@ def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
             marker=look.marker,
             linestyle=(0, look.dashes) if look.dashes else "-",
             markeredgecolor="white",
+            markeredgewidth=0.4,
             label=look.title,
         )
         for look in looks.values()

@@ -18,7 +18,7 @@ from bench.analysis.frames import distinct, known, rows
 from bench.analysis.names import defense_order, defense_title, model_order, model_title
 from bench.analysis.published import published
 from bench.analysis.statistics import sem
-from bench.analysis.timing import median, model_ratios, scaling, timed_models
+from bench.analysis.timing import median, model_ratios, timed_models
 from bench.base.errors import BenchError
 from bench.report.document import (
     Block,
@@ -27,41 +27,17 @@ from bench.report.document import (
     Column,
     Document,
     Field,
-    Figure,
     Paragraph,
     Table,
 )
-from bench.report.drawing import (
-    Spot,
-    finish,
-    legend_below,
-    lines,
-    log_axis,
-    panels,
-    spots,
-    style,
-)
 from bench.report.numbers import COUNT, Format, number
+from bench.report.parts.scaling import scaling_figure
 from bench.report.parts.tables import MODE_WORDS, SECONDS
-from bench.report.theme import defense_looks
 
 RATIO = Format(significant=3, unit="×")
 PERCENT_ABOVE = Format(significant=2, unit=" %", scale=100, rounding="up")
 MEGABYTES = Format(0, scale=1e-6)
 SHARE = Format(0, unit=" %", scale=100)
-AXES: Mapping[str, str] = {
-    "samples": "draws per score",
-    "pixels": "pixels of the image",
-    "batch": "rows of a pass",
-}
-"""What a suite varies, and what it is called."""
-_SCALING_COLUMNS = {
-    "axis": Column("axis", kind="text"),
-    "title": Column("defence", kind="text"),
-    "value": Column("value", COUNT),
-    "seconds": Column("seconds certified", SECONDS),
-    "models": Column("models", COUNT),
-}
 
 
 def timing_folder(folder: Path | None) -> Path | None:
@@ -296,44 +272,6 @@ def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
         ),
         notes=tuple(notes),
     )
-
-
-def scaling_figure(usable: pd.DataFrame) -> Figure | None:
-    """Certified seconds against draws, pixels and rows of a pass; mean over models."""
-    points = scaling(usable)
-    if points.empty:
-        return None
-    points["title"] = points["defense"].map(defense_title)
-    looks = defense_looks(points["defense"])
-    panes = [(axis, part) for axis in AXES if len(part := points[points["axis"] == axis])]
-    with style():
-        canvas, axes = panels(len(panes), share_y=False)
-        shown: list[Spot] = []
-        for ax, (axis, part) in zip(axes, panes, strict=True):
-            lines(ax, part, x="value", y="seconds", by="defense", looks=looks)
-            shown += spots(ax, part, x="value", y="seconds", words=_scaling_words)
-            ax.set(xlabel=AXES[axis], ylabel="seconds per certificate")
-            log_axis(ax, x=True, y=True)
-        legend_below(canvas, looks)
-        return finish(
-            canvas,
-            id="figure-t1",
-            title="Figure T1. What a certificate's seconds grow with",
-            caption="Mean over models. Input-noise defences grow with draws; FS-IQA, whose draws "
-            "are a matrix product, does not. " + _fewer_draws(usable),
-            alt="Seconds against draws, pixels and rows of a pass.",
-            data=Table.behind("figure-t1", _SCALING_COLUMNS, rows(points)),
-            points=shown,
-        )
-
-
-def _scaling_words(row: dict[str, Any]) -> str:
-    return f"{row['title']}: {number(row['seconds'], SECONDS)} s at {row['value']:g}"
-
-
-def _fewer_draws(usable: pd.DataFrame) -> str:
-    draws = usable[usable["axis"].isin(["pixels", "batch"])]["samples"]
-    return f"Panels over pixels and rows: {distinct(draws)} draws." if len(draws) else ""
 
 
 def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Chapter:

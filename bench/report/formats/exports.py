@@ -1,7 +1,8 @@
 # ruff: noqa: RUF001 - these characters are meant
 """Each table and figure as files of its own: CSV and LaTeX, PNG and PDF.
 
-The CSV holds the printed characters, split into parts; exact values are in the run's records.
+The CSV holds the printed characters, split into parts; exact values are in the run's records.  This
+module knows CSV and LaTeX; it must not compute or format any number.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
 
 from bench.report.document import Document, Printed, Table
-from bench.report.formats.pdf import figure_pdf
+from bench.report.formats.pdf import figure_pdf, write_images
 from bench.report.numbers import MINUS, ascii_minus
 
 _PARTS = (
@@ -139,7 +140,4 @@ def write_exports(document: Document, out: Path) -> None:
         (figures / f"{figure.id}.png").write_bytes(figure.png)
         (figures / f"{figure.id}.pdf").write_bytes(figure_pdf(figure))
         (figures / f"{figure.id}.csv").write_text(csv_text(figure.data), encoding="utf-8")
-    for section in document.sections:
-        for block in section.blocks:
-            for index, (_, png) in enumerate(getattr(block, "pictures", ())):
-                (figures / f"{getattr(block, 'id', '')}-{index + 1}.png").write_bytes(png)
+    write_images(document, figures)

@@ -17,21 +17,8 @@ from bench.analysis.frames import grouped, rows
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.rankings import RankComparison, compare_ranks
 from bench.analysis.widths import width_summary
+from bench.report import drawing
 from bench.report.document import Column, Figure, Table
-from bench.report.drawing import (
-    Looks,
-    Spot,
-    band,
-    finish,
-    legend_below,
-    lines,
-    log_axis,
-    panels,
-    rings,
-    scatter,
-    spots,
-    style,
-)
 from bench.report.numbers import COUNT, PERCENT, Format, number
 from bench.report.parts.guarantee import WIDTH_UP, Guarantees, rms_levels
 from bench.report.theme import defense_looks
@@ -75,20 +62,20 @@ def equal_radius(data: Guarantees, *, id: str, title: str) -> Figure | None:
     drawn = summary.join(percent, rsuffix="_percent")
     looks = defense_looks(summary["defense"])
     panes = list(grouped(drawn, ["sigma"]))
-    with style():
-        canvas, axes = panels(len(panes), height=3.0)
-        points: list[Spot] = []
+    with drawing.style():
+        canvas, axes = drawing.panels(len(panes), height=3.0)
+        points: list[drawing.Spot] = []
         for ax, ((sigma,), part) in zip(axes, panes, strict=True):
             edges = {"low": "low_percent", "high": "high_percent"}
-            band(ax, part, x="radius", by="defense", looks=looks, **edges)
-            lines(ax, part, x="radius", y="median_percent", by="defense", looks=looks)
-            points += spots(ax, part, x="radius", y="median_percent", words=_curve_words)
-            log_axis(ax, x=True, y=True)
+            drawing.band(ax, part, x="radius", by="defense", looks=looks, **edges)
+            drawing.lines(ax, part, x="radius", y="median_percent", by="defense", looks=looks)
+            points += drawing.spots(ax, part, x="radius", y="median_percent", words=_curve_words)
+            drawing.log_axis(ax, x=True, y=True)
             ax.set(xlabel="l2 radius ρ", ylabel="", ylim=(_FLOOR, 130))
             _rms_axis(ax, data.frame, f"σ = {sigma:g}")
         axes[0].set_ylabel("interval width (% of score range)")
-        legend_below(canvas, looks)
-        return finish(
+        drawing.legend_below(canvas, looks)
+        return drawing.finish(
             canvas,
             id=id,
             title=title,
@@ -122,7 +109,8 @@ def _rms_axis(ax: Axes, frame: pd.DataFrame, title: str) -> None:
         return x / unit
 
     top = ax.secondary_xaxis("top", functions=(scale, unscale))
-    log_axis(top, x=True)
+    top.set_xlim(*(scale(end) for end in ax.get_xlim()))
+    drawing.log_axis(top, x=True)
     top.set_xlabel("RMS, 8-bit levels", fontsize=7)
     top.tick_params(labelsize=6.5)
 
@@ -153,18 +141,18 @@ def rank_intervals(found: Mapping[str, Agreement], *, id: str, title: str) -> Fi
     if not compared:
         return None
     ranked = {mode: _ranks(mode, *pair) for mode, pair in compared.items()}
-    with style():
-        canvas, axes = panels(
+    with drawing.style():
+        canvas, axes = drawing.panels(
             len(ranked), height=0.9 + 0.25 * max(map(len, ranked.values())), share_y=False
         )
-        points: list[Spot] = []
+        points: list[drawing.Spot] = []
         for ax, (mode, frame) in zip(axes, ranked.items(), strict=True):
             _draw_ranks(ax, frame, defense_looks(frame["defense"]))
-            points += spots(ax, frame, x="rank", y="place", words=_rank_point)
+            points += drawing.spots(ax, frame, x="rank", y="place", words=_rank_point)
             ax.set(title=f"{mode} models", xlabel="average rank by SRCC (1 is best)", ylabel="")
         words = [_rank_words(mode, *pair) for mode, pair in compared.items()]
         everything = [row for frame in ranked.values() for row in rows(frame)]
-        return finish(
+        return drawing.finish(
             canvas,
             id=id,
             title=title,
@@ -195,12 +183,12 @@ def _ranks(mode: str, result: RankComparison, defenses: list[str]) -> pd.DataFra
     )
 
 
-def _draw_ranks(ax: Axes, frame: pd.DataFrame, looks: Looks) -> None:
+def _draw_ranks(ax: Axes, frame: pd.DataFrame, looks: drawing.Looks) -> None:
     half = frame["critical"].fillna(0.0) / 2
     colors = [looks[name].color for name in frame["defense"]]
     ends = frame["rank"] - half, frame["rank"] + half
     ax.hlines(frame["place"], *ends, colors=colors, lw=5, alpha=0.35)
-    scatter(ax, frame, x="rank", y="place", by="defense", looks=looks)
+    drawing.scatter(ax, frame, x="rank", y="place", by="defense", looks=looks)
     ax.set_yticks(frame["place"], frame["title"])
     ax.grid(visible=False, axis="y")
 
@@ -240,12 +228,12 @@ def pareto(
     )
     looks = defense_looks(usable["defense"])
     wide = radius is not None and bool(usable["width"].notna().any())
-    with style():
-        canvas, axes = panels(2 if wide else 1, share_y=False)
+    with drawing.style():
+        canvas, axes = drawing.panels(2 if wide else 1, share_y=False)
         points = _accuracy_panel(axes[0], usable, looks)
         for ax in axes[1:]:
-            scatter(ax, usable, x="seconds", y="percent", by="defense", looks=looks)
-            points += spots(ax, usable, x="seconds", y="percent", words=_width_words)
+            drawing.scatter(ax, usable, x="seconds", y="percent", by="defense", looks=looks)
+            points += drawing.spots(ax, usable, x="seconds", y="percent", words=_width_words)
             ax.set(
                 xlabel="seconds per certificate",
                 title=f"certificate at ρ = {radius:g}",
@@ -253,9 +241,9 @@ def pareto(
             )
         for ax in axes:
             ax.margins(0.12)
-            log_axis(ax, x=True)
-        legend_below(canvas, looks)
-        return finish(
+            drawing.log_axis(ax, x=True)
+        drawing.legend_below(canvas, looks)
+        return drawing.finish(
             canvas,
             id=id,
             title=title,
@@ -266,19 +254,19 @@ def pareto(
         )
 
 
-def _accuracy_panel(ax: Axes, cost: pd.DataFrame, looks: Looks) -> list[Spot]:
+def _accuracy_panel(ax: Axes, cost: pd.DataFrame, looks: drawing.Looks) -> list[drawing.Spot]:
     """SRCC against seconds of a certificate (filled) and of the estimate alone (hollow)."""
     known = cost.dropna(subset=["srcc"])
     timed = known.dropna(subset=["plain"])
-    scatter(ax, known, x="seconds", y="srcc", by="defense", looks=looks)
-    rings(ax, timed, x="plain", y="srcc", by="defense", looks=looks)
+    drawing.scatter(ax, known, x="seconds", y="srcc", by="defense", looks=looks)
+    drawing.rings(ax, timed, x="plain", y="srcc", by="defense", looks=looks)
     ax.set(
         xlabel="seconds per image",
         ylabel="SRCC, mean over noise levels",
         title="accuracy (hollow: estimate only)",
     )
     return [
-        Spot(
+        drawing.Spot(
             ax,
             row[column],
             row["srcc"],

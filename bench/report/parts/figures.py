@@ -20,18 +20,8 @@ from bench.analysis.names import (
     model_title,
 )
 from bench.analysis.widths import radius_bins
+from bench.report import drawing
 from bench.report.document import Column, Figure, Table
-from bench.report.drawing import (
-    Spot,
-    band,
-    finish,
-    legend_below,
-    lines,
-    log_axis,
-    panels,
-    spots,
-    style,
-)
 from bench.report.numbers import COUNT, PERCENT, Format, number
 from bench.report.theme import defense_looks, model_looks
 
@@ -65,19 +55,19 @@ def width_against_radius(frame: pd.DataFrame, *, mode: str, number_: str) -> Fig
     bins = bins.assign(percent=100 * bins["width"], title=bins["model"].map(model_title))
     looks = model_looks(bins["model"])
     panes = list(grouped(bins, ["sigma"]))
-    with style():
-        canvas, axes = panels(len(panes))
-        points: list[Spot] = []
+    with drawing.style():
+        canvas, axes = drawing.panels(len(panes))
+        points: list[drawing.Spot] = []
         for ax, ((sigma,), part) in zip(axes, panes, strict=True):
-            lines(ax, part, x="radius", y="percent", by="model", looks=looks)
-            points += spots(ax, part, x="radius", y="percent", words=_bin_words)
-            log_axis(ax, x=True)
+            drawing.lines(ax, part, x="radius", y="percent", by="model", looks=looks)
+            points += drawing.spots(ax, part, x="radius", y="percent", words=_bin_words)
+            drawing.log_axis(ax, x=True)
             ax.set(title=f"σ = {sigma:g}", xlabel="certified radius ρ (l2)", ylabel="")
         axes[0].set_ylabel("interval width (% of score range)")
         axes[0].set_ylim(0, 108 * float(bins["width"].max()) or 1.0)
-        legend_below(canvas, looks)
+        drawing.legend_below(canvas, looks)
         ordered = bins.sort_values(["sigma", "model", "bin"])
-        return finish(
+        return drawing.finish(
             canvas,
             id=f"figure-{number_}",
             points=points,
@@ -129,13 +119,13 @@ def attack_gain(frame: pd.DataFrame) -> Figure | None:
     )
     looks = defense_looks(summary["defense"])
     panes = list(grouped(drawn, ["model", "direction", "norm"]))
-    with style():
-        canvas, axes = panels(len(panes), share_y=False)
-        points: list[Spot] = []
+    with drawing.style():
+        canvas, axes = drawing.panels(len(panes), share_y=False)
+        points: list[drawing.Spot] = []
         for ax, ((model, direction, norm), part) in zip(axes, panes, strict=True):
-            band(ax, part, x="epsilon", low="low", high="high", by="defense", looks=looks)
-            lines(ax, part, x="epsilon", y="percent", by="defense", looks=looks)
-            points += spots(ax, part, x="epsilon", y="percent", words=_gain_words)
+            drawing.band(ax, part, x="epsilon", low="low", high="high", by="defense", looks=looks)
+            drawing.lines(ax, part, x="epsilon", y="percent", by="defense", looks=looks)
+            points += drawing.spots(ax, part, x="epsilon", y="percent", words=_gain_words)
             word = "" if direction == "up" else ", downwards"
             ax.set(
                 title=f"{model_title(model)}, {norm_title(norm)}{word}",
@@ -144,11 +134,11 @@ def attack_gain(frame: pd.DataFrame) -> Figure | None:
             )
             ax.axhline(0, color="#999999", lw=0.7)
         axes[0].set_ylabel("mean score gain (% of range)")
-        legend_below(canvas, looks)
+        drawing.legend_below(canvas, looks)
         table = drawn.assign(
             model=drawn["model"].map(model_title), norm=drawn["norm"].map(norm_title)
         )
-        return finish(
+        return drawing.finish(
             canvas,
             id="figure-4",
             points=points,

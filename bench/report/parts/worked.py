@@ -1,7 +1,8 @@
 """Three images of the run, seen through every defence: the best, the median and the worst.
 
 Chosen by how far the first-named defence of the attack ranks them from where people do, so nobody
-picks.  This module reads records; it must not know how pictures are rendered.
+picks.  This module knows picture and attack records and makes PNGs of arrays; it must not know any
+output format.
 """
 
 from __future__ import annotations

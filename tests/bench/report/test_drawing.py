@@ -1,4 +1,4 @@
-"""The same figure, drawn twice: no byte depends on hash seeds, addresses or fonts of the machine."""
+"""The same figure, drawn twice: no byte depends on hash seeds, addresses or fonts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ with style():
 
 
 def _drawn(*, seed: str, bytes_before: int) -> str:
-    made = subprocess.run(  # noqa: S603
+    made = subprocess.run(
         [sys.executable, "-c", DRAW, str(bytes_before)],
         env={**os.environ, "PYTHONHASHSEED": seed},
         capture_output=True,

@@ -11,7 +11,8 @@ import pytest
 
 from bench.records.schema import TimeRecord
 from bench.report.build import check_document, write
-from bench.report.timing import conclusions, scaling_figure, timing_document
+from bench.report.parts.scaling import scaling_figure
+from bench.report.timing import conclusions, timing_document
 
 MODES = {"dbcnn": "NR", "lpips": "FR"}
 SPEED = {"dbcnn": 1.0, "lpips": 3.0}
