@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.analysis.agreement import METRICS, Agreement, agreements
-from bench.analysis.frames import rows
+from bench.analysis.frames import known, rows
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_title
 from bench.analysis.published import published
 from bench.analysis.source import RunTables
@@ -50,7 +50,6 @@ BANNERS = {
     "embedded data set; trends only",
     "published": "Published edition: the authors' weights",
 }
-MODES = ("NR", "FR")
 _NUMBER = {"NR": 1, "FR": 2}
 _LETTER = {"NR": "a", "FR": "b"}
 _CARD_FIELDS = (
@@ -271,15 +270,11 @@ def _audit(run: RunTables) -> list[Block]:
         return [table]
     shown = tuple(
         f"{model_title(str(v['model']))}, {defense_title(str(v['defense']))}, σ = {v['sigma']:g}, "  # noqa: RUF001
-        f"image `{v['image']}`: interval use {number(_float(v['interval_use']))}"
+        f"image `{v['image']}`: interval use {number(known(v['interval_use']))}"
         for v in listed[:20]
     )
     more = f" The first {len(shown)} of {len(listed)}:" if len(listed) > len(shown) else ""
     return [table, Paragraph(f"**Violated certificates.**{more}"), Bullets(shown)]
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
 
 
 def _card(card: Mapping[str, Any]) -> Card:

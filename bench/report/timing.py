@@ -30,13 +30,12 @@ from bench.report.document import (
     Paragraph,
     Table,
 )
-from bench.report.numbers import COUNT, Format, number
+from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
 from bench.report.parts.scaling import scaling_figure
-from bench.report.parts.tables import MODE_WORDS, SECONDS
+from bench.report.parts.tables import MODE_WORDS, pair
 
 RATIO = Format(significant=3, unit="×")
 PERCENT_ABOVE = Format(significant=2, unit=" %", scale=100, rounding="up")
-MEGABYTES = Format(0, scale=1e-6)
 SHARE = Format(0, unit=" %", scale=100)
 
 
@@ -158,8 +157,7 @@ def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
         f"({paper.source}; NVIDIA A100, 384x512, N = 2000): another machine's, so ratios compare.",
         columns=(
             Column("Defence", kind="text"),
-            Column("certified", SECONDS, group="seconds"),
-            Column("estimate only", SECONDS, group="seconds"),
+            *pair("seconds", SECONDS),
         ),
         rows=body,
         notes=(f"Models: {', '.join(model_title(m) for m in present)}.",),
@@ -193,11 +191,9 @@ def seconds_table(table: pd.DataFrame) -> Table:
         columns=(
             Column("Model", kind="text"),
             Column("Defence", kind="text"),
-            Column("certified", SECONDS, group="seconds"),
-            Column("estimate only", SECONDS, group="seconds"),
+            *pair("seconds", SECONDS),
             Column("plain pass", SECONDS, group="seconds"),
-            Column("certified", COUNT, group="forward passes"),
-            Column("estimate only", COUNT, group="forward passes"),
+            *pair("forward passes", COUNT),
             Column("peak memory, MB", MEGABYTES),
             Column("share of peak", SHARE),
             Column("draws timed", COUNT),

@@ -5,6 +5,8 @@ This module knows audit records; it must not know how attacks are made.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -100,7 +102,7 @@ def _audit_caption(tried: pd.DataFrame) -> str:
     return text
 
 
-def violations(audit: pd.DataFrame) -> list[dict[str, object]]:
+def violations(audit: pd.DataFrame) -> list[dict[str, Any]]:
     """The violated certificates, for the list under the table."""
     broken = audit[audit["violated"].fillna(False).astype(bool)]
     return [dict(row) for row in rows(broken[[*CELL, "image", "radius", "interval_use"]])]

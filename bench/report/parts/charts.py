@@ -19,13 +19,12 @@ from bench.analysis.rankings import RankComparison, compare_ranks
 from bench.analysis.widths import width_summary
 from bench.report import drawing
 from bench.report.document import Column, Figure, Table
-from bench.report.numbers import COUNT, PERCENT, Format, number
+from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
 from bench.report.parts.guarantee import WIDTH_UP, Guarantees, rms_levels
 from bench.report.theme import defense_looks
 
 _FLOOR = 0.05
 """Per cent of the range: narrower widths are drawn here (a logarithmic axis has no zero)."""
-_SECONDS = Format(significant=2)
 _CURVE_COLUMNS = {
     "title": Column("defence", kind="text"),
     "sigma": Column("σ"),
@@ -46,8 +45,8 @@ _RANK_COLUMNS = {
 _PARETO_COLUMNS = {
     "title": Column("defence", kind="text"),
     "srcc": Column("SRCC"),
-    "seconds": Column("seconds certified", _SECONDS),
-    "plain": Column("seconds estimate only", _SECONDS),
+    "seconds": Column("seconds certified", SECONDS),
+    "plain": Column("seconds estimate only", SECONDS),
     "width": Column("median width", WIDTH_UP),
 }
 
@@ -270,7 +269,7 @@ def _accuracy_panel(ax: Axes, cost: pd.DataFrame, looks: drawing.Looks) -> list[
             ax,
             row[column],
             row["srcc"],
-            f"{row['title']}: SRCC {number(row['srcc'])}, {number(row[column], _SECONDS)} s {word}",
+            f"{row['title']}: SRCC {number(row['srcc'])}, {number(row[column], SECONDS)} s {word}",
         )
         for row in rows(known)
         for column, word in (("seconds", "certified"), ("plain", "estimate"))
@@ -281,7 +280,7 @@ def _accuracy_panel(ax: Axes, cost: pd.DataFrame, looks: drawing.Looks) -> list[
 def _width_words(row: dict[str, Any]) -> str:
     return (
         f"{row['title']}: width {number(row['width'], WIDTH_UP)}, "
-        f"{number(row['seconds'], _SECONDS)} s"
+        f"{number(row['seconds'], SECONDS)} s"
     )
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
 
-from bench.analysis.agreement import Agreement, Metric
+from bench.analysis.agreement import METRICS, Agreement, Metric
 from bench.analysis.attacks import suppression
 from bench.analysis.cost import model_seconds, stability
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_order, model_title
@@ -136,25 +137,19 @@ def relative_gain(
 
     The bootstrap is joint over both modes where they share a data set, and independent otherwise.
     """
-    gains, samples = [], []
+    gains, samples, nothing = [], [], np.empty(0)
     for mode in ("NR", "FR"):
         if mode not in found or not {PAPERS_DEFENSE, RIVAL} <= set(found[mode].defenses):
-            return None, np.empty(0), f"This run lacks FS-IQA or DMS-IQA on {mode} models."
+            return None, nothing, f"This run lacks FS-IQA or DMS-IQA on {mode} models."
         agreement = found[mode]
         for sigma in agreement.sigmas:
             ours, rival = (agreement.mean(metric, d, sigma) for d in (PAPERS_DEFENSE, RIVAL))
             if not ours.complete or not rival.complete:
-                return None, np.empty(0), f"Unequal or incomplete sets: {mode}, σ = {sigma:g}."
+                return None, nothing, f"Unequal or incomplete sets: {mode}, σ = {sigma:g}."
             if ours.value is None or rival.value is None or rival.value < 0.05:
-                return (
-                    None,
-                    np.empty(0),
-                    (
-                        f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: "
-                        f"its {metric.upper()} is {number(rival.value)}, "
-                        f"FS-IQA's {number(ours.value)}."
-                    ),
-                )
+                why = f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: "
+                values = f"its {metric.upper()} is {number(rival.value)}, FS-IQA's "
+                return None, nothing, f"{why}{values}{number(ours.value)}."
             gains.append(ours.value / rival.value - 1)
             base = agreement.mean_samples(metric, RIVAL, sigma)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -165,9 +160,9 @@ def relative_gain(
 def _time(evidence: Evidence, *, certified: bool) -> Verdict:
     name = "certified" if certified else "uncertified"
     value = evidence.paper.claim(f"{name}_time_saving")
-    words = "with" if certified else "without"
+    how = "with" if certified else "without"
     words = (
-        f"FS-IQA saves {number(value, PERCENT)} of DMS-IQA's time {words} the certificate "
+        f"FS-IQA saves {number(value, PERCENT)} of DMS-IQA's time {how} the certificate "
         "(mean of NR and FR)"
     )
     size = evidence.scope == "size"
@@ -290,23 +285,19 @@ def _alike(evidence: Evidence) -> Verdict:
     )
     claim = _Claim(words, rule, evidence.scope)
     worst, clear, columns = 0.0, [], 0
-    for mode, agreement in evidence.found.items():
-        for metric in ("srcc", "plcc"):
-            for sigma in agreement.sigmas:
-                for i, first in enumerate(ALIKE):
-                    for second in ALIKE[i + 1 :]:
-                        pair = [agreement.mean(metric, d, sigma) for d in (first, second)]
-                        if not all(m.complete and m.value is not None for m in pair):
-                            return claim.unknown(f"Unequal or missing sets: {mode}, σ = {sigma:g}.")
-                        a, b = (m.value or 0.0 for m in pair)
-                        columns += 1
-                        worst = max(worst, abs(a - b))
-                        if abs(a - b) > _SAME and _differs(agreement, metric, first, second, sigma):
-                            clear.append(
-                                f"{mode} {metric.upper()} σ = {sigma:g}: "
-                                f"{defense_title(first)} {number(a)}, "
-                                f"{defense_title(second)} {number(b)}"
-                            )
+    for (mode, agreement), metric in product(evidence.found.items(), METRICS):
+        for sigma, names in product(agreement.sigmas, combinations(ALIKE, 2)):
+            pair = [agreement.mean(metric, name, sigma) for name in names]
+            if not all(m.complete and m.value is not None for m in pair):
+                return claim.unknown(f"Unequal or missing sets: {mode}, σ = {sigma:g}.")
+            a, b = (m.value or 0.0 for m in pair)
+            columns += 1
+            worst = max(worst, abs(a - b))
+            if abs(a - b) > _SAME and _differs(agreement, metric, *names, sigma):
+                told = (
+                    f"{defense_title(d)} {number(v)}" for d, v in zip(names, (a, b), strict=True)
+                )
+                clear.append(f"{mode} {metric.upper()} σ = {sigma:g}: {', '.join(told)}")
     if not columns:
         return claim.unknown("This run has no records.")
     text = f"Largest difference {number(worst, Format(3))} in {columns} comparisons"

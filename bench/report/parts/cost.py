@@ -13,12 +13,10 @@ from bench.analysis.cost import model_seconds, repeat_deviation
 from bench.analysis.frames import distinct, numbers
 from bench.analysis.names import defense_title
 from bench.report.document import Column, Field, Table
-from bench.report.numbers import Format, number
+from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
 from bench.report.parts.guarantee import Guarantees
-from bench.report.parts.tables import SECONDS, time_cell
+from bench.report.parts.tables import pair, time_cell
 
-_PASSES = Format(0)
-_MEGABYTES = Format(0, scale=1e-6)
 _STABILITY = Format(significant=2, unit=" %", scale=100)
 
 
@@ -31,11 +29,9 @@ def cost_table(time: pd.DataFrame, agreement: Agreement, *, id: str, title: str)
     columns = (
         Column("Defence", kind="text"),
         Column("models", kind="text"),
-        Column("certified", SECONDS, group="seconds per image"),
-        Column("estimate only", SECONDS, group="seconds per image"),
-        Column("certified", _PASSES, group="forward passes"),
-        Column("estimate only", _PASSES, group="forward passes"),
-        Column("peak memory, MB", _MEGABYTES),
+        *pair("seconds per image", SECONDS),
+        *pair("forward passes", COUNT),
+        Column("peak memory, MB", MEGABYTES),
         Column("largest share of range", _STABILITY, group="repeat deviation"),
     )
     body = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.analysis.frames import median, numbers
+from bench.analysis.frames import known, median, numbers
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ledger
 from bench.analysis.widths import (
@@ -105,7 +105,7 @@ def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
         *(Column(f"{r:g}", WIDTH_UP, group="median width at l2 radius ρ") for r in data.grid),
     )
     body = tuple(
-        (*_row_start(data, d, s), *(Field(_maybe(summary.get((d, s, r)))) for r in data.grid))
+        (*_row_start(data, d, s), *(Field(known(summary.get((d, s, r)))) for r in data.grid))
         for d, s in data.order
     )
     rms = ", ".join(
@@ -126,10 +126,6 @@ def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
             ledger_note(data),
         ),
     )
-
-
-def _maybe(value: object) -> float | None:
-    return None if value is None or value != value else float(value)  # type: ignore[arg-type]
 
 
 def _unequal(data: Guarantees) -> bool:
@@ -294,7 +290,7 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     for defense, sigma in data.order:
         part = _cell(data.frame, defense, sigma)
         values = [
-            [_maybe(means[m].get((defense, sigma, r))) for r in radii] for m in ("pairs", "srcc")
+            [known(means[m].get((defense, sigma, r))) for r in radii] for m in ("pairs", "srcc")
         ]
         body.append(
             (

@@ -15,8 +15,7 @@ from bench.analysis.names import defense_title
 from bench.analysis.timing import scaling
 from bench.report import drawing
 from bench.report.document import Column, Figure, Table
-from bench.report.numbers import COUNT, number
-from bench.report.parts.tables import SECONDS
+from bench.report.numbers import COUNT, SECONDS, number
 from bench.report.theme import defense_looks
 
 AXES: Mapping[str, str] = {

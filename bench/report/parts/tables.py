@@ -16,10 +16,9 @@ from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model
 from bench.analysis.published import Published
 from bench.analysis.statistics import percentile_interval, sem
 from bench.report.document import Column, Field, Table
-from bench.report.numbers import CORRELATION, DIFFERENCE, Format
+from bench.report.numbers import CORRELATION, DIFFERENCE, SECONDS, Format
 from bench.report.parts.leaders import leader_sentence
 
-SECONDS = Format(significant=2)
 MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
 NAMES = {"srcc": "SRCC", "plcc": "PLCC"}
 
@@ -27,6 +26,11 @@ NAMES = {"srcc": "SRCC", "plcc": "PLCC"}
 def share(done: int, wanted: int) -> Field:
     """``n/N``."""
     return Field(f"{done}/{wanted}")
+
+
+def pair(group: str, form: Format) -> tuple[Column, Column]:
+    """Columns with and without the certificate."""
+    return Column("certified", form, group=group), Column("estimate only", form, group=group)
 
 
 def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, number: int) -> Table:
@@ -39,8 +43,7 @@ def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, nu
             for m in METRICS
             for s in agreement.sigmas
         ),
-        Column("certified", SECONDS, group="seconds"),
-        Column("estimate only", SECONDS, group="seconds"),
+        *pair("seconds", SECONDS),
     )
     rows = [_reference_row(agreement)]
     rows += [_main_row(d, agreement, time, paper) for d in agreement.defenses]

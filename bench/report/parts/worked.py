@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from bench.analysis.frames import rows
+from bench.analysis.frames import known, rows
 from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_title
 from bench.analysis.source import RunTables
 from bench.analysis.statistics import Array
@@ -139,10 +139,10 @@ def _table(id: str, word: str, seen: pd.DataFrame) -> Table:
     body = [
         (
             Field(defense_title(name)),
-            Field(_number(row["score"])),
-            Field(_number(row["lower"])),
-            Field(_number(row["upper"])),
-            Field(_number(row["radius"])),
+            Field(known(row["score"])),
+            Field(known(row["lower"])),
+            Field(known(row["upper"])),
+            Field(known(row["radius"])),
             Field(f"{row['range_low']:g} to {row['range_high']:g}"),
             Field(str(row["rigor"])),
             Field(str(row["status"])),
@@ -159,10 +159,6 @@ def _table(id: str, word: str, seen: pd.DataFrame) -> Table:
         columns=columns,
         rows=tuple(body),
     )
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
 
 
 def amplified(attacked: ArrayLike, original: ArrayLike, *, factor: float = 10.0) -> Array:
