@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.base.errors import BenchError
 from bench.records.folder import RunFolder
+
+if TYPE_CHECKING:
+    from bench.report.document import Document
 
 
 def chosen_run(folder: Path | None, results: Path) -> RunFolder:
@@ -22,18 +27,44 @@ def chosen_run(folder: Path | None, results: Path) -> RunFolder:
     return RunFolder.open(plans[-1].parent)
 
 
+def timing_folder(folder: Path | None) -> Path | None:
+    """The folder if it holds the records of the verb ``time`` and not a run."""
+    if folder is None or not (folder / "time.json").is_file() or (folder / "plan.json").exists():
+        return None
+    return folder
+
+
+def timing_document(folder: Path) -> Document:
+    """The report of a timing suite's folder.
+
+    Raises:
+        BenchError: Its files are not what ``time`` writes.
+    """
+    import pandas as pd
+
+    from bench.report.timing import timing_document
+
+    try:
+        time = pd.DataFrame(json.loads((folder / "time.json").read_text(encoding="utf-8")))
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return timing_document(time, facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"{folder}: expected the records of `bench time`, found {type(error).__name__}: "
+            f"{error}."
+        ) from error
+
+
 def write_timing_report(folder: Path, reports: Path) -> Path:
     """Write the report of a timing suite; returns its path."""
     from bench.report.build import write
-    from bench.report.timing import read_timing
 
-    return write(read_timing(folder), reports / folder.name).markdown
+    return write(timing_document(folder), reports / folder.name).markdown
 
 
 def write_report(folder: Path | None, results: Path, reports: Path) -> None:
     """Write the report and print its path."""
     from bench.report.build import report
-    from bench.report.timing import timing_folder
 
     if (timing := timing_folder(folder)) is not None:
         print(f"report: {write_timing_report(timing, reports)}")  # noqa: T201
@@ -62,12 +93,11 @@ def check_report(folder: Path | None, results: Path, reports: Path) -> int:
     """
     from bench.report import check, from_folder
     from bench.report.build import check_document
-    from bench.report.timing import read_timing, timing_folder
 
     timing = timing_folder(folder)
     if timing is not None:
         out = written_report(timing, reports)
-        remarks = check_document(read_timing(timing), out)
+        remarks = check_document(timing_document(timing), out)
     else:
         run = chosen_run(folder, results)
         out = written_report(run.path, reports)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
+from bench.analysis.cost import model_ratios, timed_models
 from bench.analysis.frames import distinct, known, rows
 from bench.analysis.names import defense_order, defense_title, model_order, model_title
 from bench.analysis.published import published
 from bench.analysis.statistics import sem
-from bench.analysis.timing import median, model_ratios, timed_models
 from bench.base.errors import BenchError
 from bench.report.document import (
     Block,
