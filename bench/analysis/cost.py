@@ -83,7 +83,7 @@ def _over(
 ) -> float | None:
     if above is None or below is None:
         return None
-    return median(above[over]) / median(below[under])
+    return float(median(above[over]) / median(below[under]))
 
 
 def _excess(row: Mapping[str, Any] | None, name: str) -> float | None:
@@ -118,4 +118,5 @@ def _line(part: pd.DataFrame, axis: str) -> list[tuple[float, float, float]]:
     whole = grid.dropna()
     if whole.empty:
         return []
-    return [(x, y, float(len(whole))) for x, y in zip(map(float, whole), whole.mean(), strict=True)]
+    values = whole.columns.to_numpy(dtype=float)
+    return [(x, y, float(len(whole))) for x, y in zip(values, whole.mean(), strict=True)]
