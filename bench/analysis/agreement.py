@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.frames import grouped, numbers, of_mode
+from bench.analysis.names import UNDEFENDED, defense_order, model_order
 from bench.analysis.source import RunTables
 from bench.analysis.statistics import (
     Array,
@@ -27,7 +28,6 @@ from bench.analysis.statistics import (
     srcc,
     tie_groups,
 )
-from bench.report.theme import UNDEFENDED, defense_order, model_order
 
 Metric = Literal["srcc", "plcc"]
 METRICS: tuple[Metric, ...] = ("srcc", "plcc")
@@ -56,7 +56,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
+class ModelMean:
     """Mean over models of one defence at one noise level."""
 
     value: float | None
@@ -83,11 +83,11 @@ class Agreement:
     scores: Mapping[Key, Scores]
     samples: Mapping[tuple[Metric, Key], Array]
 
-    def mean(self, metric: Metric, defense: str, sigma: float) -> Mean:
+    def mean(self, metric: Metric, defense: str, sigma: float) -> ModelMean:
         """Mean over the models that have this cell."""
         cells = [self.scores[k] for m in self.models if (k := (m, defense, sigma)) in self.scores]
         values = [v for cell in cells if (v := cell.estimate(metric).value) is not None]
-        return Mean(
+        return ModelMean(
             value=float(np.mean(values)) if values else None,
             sem=sem(values),
             models=len(values),

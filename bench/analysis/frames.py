@@ -1,7 +1,11 @@
-"""Typed ways into pandas: rows as dictionaries, groups with tuple keys."""
+"""Typed ways into pandas: rows as dictionaries, groups with tuple keys, plain values.
+
+This module knows tables of any kind; it must not know which records stand in them.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -38,6 +42,21 @@ def median(values: Array) -> float | None:
 def known(value: Any) -> float | None:
     """A number of a row; None where it is missing."""
     return None if value is None or pd.isna(value) else float(value)
+
+
+def plain(value: Any) -> Any:
+    """A table's value as Python has it: missing is None, arrays are lists.
+
+    >>> plain(float("nan")), plain(np.array([1.0, 2.0])), plain(np.int64(3))
+    (None, [1.0, 2.0], 3)
+    """
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value
 
 
 def distinct(values: Iterable[object]) -> str:

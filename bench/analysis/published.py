@@ -39,6 +39,6 @@ class Published:
 @lru_cache(maxsize=1)
 def published() -> Published:
     """The numbers shipped with this package."""
-    text = resources.files("bench.report").joinpath("templates/published.toml").read_text("utf-8")
+    text = resources.files("bench.analysis").joinpath("published.toml").read_text("utf-8")
     content = tomllib.loads(text)
     return Published(source=content["source"], content=content)

@@ -214,23 +214,6 @@ def proportion_upper(k: int, m: int, *, confidence: float = 0.95) -> float:
     return 1.0 if k >= m else float(stats.beta.ppf(confidence, k + 1, m - k))
 
 
-def wilson(k: int, m: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion (approximate, for display)."""
-    if m == 0:
-        return 0.0, 1.0
-    interval = stats.binomtest(k, m).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def violation_p_value(k: int, m: int, *, failure: float) -> float:
-    """Probability of at least ``k`` failing certificates of ``m`` if the claim is true.
-
-    >>> round(violation_p_value(1, 100, failure=0.002), 3)
-    0.181
-    """
-    return float(stats.binom.sf(k - 1, m, failure))
-
-
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Failure probabilities of a set of certificates.

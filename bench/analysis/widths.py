@@ -7,13 +7,17 @@ Failed images are left out and lower n.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from bench.analysis.frames import grouped, numbers
 from bench.analysis.rankings import certified_srcc, disjoint_share
-from bench.analysis.statistics import Array
+from bench.analysis.statistics import Array, srcc
 
+BINS = 10
+"""Groups of images of equal size, by radius."""
 CELL = ["model", "defense", "sigma"]
 
 
@@ -151,3 +155,31 @@ def human_width(frame: pd.DataFrame, calibration: pd.DataFrame) -> pd.Series:
     with np.errstate(divide="ignore", invalid="ignore"):
         width = (numbers(frame, "upper") - numbers(frame, "lower")) * slope / spread
     return pd.Series(width, index=frame.index)
+
+
+def radius_bins(frame: pd.DataFrame) -> pd.DataFrame:
+    """Median radius and mean width (share of range) per bin of radii, model and sigma.
+
+    ``trend`` is the Spearman correlation of radius and width over the single images of a line.
+    """
+    usable = frame[frame["status"] == "ok"].dropna(subset=["radius", "lower", "upper"])
+    return pd.DataFrame(
+        {"model": model, "sigma": sigma, **row}
+        for (model, sigma), part in grouped(usable, ["model", "sigma"])
+        for row in _bins(part)
+    )
+
+
+def _bins(part: pd.DataFrame) -> Iterator[dict[str, float | None]]:
+    radius = numbers(part, "radius")
+    span = numbers(part, "range_high") - numbers(part, "range_low")
+    width = (numbers(part, "upper") - numbers(part, "lower")) / span
+    order = np.argsort(radius, kind="stable")
+    for index, chosen in enumerate(np.array_split(order, min(BINS, len(order)))):
+        yield {
+            "bin": index + 1,
+            "images": len(chosen),
+            "radius": float(np.median(radius[chosen])),
+            "width": float(width[chosen].mean()),
+            "trend": srcc(radius, width).value,
+        }

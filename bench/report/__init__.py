@@ -1,4 +1,7 @@
-"""Reports: a run's tables become one document object, and that becomes Markdown, PDF and HTML."""
+"""Reports: a run's tables become one document object, and that becomes Markdown, PDF and HTML.
+
+This room knows words, tables, figures and formats; it must not know a live run.
+"""
 
 from bench.analysis.source import CellCount, FrameRun, RunTables, from_folder
 from bench.report.build import ReportPaths, build, check

@@ -1,6 +1,6 @@
-"""Write a run's report, and check that a written one is what its records say.
+"""Write a report's files, leave those alone that are up to date, and check what is written.
 
-This module knows files; it must not know what the report contains.
+This module knows files and digests; it must not know what the report contains.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.analysis.source import RunTables
+from bench.analysis.source import RunTables, from_folder
 from bench.base.errors import BenchError
 from bench.base.files import file_sha256
 from bench.base.provenance import code_sha256
@@ -30,6 +30,11 @@ from bench.report.formats.pdf import render_pdf
 
 REPS = 1000
 """Bootstrap resamples of a report."""
+_PICTURE = re.compile(r'src="data:image/[^"]*"')
+_TOOLS = ("matplotlib", "seaborn", "typst", "jinja2")
+_DRAWN = frozenset({".png", ".pdf"})
+_STAMP = ".report.json"
+_REPORTING = ("bench/report", "bench/analysis", "bench/records/schema.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,70 @@ def write(document: Document, out: Path) -> ReportPaths:
     return paths
 
 
-_PICTURE = re.compile(r'src="data:image/[^"]*"')
-_TOOLS = ("matplotlib", "typst", "jinja2")
-_DRAWN = frozenset({".png", ".pdf"})
-
-
 def tool_versions() -> dict[str, str]:
     """Versions of what draws and typesets: pictures are only compared if these agree."""
     return {name: metadata.version(name) for name in _TOOLS}
+
+
+# --- leaving alone what is up to date ------------------------------------------------------------
+
+
+def report(run: RunFolder, out: Path, *, say: Callable[[str], object] = print) -> Path:
+    """Path of the run's report; it is made unless records, code and files are unchanged.
+
+    Raises:
+        BenchError: The report cannot be written.
+    """
+    key = _key(run)
+    made = _made_before(out, key)
+    if made is not None:
+        return made
+    say("writing the report")
+    try:
+        main = build(from_folder(run), out).markdown
+        stamp = {"key": key, "main": main.name, "files": _digests(out)}
+        (out / _STAMP).write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
+    except OSError as error:
+        raise BenchError(
+            f"{out}: expected a folder that can be written, found {error.strerror}."
+        ) from error
+    return main
+
+
+def _made_before(out: Path, key: str) -> Path | None:
+    """The report that lies there, if it is whole and of the same records and code."""
+    try:
+        stamp = json.loads((out / _STAMP).read_text(encoding="utf-8"))
+        same = stamp["key"] == key and stamp["files"] == _digests(out)
+        return out / stamp["main"] if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _key(run: RunFolder) -> str:
+    """Digest of all that a report depends on."""
+    files = sorted(
+        [
+            *run.path.glob("*.parquet"),
+            *run.path.glob("units/*.parquet"),
+            *(f for stage in STAGES for f in journal_files(run.journal, stage)),
+            run.path / "plan.json",
+        ]
+    )
+    lines = [f"{file.relative_to(run.path).as_posix()} {file_sha256(file)}" for file in files]
+    return hashlib.sha256("\n".join([code_sha256(parts=_REPORTING), *lines]).encode()).hexdigest()
+
+
+def _digests(out: Path) -> dict[str, str]:
+    """Digest of every file of a report."""
+    return {
+        file.relative_to(out).as_posix(): file_sha256(file)
+        for file in sorted(out.rglob("*"))
+        if file.is_file() and file.name != _STAMP
+    }
+
+
+# --- checking what is written --------------------------------------------------------------------
 
 
 def check(run: RunTables, out: Path, *, reps: int = REPS) -> list[str]:
@@ -121,66 +182,3 @@ def _equal(fresh: Path, old: Path, *, same_tools: bool) -> bool:
 
 def _without_pictures(path: Path) -> str:
     return _PICTURE.sub("", path.read_text("utf-8"))
-
-
-_STAMP = ".report.json"
-_REPORTING = ("bench/report", "bench/analysis", "bench/records/schema.py")
-
-
-def report(run: RunFolder, out: Path, *, say: Callable[[str], object] = print) -> Path:
-    """Path of the run's report; it is made unless records, code and files are unchanged.
-
-    Raises:
-        BenchError: The report cannot be written.
-    """
-    key = _key(run)
-    made = _made_before(out, key)
-    if made is not None:
-        return made
-    say("writing the report")
-    from bench.analysis.source import from_folder
-    from bench.report.build import build
-
-    try:
-        paths = build(from_folder(run), out)
-        main = paths.markdown
-        stamp = {"key": key, "main": main.name, "files": _digests(out)}
-        (out / _STAMP).write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
-    except OSError as error:
-        raise BenchError(
-            f"{out}: expected a folder that can be written, found {error.strerror}."
-        ) from error
-    return main
-
-
-def _made_before(out: Path, key: str) -> Path | None:
-    """The report that lies there, if it is whole and of the same records and code."""
-    try:
-        stamp = json.loads((out / _STAMP).read_text(encoding="utf-8"))
-        same = stamp["key"] == key and stamp["files"] == _digests(out)
-        return out / stamp["main"] if same else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _key(run: RunFolder) -> str:
-    """Digest of all that a report depends on."""
-    files = sorted(
-        [
-            *run.path.glob("*.parquet"),
-            *run.path.glob("units/*.parquet"),
-            *(f for stage in STAGES for f in journal_files(run.journal, stage)),
-            run.path / "plan.json",
-        ]
-    )
-    lines = [f"{file.relative_to(run.path).as_posix()} {file_sha256(file)}" for file in files]
-    return hashlib.sha256("\n".join([code_sha256(parts=_REPORTING), *lines]).encode()).hexdigest()
-
-
-def _digests(out: Path) -> dict[str, str]:
-    """Digest of every file of a report."""
-    return {
-        file.relative_to(out).as_posix(): file_sha256(file)
-        for file in sorted(out.rglob("*"))
-        if file.is_file() and file.name != _STAMP
-    }

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.analysis.agreement import METRICS, Agreement, agreements
-from bench.analysis.frames import rows
+from bench.analysis.frames import known, rows
+from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_title
 from bench.analysis.published import published
 from bench.analysis.source import RunTables
 from bench.analysis.widths import reference_radii
@@ -18,9 +19,9 @@ from bench.report.document import (
     Block,
     Bullets,
     Card,
+    Chapter,
     Document,
     Paragraph,
-    Section,
     Verdict,
     Verdicts,
 )
@@ -42,7 +43,6 @@ from bench.report.parts.provenance import provenance_section
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
 from bench.report.parts.tables import difference_table, lead_table, main_table, model_table
 from bench.report.parts.worked import worked_section
-from bench.report.theme import PAPERS_DEFENSE, defense_title, model_title
 
 TITLE = "Certified defences of image-quality models"
 BANNERS = {
@@ -50,7 +50,6 @@ BANNERS = {
     "embedded data set; trends only",
     "published": "Published edition: the authors' weights",
 }
-MODES = ("NR", "FR")
 _NUMBER = {"NR": 1, "FR": 2}
 _LETTER = {"NR": "a", "FR": "b"}
 _CARD_FIELDS = (
@@ -93,7 +92,7 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
     )
     if not found:
         nothing = Paragraph("No image was evaluated in this run, so there is nothing to report.")
-        empty = () if refused else (Section("accuracy", "Accuracy", (nothing,)),)
+        empty = () if refused else (Chapter("accuracy", "Accuracy", (nothing,)),)
         sections = (*empty, provenance_section(run))
     if refused:
         sections = (refusal_section(refused), *sections)
@@ -181,7 +180,7 @@ def _audit_lines(run: RunTables) -> list[str]:
 # --- sections ----------------------------------------------------------------------------------
 
 
-def _accuracy(run: RunTables, agreement: Agreement) -> Section:
+def _accuracy(run: RunTables, agreement: Agreement) -> Chapter:
     mode = agreement.mode
     index = _NUMBER[mode]
     blocks: list[Block] = [main_table(agreement, run.table("time"), published(), number=index)]
@@ -192,11 +191,11 @@ def _accuracy(run: RunTables, agreement: Agreement) -> Section:
     compared = difference_table(agreement, number=f"S{index}c")
     leads = lead_table(agreement, PAPERS_DEFENSE, number=f"S{index}d")
     blocks += [table for table in (compared, leads) if table]
-    return Section(f"accuracy-{mode.lower()}", f"Accuracy: {mode} models", tuple(blocks))
+    return Chapter(f"accuracy-{mode.lower()}", f"Accuracy: {mode} models", tuple(blocks))
 
 
-def _claims(judged: Sequence[Verdict]) -> Section:
-    return Section(
+def _claims(judged: Sequence[Verdict]) -> Chapter:
+    return Chapter(
         "claims",
         "The paper's claims",
         (
@@ -209,7 +208,7 @@ def _claims(judged: Sequence[Verdict]) -> Section:
     )
 
 
-def _figures(run: RunTables, found: Mapping[str, Agreement]) -> Section:
+def _figures(run: RunTables, found: Mapping[str, Agreement]) -> Chapter:
     frame = run.table("evaluate")
     blocks: list[Block] = [
         width_against_radius(frame, mode=mode, number_=f"3{_LETTER[mode]}")
@@ -220,10 +219,10 @@ def _figures(run: RunTables, found: Mapping[str, Agreement]) -> Section:
         attack_gain(run.table("attack"))
         or Paragraph("Figure 4: the attack stage was not run, so nothing is said about it.")
     )
-    return Section("figures", "Figures 3 and 4", tuple(blocks))
+    return Chapter("figures", "Figures 3 and 4", tuple(blocks))
 
 
-def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Section:
+def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
     blocks: list[Block] = []
     for mode, guarantee in data.items():
         x = _LETTER[mode]
@@ -255,7 +254,7 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Section:
     blocks += _audit(run)
     cards = [_card(card) for card in run.cards]
     blocks += cards or [Paragraph("The run holds no guarantee cards.")]
-    return Section("guarantee", "What is guaranteed", tuple(blocks))
+    return Chapter("guarantee", "What is guaranteed", tuple(blocks))
 
 
 def _audit(run: RunTables) -> list[Block]:
@@ -271,15 +270,11 @@ def _audit(run: RunTables) -> list[Block]:
         return [table]
     shown = tuple(
         f"{model_title(str(v['model']))}, {defense_title(str(v['defense']))}, σ = {v['sigma']:g}, "  # noqa: RUF001
-        f"image `{v['image']}`: interval use {number(_float(v['interval_use']))}"
+        f"image `{v['image']}`: interval use {number(known(v['interval_use']))}"
         for v in listed[:20]
     )
     more = f" The first {len(shown)} of {len(listed)}:" if len(listed) > len(shown) else ""
     return [table, Paragraph(f"**Violated certificates.**{more}"), Bullets(shown)]
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
 
 
 def _card(card: Mapping[str, Any]) -> Card:
@@ -291,10 +286,10 @@ def _card(card: Mapping[str, Any]) -> Card:
     return Card(f"Guarantee card: {title}", fields)
 
 
-def _ranks(found: Mapping[str, Agreement]) -> Section:
+def _ranks(found: Mapping[str, Agreement]) -> Chapter:
     title = "Figure 6. Average ranks over models and noise levels"
     drawn = rank_intervals(found, id="figure-6", title=title)
-    return Section(
+    return Chapter(
         "ranks",
         "Ranks",
         (
@@ -309,7 +304,7 @@ def _ranks(found: Mapping[str, Agreement]) -> Section:
 
 def _cost(
     run: RunTables, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]
-) -> Section:
+) -> Chapter:
     time = run.table("time")
     blocks: list[Block] = []
     for mode, agreement in found.items():
@@ -330,4 +325,4 @@ def _cost(
             title=f"Figure 7{x.upper()}. Accuracy and width against time, {mode} models",
         )
         blocks += [table, drawn or Paragraph(f"{mode}: not every model was timed under a defence.")]
-    return Section("cost", "Cost", tuple(blocks))
+    return Chapter("cost", "Cost", tuple(blocks))

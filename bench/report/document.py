@@ -9,9 +9,9 @@ Texts may hold two marks, ``**strong**`` and backticks for code, and nothing els
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from bench.report.numbers import PLAIN, Format, number
 
@@ -41,8 +41,8 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A value with what belongs to it.
+class Field:
+    """One place of a table: a value with what belongs to it.
 
     Attributes:
         value: Number, words, or None where there is none.
@@ -103,7 +103,7 @@ class Table:
     title: str
     caption: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Field, ...], ...]
     notes: tuple[str, ...] = ()
     rule_after: tuple[int, ...] = ()
     """Rows (0-based) that end a block."""
@@ -111,6 +111,14 @@ class Table:
     def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError(f"table {self.id}: a row has another length than the heading")
+
+    @classmethod
+    def behind(
+        cls, id: str, columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]
+    ) -> Table:
+        """The numbers behind a figure: a row for each mapping, a column for each named key."""
+        body = tuple(tuple(Field(row[key]) for key in columns) for row in rows)
+        return cls(id, "", "", tuple(columns.values()), body)
 
     def printed(self) -> tuple[tuple[Printed, ...], ...]:
         """Every cell as characters: the one formatting step."""
@@ -120,7 +128,7 @@ class Table:
         )
 
 
-def _print(cell: Cell, column: Column) -> Printed:
+def _print(cell: Field, column: Column) -> Printed:
     if isinstance(cell.value, str):
         return Printed(cell.value, mark=cell.mark, group=cell.group)
     low, high = (
@@ -227,11 +235,12 @@ class Images:
     pictures: tuple[tuple[str, bytes], ...]
 
 
+_Kind = TypeVar("_Kind")
 Block = Paragraph | Bullets | Table | Figure | Card | Verdicts | Images
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Chapter:
     """A heading with its blocks; ``id`` is the anchor."""
 
     id: str
@@ -250,13 +259,20 @@ class Document:
     verdict: tuple[str, ...]
     """The box at the top: completeness first, then what can be concluded."""
     complete: bool
-    sections: tuple[Section, ...]
+    sections: tuple[Chapter, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def tables(self) -> tuple[Table, ...]:
         """All tables in order."""
-        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, Table))
+        return self._of(Table)
 
     def figures(self) -> tuple[Figure, ...]:
         """All figures in order."""
-        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, Figure))
+        return self._of(Figure)
+
+    def images(self) -> tuple[Images, ...]:
+        """All rows of pictures in order."""
+        return self._of(Images)
+
+    def _of(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        return tuple(b for s in self.sections for b in s.blocks if isinstance(b, kind))

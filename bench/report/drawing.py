@@ -1,57 +1,51 @@
-"""How every figure looks and is saved: one style, the same bytes every time.
+"""How every figure is drawn and saved: one style, the same bytes every time.
 
-This module knows matplotlib; it must not know what is drawn.
+This module knows seaborn and matplotlib; it must not know what the numbers mean.  Data come as tidy
+frames: one row for each point, one column that names whose point it is.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from bench.analysis.frames import numbers, rows
 from bench.report.document import Figure, Hover, Table
+from bench.report.svg import numbered
 from bench.report.theme import Look
 
 WIDTH = 6.9
 """Inches: the text width of the PDF."""
+FONT = "DejaVu Sans"
+"""It comes with matplotlib, so every machine has it."""
+Looks = Mapping[str, Look]
 _STYLE: dict[str, Any] = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
+    "axes.edgecolor": "#555555",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.edgecolor": "#555555",
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
     "figure.constrained_layout.use": True,
-    "svg.hashsalt": "certified-iqa-bench",
+    "font.sans-serif": [FONT],
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
     "svg.fonttype": "path",
-    "path.simplify": True,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Spot:
     """A point that answers when the reader points at it."""
 
     axes: Axes
@@ -65,6 +59,7 @@ def style() -> Iterator[None]:
     """The one style, whatever the user's own settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()
+        sns.set_theme("paper", "whitegrid", font=FONT, font_scale=0.85, color_codes=False)
         mpl.rcParams.update(_STYLE)  # type: ignore[arg-type]
         yield
 
@@ -77,31 +72,78 @@ def panels(count: int, *, height: float = 2.5, share_y: bool = True) -> tuple[Ca
     return canvas, list(axes[0])
 
 
-def line_style(look: Look) -> dict[str, Any]:
-    """Keyword arguments of one defence's or model's line."""
+def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
+    """One line with markers for each name in the column ``by``."""
+    dashes = {name: look.dashes or "" for name, look in looks.items()}
+    looking = {"dashes": dashes, "markeredgewidth": 0.4, **_looking(by, looks)}
+    sns.lineplot(frame, x=x, y=y, estimator=None, ax=ax, **looking)
+
+
+def scatter(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
+    """One filled marker for each row."""
+    if len(frame):
+        sns.scatterplot(frame, x=x, y=y, s=50, linewidth=0, ax=ax, **_looking(by, looks))
+
+
+def rings(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
+    """One hollow marker for each row."""
+    before = len(ax.collections)
+    scatter(ax, frame, x=x, y=y, by=by, looks=looks)
+    for drawn in ax.collections[before:]:
+        drawn.set(edgecolor=drawn.get_facecolor(), facecolor="white", linewidth=1.0)
+
+
+def band(
+    ax: Axes, frame: pd.DataFrame, *, x: str, low: str, high: str, by: str, looks: Looks
+) -> None:
+    """A shaded region for each name in the column ``by``."""
+    for name, look in looks.items():
+        part = frame[frame[by] == name]
+        across, bottom, top = (numbers(part, column) for column in (x, low, high))
+        ax.fill_between(across, bottom, top, color=look.color, alpha=0.15, lw=0)
+
+
+def _looking(by: str, looks: Looks) -> dict[str, Any]:
+    """Keyword arguments of seaborn that give every name its look."""
     return {
-        "color": look.color,
-        "marker": look.marker,
-        "linestyle": look.line,
-        "label": look.title,
-        "markeredgewidth": 0.8,
+        "hue": by,
+        "hue_order": list(looks),
+        "palette": {name: look.color for name, look in looks.items()},
+        "style": by,
+        "style_order": list(looks),
+        "markers": {name: look.marker for name, look in looks.items()},
+        "legend": False,
     }
 
 
-def legend_below(canvas: Canvas, axes: Sequence[Axes], *, columns: int = 7) -> None:
+def spots(
+    ax: Axes, frame: pd.DataFrame, *, x: str, y: str, words: Callable[[dict[str, Any]], str]
+) -> list[Spot]:
+    """What each row's point says."""
+    return [Spot(ax, row[x], row[y], words(row)) for row in rows(frame)]
+
+
+def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
     """One legend under all panels: it can never cover data."""
-    found: dict[str, Any] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if found:
-        canvas.legend(
-            list(found.values()),
-            list(found),
-            loc="outside lower center",
-            ncols=min(columns, len(found)),
-            handlelength=2.6,
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=look.color,
+            marker=look.marker,
+            linestyle=(0, look.dashes) if look.dashes else "-",
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            label=look.title,
         )
+        for look in looks.values()
+    ]
+    canvas.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(columns, len(handles)),
+        handlelength=2.6,
+    )
 
 
 def finish(
@@ -112,22 +154,21 @@ def finish(
     caption: str,
     alt: str,
     data: Table,
-    points: Sequence[Point] = (),
+    points: Sequence[Spot] = (),
 ) -> Figure:
     """Save without dates or program names, and place the hover points."""
     canvas.canvas.draw()
     canvas.set_layout_engine("none")
-    hover = tuple(h for p in points if (h := _place(canvas, p)) is not None)
     return Figure(
         id=id,
         title=title,
         caption=caption,
         alt=alt,
         data=data,
-        hover=hover,
+        hover=tuple(h for p in points if (h := _place(canvas, p)) is not None),
         width=float(canvas.get_figwidth()),
         png=_saved(canvas, "png", {"Software": None}, dpi=160),
-        svg=_saved(canvas, "svg", {"Date": None, "Creator": None}).decode("utf-8"),
+        svg=numbered(_saved(canvas, "svg", {"Date": None, "Creator": None}).decode("utf-8")),
     )
 
 
@@ -137,7 +178,7 @@ def _saved(canvas: Canvas, kind: str, metadata: dict[str, Any], dpi: int = 100) 
     return buffer.getvalue()
 
 
-def _place(canvas: Canvas, point: Point) -> Hover | None:
+def _place(canvas: Canvas, point: Spot) -> Hover | None:
     x, y = point.axes.transData.transform((point.x, point.y))
     if not np.isfinite([x, y]).all():
         return None

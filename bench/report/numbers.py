@@ -81,7 +81,8 @@ def ascii_minus(text: str) -> str:
 
 PLAIN = Format()
 PERCENT = Format(1, unit=" %", scale=100)
-SIGNED_PERCENT = Format(1, unit=" %", scale=100, signed=True)
 CORRELATION = Format(2)
 DIFFERENCE = Format(2, signed=True)
 COUNT = Format(0)
+MEGABYTES = Format(0, scale=1e-6)
+SECONDS = Format(significant=2)

@@ -7,42 +7,61 @@ All conclusions are ratios within the suite: seconds belong to the machine that 
 # ruff: noqa: RUF001 - Greek letters and multiplication signs are meant
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from bench.analysis.cost import model_ratios, timed_models
 from bench.analysis.frames import distinct, known, rows
+from bench.analysis.names import defense_order, defense_title, model_order, model_title
 from bench.analysis.published import published
 from bench.analysis.statistics import sem
+from bench.base.errors import BenchError
 from bench.report.document import (
     Block,
     Bullets,
-    Cell,
+    Chapter,
     Column,
     Document,
-    Figure,
+    Field,
     Paragraph,
-    Section,
     Table,
 )
-from bench.report.drawing import Point, finish, legend_below, line_style, log_axis, panels, style
-from bench.report.numbers import Format, number
-from bench.report.parts.tables import MODE_WORDS, SECONDS
-from bench.report.theme import defense_looks, defense_order, defense_title, model_order, model_title
+from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
+from bench.report.parts.scaling import scaling_figure
+from bench.report.parts.tables import MODE_WORDS, pair
 
 RATIO = Format(significant=3, unit="×")
 PERCENT_ABOVE = Format(significant=2, unit=" %", scale=100, rounding="up")
-MEGABYTES = Format(0, scale=1e-6)
 SHARE = Format(0, unit=" %", scale=100)
-COUNT = Format(0)
-AXES: Mapping[str, tuple[str, str]] = {
-    "samples": ("samples", "draws per score"),
-    "pixels": ("pixels", "pixels of the image"),
-    "batch": ("batch", "rows of a pass"),
-}
-"""Axis of a point: its column, and what it is called."""
+
+
+def timing_folder(folder: Path | None) -> Path | None:
+    """The folder if it holds the records of a timing suite and not a run."""
+    if folder is None or not (folder / "time.json").is_file() or (folder / "plan.json").exists():
+        return None
+    return folder
+
+
+def read_timing(folder: Path) -> Document:
+    """The report of a timing suite's folder.
+
+    Raises:
+        BenchError: Its files are not what ``time`` writes.
+    """
+    try:
+        time = pd.DataFrame(json.loads((folder / "time.json").read_text(encoding="utf-8")))
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return timing_document(time, facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"{folder}: expected the records of `bench time`, found {type(error).__name__}: "
+            f"{error}."
+        ) from error
 
 
 def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
@@ -63,9 +82,9 @@ def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
     blocks.append(seconds_table(table))
     scaling = scaling_figure(usable)
     found = [
-        Section("seconds", "Seconds", tuple(blocks)),
-        Section("ratios", "Ratios within this suite", (ratio_table(table, norms),)),
-        Section("scaling", "Scaling", (scaling,) if scaling else (Paragraph("Not measured."),)),
+        Chapter("seconds", "Seconds", tuple(blocks)),
+        Chapter("ratios", "Ratios within this suite", (ratio_table(table, norms),)),
+        Chapter("scaling", "Scaling", (scaling,) if scaling else (Paragraph("Not measured."),)),
         _provenance(time, facts),
     ]
     failed = time[time["status"] == "failed"]
@@ -91,7 +110,7 @@ def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
 
 def conclusions(table: pd.DataFrame, norms: pd.DataFrame) -> tuple[str, ...]:
     """What the ratios say, as ranges over models."""
-    found = [_model_ratios(table, norms, model) for model in _models(table, norms)]
+    found = [model_ratios(table, norms, model) for model in timed_models(table, norms)]
     lines = []
     for name, words in (
         ("certified", "Certified MS takes {} the time of certified FS-IQA"),
@@ -116,7 +135,7 @@ def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
     present = [m for m in model_order(models) if (table["model"] == m).any()]
     body = tuple(
         (
-            Cell(defense_title(d)),
+            Field(defense_title(d)),
             *(
                 _mean_cell(
                     table[table["defense"] == d],
@@ -139,8 +158,7 @@ def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
         f"({paper.source}; NVIDIA A100, 384x512, N = 2000): another machine's, so ratios compare.",
         columns=(
             Column("Defence", kind="text"),
-            Column("certified", SECONDS, group="seconds"),
-            Column("estimate only", SECONDS, group="seconds"),
+            *pair("seconds", SECONDS),
         ),
         rows=body,
         notes=(f"Models: {', '.join(model_title(m) for m in present)}.",),
@@ -149,15 +167,15 @@ def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
 
 def _mean_cell(
     part: pd.DataFrame, models: Sequence[str], column: str, *, published: float | None
-) -> Cell:
+) -> Field:
     """Mean ± standard error over models of the median over repeats."""
-    values = [_median(row[column]) for m in models for row in rows(part[part["model"] == m])]
-    return Cell(sum(values) / len(values), error=sem(values), published=published)
+    values = [median(row[column]) for m in models for row in rows(part[part["model"] == m])]
+    return Field(sum(values) / len(values), error=sem(values), published=published)
 
 
 def seconds_table(table: pd.DataFrame) -> Table:
     """Every model x defence: seconds, passes, memory, share of the device's peak."""
-    body: list[tuple[Cell, ...]] = []
+    body: list[tuple[Field, ...]] = []
     ends: list[int] = []
     for model in model_order(table["model"]):
         part = table[table["model"] == model]
@@ -174,11 +192,9 @@ def seconds_table(table: pd.DataFrame) -> Table:
         columns=(
             Column("Model", kind="text"),
             Column("Defence", kind="text"),
-            Column("certified", SECONDS, group="seconds"),
-            Column("estimate only", SECONDS, group="seconds"),
+            *pair("seconds", SECONDS),
             Column("plain pass", SECONDS, group="seconds"),
-            Column("certified", COUNT, group="forward passes"),
-            Column("estimate only", COUNT, group="forward passes"),
+            *pair("forward passes", COUNT),
             Column("peak memory, MB", MEGABYTES),
             Column("share of peak", SHARE),
             Column("draws timed", COUNT),
@@ -193,27 +209,27 @@ def seconds_table(table: pd.DataFrame) -> Table:
     )
 
 
-def _seconds_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _seconds_row(row: Mapping[str, Any]) -> tuple[Field, ...]:
     flops, peak = row["flops_uncertified"], row["peak_flops"]
-    plain = _median(row["seconds_uncertified"])
+    plain = median(row["seconds_uncertified"])
     return (
-        Cell(model_title(row["model"])),
-        Cell(defense_title(row["defense"])),
+        Field(model_title(row["model"])),
+        Field(defense_title(row["defense"])),
         *(
-            Cell(_median(row[name]), error=sem(list(row[name])))
+            Field(median(row[name]), error=sem(list(row[name])))
             for name in ("seconds_certified", "seconds_uncertified", "seconds_forward")
         ),
-        Cell(known(row["forward_passes_certified"])),
-        Cell(known(row["forward_passes_uncertified"])),
-        Cell(known(row["peak_memory_bytes"])),
-        Cell(flops / plain / peak if known(flops) and known(peak) else None),
-        Cell(known(row["samples_measured"])),
+        Field(known(row["forward_passes_certified"])),
+        Field(known(row["forward_passes_uncertified"])),
+        Field(known(row["peak_memory_bytes"])),
+        Field(flops / plain / peak if known(flops) and known(peak) else None),
+        Field(known(row["samples_measured"])),
     )
 
 
 def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
     """What does not depend on the machine's speed, by model."""
-    found = {model: _model_ratios(table, norms, model) for model in _models(table, norms)}
+    found = {model: model_ratios(table, norms, model) for model in timed_models(table, norms)}
     columns = [
         ("certified", Column("MS / FS-IQA, certified", RATIO)),
         ("plain", Column("FS-IQA estimate / plain pass", RATIO)),
@@ -248,136 +264,14 @@ def ratio_table(table: pd.DataFrame, norms: pd.DataFrame) -> Table:
         caption=" ".join(conclusions(table, norms)) or "No ratio can be formed.",
         columns=(Column("Model", kind="text"), *(column for _, column in shown)),
         rows=tuple(
-            (Cell(model_title(model)), *(Cell(ratios[name]) for name, _ in shown))
+            (Field(model_title(model)), *(Field(ratios[name]) for name, _ in shown))
             for model, ratios in found.items()
         ),
         notes=tuple(notes),
     )
 
 
-def _models(table: pd.DataFrame, norms: pd.DataFrame) -> list[str]:
-    return model_order({*table["model"], *norms["model"]})
-
-
-def _model_ratios(table: pd.DataFrame, norms: pd.DataFrame, model: str) -> dict[str, float | None]:
-    ours = {row["defense"]: row for row in rows(table[table["model"] == model])}
-    ms, fs = ours.get("ms"), ours.get("fs-iqa")
-    norm = next(iter(rows(norms[norms["model"] == model])), None)
-    return {
-        "certified": _over(ms, fs, "seconds_certified", "seconds_certified"),
-        "plain": _over(fs, fs, "seconds_uncertified", "seconds_forward"),
-        "norm": _over(norm, norm, "seconds_exact", "seconds_lanczos"),
-        "estimate": _excess(norm, "bound_over_estimate"),
-        "exact": _excess(norm, "bound_over_exact"),
-        "products": None if norm is None else known(norm["spectral_products"]),
-    }
-
-
-def _over(
-    above: Mapping[str, Any] | None, below: Mapping[str, Any] | None, over: str, under: str
-) -> float | None:
-    if above is None or below is None:
-        return None
-    return _median(above[over]) / _median(below[under])
-
-
-def _excess(row: Mapping[str, Any] | None, name: str) -> float | None:
-    value = None if row is None else known(row[name])
-    return None if value is None else value - 1.0
-
-
-def scaling_figure(usable: pd.DataFrame) -> Figure | None:
-    """Certified seconds against draws, pixels and rows of a pass; mean over models."""
-    usable = usable.assign(pixels=usable["height"] * usable["width"])
-    lines = [line for axis in AXES for line in _lines(usable[usable["axis"] == axis], axis)]
-    present = [axis for axis in AXES if any(line["axis"] == axis for line in lines)]
-    if not present:
-        return None
-    looks = defense_looks({line["defense"] for line in lines})
-    with style():
-        canvas, axes = panels(len(present), share_y=False)
-        points: list[Point] = []
-        for ax, axis in zip(axes, present, strict=True):
-            for line in (line for line in lines if line["axis"] == axis):
-                look = looks[line["defense"]]
-                ax.plot(line["x"], line["seconds"], **line_style(look))
-                points += [
-                    Point(ax, x, y, f"{look.title}: {number(y, SECONDS)} s at {x:g}")
-                    for x, y in zip(line["x"], line["seconds"], strict=True)
-                ]
-            ax.set(xlabel=AXES[axis][1], ylabel="seconds per certificate")
-            log_axis(ax, x=True, y=True)
-        legend_below(canvas, axes)
-        return finish(
-            canvas,
-            id="figure-t1",
-            title="Figure T1. What a certificate's seconds grow with",
-            caption="Mean over models. Input-noise defences grow with draws; FS-IQA, whose draws "
-            "are a matrix product, does not. " + _fewer_draws(usable),
-            alt="Seconds against draws, pixels and rows of a pass.",
-            data=_scaling_table(lines),
-            points=points,
-        )
-
-
-def _fewer_draws(usable: pd.DataFrame) -> str:
-    draws = usable[usable["axis"].isin(["pixels", "batch"])]["samples"]
-    return f"Panels over pixels and rows: {distinct(draws)} draws." if len(draws) else ""
-
-
-def _lines(points: pd.DataFrame, axis: str) -> list[dict[str, Any]]:
-    """One line per defence, over the models that have every point of it."""
-    column = AXES[axis][0]
-    found = []
-    for defense in defense_order(points["defense"]):
-        part = points[points["defense"] == defense]
-        seconds = pd.Series(
-            [_median(values) for values in part["seconds_certified"]], index=part.index
-        )
-        grid = part.assign(seconds=seconds).pivot_table(
-            index="model", columns=column, values="seconds", aggfunc="median"
-        )
-        whole = grid.dropna()
-        if len(whole):
-            found.append(
-                {
-                    "axis": axis,
-                    "defense": defense,
-                    "models": len(whole),
-                    "x": [float(x) for x in whole.columns],
-                    "seconds": [float(y) for y in whole.mean()],
-                }
-            )
-    return found
-
-
-def _scaling_table(lines: Sequence[Mapping[str, Any]]) -> Table:
-    return Table(
-        "figure-t1",
-        "",
-        "",
-        (
-            Column("axis", kind="text"),
-            Column("defence", kind="text"),
-            Column("value", COUNT),
-            Column("seconds certified", SECONDS),
-            Column("models", COUNT),
-        ),
-        tuple(
-            (
-                Cell(line["axis"]),
-                Cell(defense_title(line["defense"])),
-                Cell(x),
-                Cell(y),
-                Cell(float(line["models"])),
-            )
-            for line in lines
-            for x, y in zip(line["x"], line["seconds"], strict=True)
-        ),
-    )
-
-
-def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Section:
+def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Chapter:
     suite = facts["suite"]
     words = [
         "python -m bench time",
@@ -393,7 +287,7 @@ def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Section:
     machine = dict(facts["machine"])
     packages = ", ".join(f"{k} {v}" for k, v in sorted(machine.pop("packages", {}).items()))
     known = [f"{name}: {value}" for name, value in sorted(machine.items())]
-    return Section(
+    return Chapter(
         "provenance",
         "Provenance",
         (
@@ -410,7 +304,3 @@ def _provenance(time: pd.DataFrame, facts: Mapping[str, Any]) -> Section:
             ),
         ),
     )
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(list(values)))

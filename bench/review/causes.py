@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.analysis.frames import plain
 from bench.base.provenance import dotted
 from bench.plan.units import Cell, Plan
-from bench.review.recomputing import plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.analysis.frames import plain
 from bench.measure.certificates import Terms, certificate_columns
 from defenses.base import Array, Defense, Geometry, ScoreScale
 from defenses.smoothers import feature_geometry
@@ -35,21 +36,6 @@ class Settings:
 
     terms: Terms
     edition: str
-
-
-def plain(value: Any) -> Any:
-    """A table's value as Python has it: missing is None, arrays are lists.
-
-    >>> plain(float("nan")), plain(np.array([1.0, 2.0])), plain(np.int64(3))
-    (None, [1.0, 2.0], 3)
-    """
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value
 
 
 def same(recorded: Any, expected: Any) -> bool:

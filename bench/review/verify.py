@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis.frames import plain, rows
 from bench.measure.certificates import Terms
 from bench.plan.units import STAGES, Plan
 from bench.records.schema import BY_TABLE, CONSTANT
@@ -22,13 +23,10 @@ from bench.review.recomputing import (
     check_certificate,
     check_draws,
     correlations,
-    plain,
     same,
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bench.records.folder import RunFolder
     from defenses.base import Defense
 
@@ -115,14 +113,14 @@ def verify(run: RunFolder, *, defenses: Mapping[str, Defense] | None = None) -> 
         name: known[name].tuned(plan.profile.options.get(name, {}))
         for name in plan.profile.defenses
     }
-    evaluations, draws = rows_of(run.table("evaluate")), rows_of(run.table("draws"))
+    evaluations, draws = rows(run.table("evaluate")), rows(run.table("draws"))
     differences = [
         *check_rows(plan, "evaluate", evaluations, evaluation_keys(plan)),
         *check_rows(plan, "draws", draws, draw_keys(plan)),
         *check_stages(run, plan),
         *check_constants(evaluations),
         *recompute(plan, evaluations, draws, tuned),
-        *check_audit(rows_of(run.table("audit")), evaluations),
+        *check_audit(rows(run.table("audit")), evaluations),
     ]
     cells, wrong = check_aggregates(run, evaluations)
     return Verification(
@@ -141,11 +139,6 @@ def load_defenses(plan: Plan) -> dict[str, Defense]:
     files = [name for name in plan.plugins if name.endswith(".py")]  # the others are installed
     registry = Registry.open(files, kinds=("defense",))
     return {name: registry.defense(name) for name in plan.profile.defenses}
-
-
-def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """Rows as mappings; a missing value is None, or an empty list where a list belongs."""
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 # --- is everything there, once? -------------------------------------------------------------------

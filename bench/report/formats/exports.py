@@ -1,7 +1,8 @@
 # ruff: noqa: RUF001 - these characters are meant
 """Each table and figure as files of its own: CSV and LaTeX, PNG and PDF.
 
-The CSV holds the printed characters, split into parts; exact values are in the run's records.
+The CSV holds the printed characters, split into parts; exact values are in the run's records.  This
+module knows CSV and LaTeX; it must not compute or format any number.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import csv
 import io
 from pathlib import Path
 
+from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
+
 from bench.report.document import Document, Printed, Table
-from bench.report.formats.pdf import figure_pdf
+from bench.report.formats.pdf import figure_pdf, write_images
 from bench.report.numbers import MINUS, ascii_minus
 
 _PARTS = (
@@ -73,22 +76,41 @@ def csv_text(table: Table) -> str:
     return out.getvalue()
 
 
+def _rule(command: str) -> Line:
+    return Line(command, "", "", "")
+
+
+_ROW = DataRow("", " & ", r" \\")
+_BOOKTABS = TableFormat(
+    lineabove=_rule(r"\toprule"),
+    linebelowheader=_rule(r"\midrule"),
+    linebetweenrows=None,
+    linebelow=_rule(r"\bottomrule"),
+    headerrow=_ROW,
+    datarow=_ROW,
+    padding=0,
+    with_header_hide=None,
+)
+"""As tabulate's own, which would escape the commands inside cells a second time."""
+
+
 def latex_text(table: Table) -> str:
     """A booktabs tabular."""
-    align = "".join("r" if c.kind == "number" else "l" for c in table.columns)
-    head = " & ".join(_escape(column.label) for column in table.columns)
-    lines = [
-        f"% {table.title}",
-        rf"\begin{{tabular}}{{{align}}}",
-        r"\toprule",
-        head + r" \\",
-        r"\midrule",
-    ]
+    rows: list[list[str] | str] = []
     for index, row in enumerate(table.printed()):
-        lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
+        rows.append([_latex_cell(cell) for cell in row])
         if index in table.rule_after:
-            lines.append(r"\midrule")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+            rows.append(SEPARATING_LINE)
+    sides = ["right" if column.kind == "number" else "left" for column in table.columns]
+    body = tabulate(
+        rows,
+        [_escape(column.label) for column in table.columns],
+        tablefmt=_BOOKTABS,
+        colalign=sides,
+        disable_numparse=True,
+    )
+    begin = rf"\begin{{tabular}}{{{''.join(side[0] for side in sides)}}}"
+    return "\n".join([f"% {table.title}", begin, body, r"\end{tabular}", ""])
 
 
 def _latex_cell(cell: Printed) -> str:
@@ -118,7 +140,4 @@ def write_exports(document: Document, out: Path) -> None:
         (figures / f"{figure.id}.png").write_bytes(figure.png)
         (figures / f"{figure.id}.pdf").write_bytes(figure_pdf(figure))
         (figures / f"{figure.id}.csv").write_text(csv_text(figure.data), encoding="utf-8")
-    for section in document.sections:
-        for block in section.blocks:
-            for index, (_, png) in enumerate(getattr(block, "pictures", ())):
-                (figures / f"{getattr(block, 'id', '')}-{index + 1}.png").write_bytes(png)
+    write_images(document, figures)

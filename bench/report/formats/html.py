@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from bench.report.document import Document, Figure, Images
+from bench.report.document import Document
 from bench.report.formats.view import view
 
 
@@ -29,14 +29,9 @@ def render_html(document: Document) -> str:
 
 def _pictures(document: Document) -> dict[str, Any]:
     """Data addresses of all pictures, by block: figures as SVG, photographs as PNG."""
-    found: dict[str, Any] = {}
-    for section in document.sections:
-        for block in section.blocks:
-            if isinstance(block, Figure):
-                found[block.id] = _data("svg+xml", block.svg.encode("utf-8"))
-            elif isinstance(block, Images):
-                found[block.id] = [_data("png", png) for _, png in block.pictures]
-    return found
+    drawings = {f.id: _data("svg+xml", f.svg.encode("utf-8")) for f in document.figures()}
+    photographs = {i.id: [_data("png", png) for _, png in i.pictures] for i in document.images()}
+    return {**drawings, **photographs}
 
 
 def _data(kind: str, content: bytes) -> str:

@@ -5,6 +5,8 @@ This module knows Markdown; it must not compute or format any number.
 
 from __future__ import annotations
 
+from tabulate import tabulate
+
 from bench.report.document import (
     Block,
     Bullets,
@@ -75,11 +77,15 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "| " + " | ".join(_safe(column.label) for column in table.columns) + " |"
-    rule = "|" + "|".join("---:" if c.kind == "number" else ":---" for c in table.columns) + "|"
-    rows = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.printed()]
+    cells = tabulate(
+        [[_cell(cell) for cell in row] for row in table.printed()],
+        [_safe(column.label) for column in table.columns],
+        tablefmt="pipe",
+        colalign=["right" if column.kind == "number" else "left" for column in table.columns],
+        disable_numparse=True,
+    )
     files = f"([CSV](tables/{table.id}.csv), [LaTeX](tables/{table.id}.tex))"
-    parts = [f"### {table.title}", f"{table.caption} {files}", "\n".join([head, rule, *rows])]
+    parts = [f"### {table.title}", f"{table.caption} {files}", cells]
     if table.notes:
         parts.append("\n".join(f"<sub>{note}</sub><br>" for note in table.notes))
     return "\n\n".join(parts)

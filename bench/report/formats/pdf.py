@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.report.document import Document, Figure, Images
+from bench.report.document import Document, Figure
 from bench.report.formats.view import view
 
 
@@ -61,8 +61,11 @@ def _lay_out(document: Document, folder: Path) -> None:
     (folder / "document.json").write_text(typst_source(document), encoding="utf-8")
     for figure in document.figures():
         (folder / f"{figure.id}.svg").write_text(figure.svg, encoding="utf-8")
-    for section in document.sections:
-        for block in section.blocks:
-            if isinstance(block, Images):
-                for index, (_, png) in enumerate(block.pictures):
-                    (folder / f"{block.id}-{index + 1}.png").write_bytes(png)
+    write_images(document, folder)
+
+
+def write_images(document: Document, folder: Path) -> None:
+    """Every picture as ``<id>-<number>.png``."""
+    for block in document.images():
+        for number, (_, png) in enumerate(block.pictures, start=1):
+            (folder / f"{block.id}-{number}.png").write_bytes(png)

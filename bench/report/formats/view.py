@@ -23,6 +23,9 @@ from bench.report.document import (
     Verdicts,
 )
 
+Kind = Literal["plain", "strong", "code"]
+_MARK = re.compile(r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`")
+
 
 def view(document: Document) -> dict[str, Any]:
     """Everything a template needs, JSON-serialisable; pictures are named, not included."""
@@ -43,6 +46,25 @@ def view(document: Document) -> dict[str, Any]:
 def rich(text: str) -> list[dict[str, str]]:
     """A text as runs of plain, strong and code."""
     return [{"kind": kind, "text": run} for kind, run in spans(text)]
+
+
+def spans(text: str) -> Iterator[tuple[Kind, str]]:
+    """Runs of plain, strong and code text.
+
+    >>> list(spans("a **b** `c`"))
+    [('plain', 'a '), ('strong', 'b'), ('plain', ' '), ('code', 'c')]
+    """
+    end = 0
+    for match in _MARK.finditer(text):
+        if match.start() > end:
+            yield "plain", text[end : match.start()]
+        if match["strong"] is not None:
+            yield "strong", match["strong"]
+        else:
+            yield "code", match["code"]
+        end = match.end()
+    if end < len(text):
+        yield "plain", text[end:]
 
 
 def block_view(block: Block) -> dict[str, Any]:
@@ -140,26 +162,3 @@ def _cell_view(cell: Printed) -> dict[str, Any]:
         "below": cell.below,
         "sort": cell.sort,
     }
-
-
-Kind = Literal["plain", "strong", "code"]
-_MARK = re.compile(r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`")
-
-
-def spans(text: str) -> Iterator[tuple[Kind, str]]:
-    """Runs of plain, strong and code text.
-
-    >>> list(spans("a **b** `c`"))
-    [('plain', 'a '), ('strong', 'b'), ('plain', ' '), ('code', 'c')]
-    """
-    end = 0
-    for match in _MARK.finditer(text):
-        if match.start() > end:
-            yield "plain", text[end : match.start()]
-        if match["strong"] is not None:
-            yield "strong", match["strong"]
-        else:
-            yield "code", match["code"]
-        end = match.end()
-    if end < len(text):
-        yield "plain", text[end:]

@@ -5,16 +5,18 @@ This module knows audit records; it must not know how attacks are made.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from bench.analysis.frames import median, numbers, rows
+from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import proportion_upper
 from bench.analysis.widths import CELL
-from bench.report.document import Cell, Column, Table
+from bench.report.document import Column, Field, Table
 from bench.report.numbers import Format
 from bench.report.parts.guarantee import RADIUS_DOWN
-from bench.report.theme import defense_order, defense_title
 
 
 def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: str) -> Table | None:
@@ -50,16 +52,16 @@ def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: s
             )
             body.append(
                 (
-                    Cell(mode),
-                    Cell(defense_title(defense)),
-                    Cell(str(chosen["rigor"].iloc[0])),
-                    Cell(f"{m}/{wanted}"),
-                    Cell(f"{k}/{m}"),
-                    Cell(proportion_upper(k, m)),
-                    Cell(_largest(chosen, "interval_use")),
-                    Cell(_largest(chosen, "displacement_ratio")),
-                    Cell(median(numbers(chosen, "radius"))),
-                    Cell(median(numbers(chosen, "verified_radius"))),
+                    Field(mode),
+                    Field(defense_title(defense)),
+                    Field(str(chosen["rigor"].iloc[0])),
+                    Field(f"{m}/{wanted}"),
+                    Field(f"{k}/{m}"),
+                    Field(proportion_upper(k, m)),
+                    Field(_largest(chosen, "interval_use")),
+                    Field(_largest(chosen, "displacement_ratio")),
+                    Field(median(numbers(chosen, "radius"))),
+                    Field(median(numbers(chosen, "verified_radius"))),
                 )
             )
     return Table(
@@ -100,7 +102,7 @@ def _audit_caption(tried: pd.DataFrame) -> str:
     return text
 
 
-def violations(audit: pd.DataFrame) -> list[dict[str, object]]:
+def violations(audit: pd.DataFrame) -> list[dict[str, Any]]:
     """The violated certificates, for the list under the table."""
     broken = audit[audit["violated"].fillna(False).astype(bool)]
     return [dict(row) for row in rows(broken[[*CELL, "image", "radius", "interval_use"]])]

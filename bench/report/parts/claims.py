@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
-from bench.analysis.agreement import Agreement, Metric
+from bench.analysis.agreement import METRICS, Agreement, Metric
+from bench.analysis.attacks import suppression
+from bench.analysis.cost import model_seconds, stability
+from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_order, model_title
 from bench.analysis.published import Published
 from bench.analysis.source import RunTables
 from bench.analysis.statistics import Array, clopper_pearson, percentile_interval
 from bench.plan.profile import Profile
 from bench.report.document import Verdict, VerdictWord
 from bench.report.numbers import PERCENT, Format, number
-from bench.report.parts.cost import stability
-from bench.report.parts.figures import attack_summary
-from bench.report.parts.tables import model_seconds
-from bench.report.theme import PAPERS_DEFENSE, defense_title, model_order, model_title
+from bench.report.parts.figures import norm_title
 
 RIVAL = "dms-iqa"
 ALIKE = ("rs-reg", "cert-reg", "ms")
@@ -52,6 +52,24 @@ class Evidence:
     def scope(self) -> Scope:
         """Sizes can only be judged in the paper's own setting."""
         return "size" if is_papers_setting(self.run.profile) else "trend"
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A claim with its rule; a verdict is made of it once the numbers are known."""
+
+    words: str
+    rule: str
+    scope: Scope
+
+    def judged(self, evidence: str, *, yes: bool, no: bool | None = None) -> Verdict:
+        """Reproduced or not; without a ``no`` of its own, whatever is not a yes is a no."""
+        word: VerdictWord = "not reproduced" if no is None or no else "cannot be said"
+        return Verdict(self.words, "reproduced" if yes else word, self.scope, evidence, self.rule)
+
+    def unknown(self, why: str) -> Verdict:
+        """What is in the way of an answer."""
+        return Verdict(self.words, "cannot be said", self.scope, why, self.rule)
 
 
 def is_papers_setting(profile: Profile) -> bool:
@@ -83,7 +101,7 @@ def verdicts(run: RunTables, found: Mapping[str, Agreement], paper: Published) -
 def _gain(evidence: Evidence, metric: Metric) -> Verdict:
     value = evidence.paper.claim(f"{metric}_gain")
     name = metric.upper()
-    claim = (
+    words = (
         f"FS-IQA's {name} exceeds DMS-IQA's by {number(value, PERCENT)} "
         "(mean relative gain over NR and FR and all noise levels)"
     )
@@ -94,18 +112,13 @@ def _gain(evidence: Evidence, metric: Metric) -> Verdict:
         else "trend: reproduced if the 95 % bootstrap interval of the gain lies above zero, not "
         "reproduced if it lies below, otherwise it cannot be said."
     )
+    claim = _Claim(words, rule, evidence.scope)
     gain, samples, problem = relative_gain(evidence.found, metric)
     if gain is None:
-        return Verdict(claim, "cannot be said", evidence.scope, problem, rule)
+        return claim.unknown(problem)
     interval = percentile_interval(samples)
     if interval is None:
-        return Verdict(
-            claim,
-            "cannot be said",
-            evidence.scope,
-            f"Measured gain {number(gain, PERCENT)}; its bootstrap is undefined.",
-            rule,
-        )
+        return claim.unknown(f"Measured gain {number(gain, PERCENT)}; its bootstrap is undefined.")
     low, high = interval
     text = (
         f"Measured gain {number(gain, PERCENT)}, 95 % interval {number(low, PERCENT)} to "
@@ -113,14 +126,8 @@ def _gain(evidence: Evidence, metric: Metric) -> Verdict:
     )
     if evidence.scope == "size":
         close = low <= value <= high or abs(gain - value) <= _SIZE_TOLERANCE
-        return Verdict(claim, _word(yes=close), "size", text, rule)
-    return Verdict(claim, _word(yes=low > 0, no=high < 0), "trend", text, rule)
-
-
-def _word(*, yes: bool, no: bool | None = None) -> VerdictWord:
-    if yes:
-        return "reproduced"
-    return "not reproduced" if no is None or no else "cannot be said"
+        return claim.judged(text, yes=close)
+    return claim.judged(text, yes=low > 0, no=high < 0)
 
 
 def relative_gain(
@@ -130,25 +137,19 @@ def relative_gain(
 
     The bootstrap is joint over both modes where they share a data set, and independent otherwise.
     """
-    gains, samples = [], []
+    gains, samples, nothing = [], [], np.empty(0)
     for mode in ("NR", "FR"):
         if mode not in found or not {PAPERS_DEFENSE, RIVAL} <= set(found[mode].defenses):
-            return None, np.empty(0), f"This run lacks FS-IQA or DMS-IQA on {mode} models."
+            return None, nothing, f"This run lacks FS-IQA or DMS-IQA on {mode} models."
         agreement = found[mode]
         for sigma in agreement.sigmas:
             ours, rival = (agreement.mean(metric, d, sigma) for d in (PAPERS_DEFENSE, RIVAL))
             if not ours.complete or not rival.complete:
-                return None, np.empty(0), f"Unequal or incomplete sets: {mode}, σ = {sigma:g}."
+                return None, nothing, f"Unequal or incomplete sets: {mode}, σ = {sigma:g}."
             if ours.value is None or rival.value is None or rival.value < 0.05:
-                return (
-                    None,
-                    np.empty(0),
-                    (
-                        f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: "
-                        f"its {metric.upper()} is {number(rival.value)}, "
-                        f"FS-IQA's {number(ours.value)}."
-                    ),
-                )
+                why = f"A relative gain over DMS-IQA is meaningless at {mode}, σ = {sigma:g}: "
+                values = f"its {metric.upper()} is {number(rival.value)}, FS-IQA's "
+                return None, nothing, f"{why}{values}{number(ours.value)}."
             gains.append(ours.value / rival.value - 1)
             base = agreement.mean_samples(metric, RIVAL, sigma)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -159,9 +160,9 @@ def relative_gain(
 def _time(evidence: Evidence, *, certified: bool) -> Verdict:
     name = "certified" if certified else "uncertified"
     value = evidence.paper.claim(f"{name}_time_saving")
-    words = "with" if certified else "without"
-    claim = (
-        f"FS-IQA saves {number(value, PERCENT)} of DMS-IQA's time {words} the certificate "
+    how = "with" if certified else "without"
+    words = (
+        f"FS-IQA saves {number(value, PERCENT)} of DMS-IQA's time {how} the certificate "
         "(mean of NR and FR)"
     )
     size = evidence.scope == "size"
@@ -172,6 +173,7 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
         "mean is slower, otherwise it cannot be said. Times depend on the machine, the number of "
         "samples and the image size."
     )
+    claim = _Claim(words, rule, evidence.scope)
     frame = evidence.run.table("time")
     modes, single = [], []
     for agreement in evidence.found.values():
@@ -184,27 +186,20 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
         modes.append(1 - sum(ours.values()) / sum(rival.values()))
         single += [1 - ours[m] / rival[m] for m in agreement.models]
     if len(modes) < 2:
-        return Verdict(
-            claim,
-            "cannot be said",
-            evidence.scope,
-            "Not every model, NR and FR, was timed under both.",
-            rule,
-        )
+        return claim.unknown("Not every model, NR and FR, was timed under both.")
     saving = float(np.mean(modes))
     text = (
         f"Measured saving {number(saving, PERCENT)} (models {number(min(single), PERCENT)}"
         f" to {number(max(single), PERCENT)})."
     )
     if size:
-        return Verdict(claim, _word(yes=abs(saving - value) <= _SIZE_TOLERANCE), "size", text, rule)
-    word = _word(yes=min(single) > 0, no=saving <= 0 or max(single) <= 0)
-    return Verdict(claim, word, "trend", text, rule)
+        return claim.judged(text, yes=abs(saving - value) <= _SIZE_TOLERANCE)
+    return claim.judged(text, yes=min(single) > 0, no=saving <= 0 or max(single) <= 0)
 
 
 def _suppression(evidence: Evidence) -> Verdict:
     value = evidence.paper.claim("attack_suppression")
-    claim = f"FS-IQA suppresses {number(value, PERCENT)} of the attack's gain on KonCept"
+    words = f"FS-IQA suppresses {number(value, PERCENT)} of the attack's gain on KonCept"
     size = evidence.scope == "size"
     rule = (
         "Suppression is one minus the ratio of mean gains (share of the score range), averaged "
@@ -216,54 +211,30 @@ def _suppression(evidence: Evidence) -> Verdict:
             "reproduced if in none, otherwise it cannot be said."
         )
     )
+    claim = _Claim(words, rule, evidence.scope)
     by_norm = suppression(evidence.run.table("attack"))
     if not by_norm:
-        return Verdict(
-            claim,
-            "cannot be said",
-            evidence.scope,
+        return claim.unknown(
             "The attack was not run on both the undefended and the FS-IQA model, or the "
-            "undefended model gains nothing.",
-            rule,
+            "undefended model gains nothing."
         )
-    names = {"linf": "l∞", "l2": "l2"}
     text = "Measured: " + ", ".join(
-        f"{number(v, PERCENT)} ({names.get(n, n)})" for n, v in sorted(by_norm.items())
+        f"{number(v, PERCENT)} ({norm_title(n)})" for n, v in sorted(by_norm.items())
     )
     attacked = set(evidence.run.table("attack")["model"])
     if attacked != {ATTACKED}:
         others = ", ".join(model_title(name) for name in model_order(attacked))
-        return Verdict(
-            claim,
-            "cannot be said",
-            evidence.scope,
-            f"The attack was run on {others}. {text}.",
-            rule,
-        )
+        return claim.unknown(f"The attack was run on {others}. {text}.")
     values = list(by_norm.values())
     if size:
         close = any(abs(v - value) <= 0.1 for v in values)
-        return Verdict(claim, _word(yes=close), "size", text + ".", rule)
-    word = _word(yes=min(values) > 0, no=max(values) <= 0)
-    return Verdict(claim, word, "trend", text + ".", rule)
-
-
-def suppression(attack: pd.DataFrame) -> dict[str, float]:
-    """One minus defended over undefended mean gain, averaged over strengths, by norm."""
-    summary = attack_summary(attack)
-    if summary.empty:
-        return {}
-    gains = summary.pivot_table(index=["norm", "epsilon"], columns="defense", values="gain")
-    if not {"undefended", PAPERS_DEFENSE} <= set(gains.columns):
-        return {}
-    usable = gains.dropna()[lambda g: g["undefended"] > 1e-6]
-    shares = 1 - usable[PAPERS_DEFENSE] / usable["undefended"]
-    return {str(n): float(v) for n, v in shares.groupby(level="norm").mean().items()}
+        return claim.judged(text + ".", yes=close)
+    return claim.judged(text + ".", yes=min(values) > 0, no=max(values) <= 0)
 
 
 def _abstention(evidence: Evidence) -> Verdict:
     value = evidence.paper.claim("abstention")
-    claim = f"FS-IQA abstains on {number(value, PERCENT)} of the images"
+    words = f"FS-IQA abstains on {number(value, PERCENT)} of the images"
     limit = 0.05
     rule = (
         "size: the exact 95 % interval contains the paper's number."
@@ -272,10 +243,11 @@ def _abstention(evidence: Evidence) -> Verdict:
         f"{number(limit, PERCENT)}, not reproduced if it lies above, otherwise it cannot be said. "
         "Images are counted once per model and noise level, as if independent."
     )
+    claim = _Claim(words, rule, evidence.scope)
     frame = evidence.run.table("evaluate")
     tried = frame[(frame["defense"] == PAPERS_DEFENSE) & frame["status"].isin(["ok", "abstained"])]
     if tried.empty:
-        return Verdict(claim, "cannot be said", evidence.scope, "FS-IQA has no records.", rule)
+        return claim.unknown("FS-IQA has no records.")
     k, m = int((tried["status"] == "abstained").sum()), len(tried)
     low, high = clopper_pearson(k, m)
     text = (
@@ -283,68 +255,54 @@ def _abstention(evidence: Evidence) -> Verdict:
         f"{number(high, PERCENT)}."
     )
     if evidence.scope == "size":
-        return Verdict(claim, _word(yes=low <= value <= high), "size", text, rule)
-    return Verdict(claim, _word(yes=high < limit, no=low > limit), "trend", text, rule)
+        return claim.judged(text, yes=low <= value <= high)
+    return claim.judged(text, yes=high < limit, no=low > limit)
 
 
 def _stability(evidence: Evidence) -> Verdict:
     value = evidence.paper.claim("stability")
     limit = 2 * value
-    claim = f"FS-IQA's output varies by {number(value, _FINE)} between runs"
+    words = f"FS-IQA's output varies by {number(value, _FINE)} between runs"
     rule = (
         "reproduced if the mean standard deviation of repeated scores of one image, as a share of "
         f"the score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
         "it was measured is not stated)."
     )
+    claim = _Claim(words, rule, evidence.scope)
     mean, error = stability(evidence.run.table("time"), PAPERS_DEFENSE)
     if mean is None:
-        return Verdict(
-            claim,
-            "cannot be said",
-            evidence.scope,
-            "No repeated scores of FS-IQA were recorded.",
-            rule,
-        )
+        return claim.unknown("No repeated scores of FS-IQA were recorded.")
     spread = "" if error is None else f" ± {number(error, _FINE)}"
     text = f"Measured {number(mean, _FINE)}{spread} (mean ± standard error over records)."
-    return Verdict(claim, _word(yes=mean <= limit), evidence.scope, text, rule)
+    return claim.judged(text, yes=mean <= limit)
 
 
 def _alike(evidence: Evidence) -> Verdict:
-    claim = "RS-Reg, Cert-Reg and MS have the same SRCC and PLCC (RS-Reg = Cert-Reg = MS)"
+    words = "RS-Reg, Cert-Reg and MS have the same SRCC and PLCC (RS-Reg = Cert-Reg = MS)"
     rule = (
         f"reproduced if no two of their means differ by more than {_SAME:g} in any column of "
         "Tables 1 and 2, or where they do, the 95 % paired bootstrap interval contains zero."
     )
+    claim = _Claim(words, rule, evidence.scope)
     worst, clear, columns = 0.0, [], 0
-    for mode, agreement in evidence.found.items():
-        for metric in ("srcc", "plcc"):
-            for sigma in agreement.sigmas:
-                for i, first in enumerate(ALIKE):
-                    for second in ALIKE[i + 1 :]:
-                        pair = [agreement.mean(metric, d, sigma) for d in (first, second)]
-                        if not all(m.complete and m.value is not None for m in pair):
-                            return Verdict(
-                                claim,
-                                "cannot be said",
-                                evidence.scope,
-                                f"Unequal or missing sets: {mode}, σ = {sigma:g}.",
-                                rule,
-                            )
-                        a, b = (m.value or 0.0 for m in pair)
-                        columns += 1
-                        worst = max(worst, abs(a - b))
-                        if abs(a - b) > _SAME and _differs(agreement, metric, first, second, sigma):
-                            clear.append(
-                                f"{mode} {metric.upper()} σ = {sigma:g}: "
-                                f"{defense_title(first)} {number(a)}, "
-                                f"{defense_title(second)} {number(b)}"
-                            )
+    for (mode, agreement), metric in product(evidence.found.items(), METRICS):
+        for sigma, names in product(agreement.sigmas, combinations(ALIKE, 2)):
+            pair = [agreement.mean(metric, name, sigma) for name in names]
+            if not all(m.complete and m.value is not None for m in pair):
+                return claim.unknown(f"Unequal or missing sets: {mode}, σ = {sigma:g}.")
+            a, b = (m.value or 0.0 for m in pair)
+            columns += 1
+            worst = max(worst, abs(a - b))
+            if abs(a - b) > _SAME and _differs(agreement, metric, *names, sigma):
+                told = (
+                    f"{defense_title(d)} {number(v)}" for d, v in zip(names, (a, b), strict=True)
+                )
+                clear.append(f"{mode} {metric.upper()} σ = {sigma:g}: {', '.join(told)}")
     if not columns:
-        return Verdict(claim, "cannot be said", evidence.scope, "This run has no records.", rule)
+        return claim.unknown("This run has no records.")
     text = f"Largest difference {number(worst, Format(3))} in {columns} comparisons"
     text += f"; told apart: {'; '.join(clear)}." if clear else "; none is told apart."
-    return Verdict(claim, _word(yes=not clear), evidence.scope, text, rule)
+    return claim.judged(text, yes=not clear)
 
 
 def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigma: float) -> bool:
@@ -356,26 +314,24 @@ def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigm
 
 
 def _flat(evidence: Evidence) -> Verdict:
-    claim = "FS-IQA's SRCC does not depend on the noise level"
+    words = "FS-IQA's SRCC does not depend on the noise level"
     rule = (
         f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of "
         "that at the smallest, NR and FR."
     )
-    return _drops(evidence, claim, rule, (PAPERS_DEFENSE,), flat=True)
+    return _drops(evidence, _Claim(words, rule, "trend"), (PAPERS_DEFENSE,), flat=True)
 
 
 def _falling(evidence: Evidence) -> Verdict:
-    claim = "The SRCC of input-noise defences falls with the noise level"
+    words = "The SRCC of input-noise defences falls with the noise level"
     rule = (
         "reproduced if the mean SRCC of every one of them falls from the smallest to the largest "
         f"noise level by more than {_FLAT:g}, NR and FR."
     )
-    return _drops(evidence, claim, rule, (*ALIKE, "dms", RIVAL), flat=False)
+    return _drops(evidence, _Claim(words, rule, "trend"), (*ALIKE, "dms", RIVAL), flat=False)
 
 
-def _drops(
-    evidence: Evidence, claim: str, rule: str, defenses: tuple[str, ...], *, flat: bool
-) -> Verdict:
+def _drops(evidence: Evidence, claim: _Claim, defenses: tuple[str, ...], *, flat: bool) -> Verdict:
     """Change of SRCC from the smallest to the largest noise level."""
     changes: dict[str, float] = {}
     for mode, agreement in evidence.found.items():
@@ -388,19 +344,15 @@ def _drops(
                 change = (ends[1].value or 0.0) - (ends[0].value or 0.0)
                 changes[f"{defense_title(defense)} {mode}"] = change
             else:
-                return Verdict(
-                    claim,
-                    "cannot be said",
-                    "trend",
+                return claim.unknown(
                     "Fewer than two noise levels, or "
-                    f"incomplete sets for {defense_title(defense)}, {mode}.",
-                    rule,
+                    f"incomplete sets for {defense_title(defense)}, {mode}."
                 )
     if not changes:
-        return Verdict(claim, "cannot be said", "trend", "No such defence in this run.", rule)
+        return claim.unknown("No such defence in this run.")
     text = "Change: " + ", ".join(
         f"{name} {number(v, Format(2, signed=True))}" for name, v in changes.items()
     )
     values = changes.values()
     good = all(abs(v) <= _FLAT for v in values) if flat else all(v < -_FLAT for v in values)
-    return Verdict(claim, _word(yes=good), "trend", text + ".", rule)
+    return claim.judged(text + ".", yes=good)

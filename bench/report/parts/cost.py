@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.agreement import Agreement
+from bench.analysis.cost import model_seconds, repeat_deviation
 from bench.analysis.frames import distinct, numbers
-from bench.analysis.statistics import sem
-from bench.report.document import Cell, Column, Table
-from bench.report.numbers import Format, number
+from bench.analysis.names import defense_title
+from bench.report.document import Column, Field, Table
+from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
 from bench.report.parts.guarantee import Guarantees
-from bench.report.parts.tables import SECONDS, model_seconds, time_cell
-from bench.report.theme import defense_title
+from bench.report.parts.tables import pair, time_cell
 
-_PASSES = Format(0)
-_MEGABYTES = Format(0, scale=1e-6)
 _STABILITY = Format(significant=2, unit=" %", scale=100)
 
 
@@ -31,11 +29,9 @@ def cost_table(time: pd.DataFrame, agreement: Agreement, *, id: str, title: str)
     columns = (
         Column("Defence", kind="text"),
         Column("models", kind="text"),
-        Column("certified", SECONDS, group="seconds per image"),
-        Column("estimate only", SECONDS, group="seconds per image"),
-        Column("certified", _PASSES, group="forward passes"),
-        Column("estimate only", _PASSES, group="forward passes"),
-        Column("peak memory, MB", _MEGABYTES),
+        *pair("seconds per image", SECONDS),
+        *pair("forward passes", COUNT),
+        Column("peak memory, MB", MEGABYTES),
         Column("largest share of range", _STABILITY, group="repeat deviation"),
     )
     body = []
@@ -45,14 +41,14 @@ def cost_table(time: pd.DataFrame, agreement: Agreement, *, id: str, title: str)
         deviation = repeat_deviation(part)
         body.append(
             (
-                Cell(defense_title(defense)),
-                Cell(f"{part['model'].nunique()}/{len(agreement.models)}"),
+                Field(defense_title(defense)),
+                Field(f"{part['model'].nunique()}/{len(agreement.models)}"),
                 time_cell(time, agreement.models, defense, certified=True),
                 time_cell(time, agreement.models, defense, certified=False),
-                Cell(_mean(numbers(part, "forward_passes_certified"))),
-                Cell(_mean(numbers(part, "forward_passes_uncertified"))),
-                Cell(float(np.nanmax(memory)) if np.isfinite(memory).any() else None),
-                Cell(max(deviation) if deviation else None),
+                Field(_mean(numbers(part, "forward_passes_certified"))),
+                Field(_mean(numbers(part, "forward_passes_uncertified"))),
+                Field(float(np.nanmax(memory)) if np.isfinite(memory).any() else None),
+                Field(max(deviation) if deviation else None),
             )
         )
     return Table(
@@ -68,18 +64,6 @@ def cost_table(time: pd.DataFrame, agreement: Agreement, *, id: str, title: str)
 def _mean(values: np.ndarray) -> float | None:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else None
-
-
-def repeat_deviation(time: pd.DataFrame) -> list[float]:
-    """Standard deviation of repeated defended scores as a share of the score range, by record."""
-    found = []
-    for scores, low, high in zip(
-        time["repeat_scores"], time["range_low"], time["range_high"], strict=True
-    ):
-        known = high is not None and low is not None and high == high and low == low
-        if known and len(scores) > 1 and high > low:
-            found.append(float(np.std(np.asarray(scores, dtype=float), ddof=1)) / float(high - low))
-    return found
 
 
 def _cost_caption(usable: pd.DataFrame, agreement: Agreement) -> str:
@@ -149,9 +133,3 @@ def _width(data: Guarantees, defense: str, radius: float | None) -> float:
         return np.nan
     chosen = data.curve[(data.curve["defense"] == defense) & (data.curve["radius"] == radius)]
     return float(chosen["share"].median()) if len(chosen) else np.nan
-
-
-def stability(time: pd.DataFrame, defense: str) -> tuple[float | None, float | None]:
-    """Mean repeat deviation of a defence and its standard error, as shares of the range."""
-    found = repeat_deviation(time[(time["defense"] == defense) & (time["status"] == "ok")])
-    return (float(np.mean(found)), sem(found)) if found else (None, None)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.analysis.frames import median, numbers
+from bench.analysis.frames import known, median, numbers
+from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ledger
 from bench.analysis.widths import (
     curves,
@@ -23,9 +24,8 @@ from bench.analysis.widths import (
     reference_radii,
     width_summary,
 )
-from bench.report.document import Cell, Column, Table
+from bench.report.document import Column, Field, Table
 from bench.report.numbers import PERCENT, Format, number
-from bench.report.theme import defense_order, defense_title
 
 RADIUS_DOWN = Format(significant=2, rounding="down")
 WIDTH_UP = Format(1, unit=" %", scale=100, rounding="up")
@@ -77,10 +77,10 @@ def _heads() -> tuple[Column, Column, Column]:
     )
 
 
-def _row_start(data: Guarantees, defense: str, sigma: float) -> tuple[Cell, Cell, Cell]:
+def _row_start(data: Guarantees, defense: str, sigma: float) -> tuple[Field, Field, Field]:
     part = _cell(data.frame, defense, sigma)
     done = int((part["status"] == "ok").sum())
-    return Cell(defense_title(defense)), Cell(sigma), Cell(f"{done}/{len(part)}")
+    return Field(defense_title(defense)), Field(sigma), Field(f"{done}/{len(part)}")
 
 
 def _cell(frame: pd.DataFrame, defense: str, sigma: float) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
         *(Column(f"{r:g}", WIDTH_UP, group="median width at l2 radius ρ") for r in data.grid),
     )
     body = tuple(
-        (*_row_start(data, d, s), *(Cell(_maybe(summary.get((d, s, r)))) for r in data.grid))
+        (*_row_start(data, d, s), *(Field(known(summary.get((d, s, r)))) for r in data.grid))
         for d, s in data.order
     )
     rms = ", ".join(
@@ -126,10 +126,6 @@ def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
             ledger_note(data),
         ),
     )
-
-
-def _maybe(value: object) -> float | None:
-    return None if value is None or value != value else float(value)  # type: ignore[arg-type]
 
 
 def _unequal(data: Guarantees) -> bool:
@@ -213,7 +209,7 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
 
 def _native_row(
     data: Guarantees, reach: pd.Series | None, defense: str, sigma: float
-) -> tuple[Cell, ...]:
+) -> tuple[Field, ...]:
     part = _cell(data.frame, defense, sigma)
     issued, tried = part[part["status"] == "ok"], judged(part)
     span = numbers(issued, "range_high") - numbers(issued, "range_low")
@@ -236,16 +232,16 @@ def _native_row(
     offered = issued["native_tolerance"].notna().any()
     return (
         *_row_start(data, defense, sigma),
-        Cell(radius),
-        Cell(None if radius is None else rms_levels(radius, issued)),
-        Cell(width),
-        Cell(deployed),
-        Cell(human),
-        Cell(abstained),
-        Cell(ceiling),
-        Cell("none" if largest == 0 else largest),
-        Cell(median(own)),
-        Cell(float(np.isfinite(own).mean()) if offered else None),
+        Field(radius),
+        Field(None if radius is None else rms_levels(radius, issued)),
+        Field(width),
+        Field(deployed),
+        Field(human),
+        Field(abstained),
+        Field(ceiling),
+        Field("none" if largest == 0 else largest),
+        Field(median(own)),
+        Field(float(np.isfinite(own).mean()) if offered else None),
     )
 
 
@@ -294,14 +290,14 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     for defense, sigma in data.order:
         part = _cell(data.frame, defense, sigma)
         values = [
-            [_maybe(means[m].get((defense, sigma, r))) for r in radii] for m in ("pairs", "srcc")
+            [known(means[m].get((defense, sigma, r))) for r in radii] for m in ("pairs", "srcc")
         ]
         body.append(
             (
-                Cell(defense_title(defense)),
-                Cell(sigma),
-                Cell(f"{len(judged(part))}/{len(part)}"),
-                *(Cell(v) for m in values for v in m),
+                Field(defense_title(defense)),
+                Field(sigma),
+                Field(f"{len(judged(part))}/{len(part)}"),
+                *(Field(v) for m in values for v in m),
             )
         )
     return Table(

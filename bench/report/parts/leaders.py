@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bench.analysis.agreement import Agreement
+from bench.analysis.names import defense_order, defense_title
 from bench.report.numbers import number
-from bench.report.theme import defense_order, defense_title
 
 EVERYWHERE = "every noise level"
 

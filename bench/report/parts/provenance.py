@@ -13,19 +13,19 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.frames import known, rows
+from bench.analysis.names import model_title
 from bench.analysis.source import RunTables
 from bench.base.provenance import dotted
 from bench.plan.loading import built_in_profiles, load_profile
 from bench.plan.profile import Profile
-from bench.report.document import Block, Cell, Column, Paragraph, Section, Table
+from bench.report.document import Block, Chapter, Column, Field, Paragraph, Table
 from bench.report.numbers import COUNT, Format
-from bench.report.theme import model_title
 
 _HIDDEN = frozenset({"cards", "rates", "resumed", "finished"})
 """Long, or changed by a call that changes no record."""
 
 
-def provenance_section(run: RunTables) -> Section:
+def provenance_section(run: RunTables) -> Chapter:
     """How to reproduce, all facts, and the trained parts."""
     blocks: list[Block] = [
         Paragraph("The same numbers again, in one line:"),
@@ -35,7 +35,7 @@ def provenance_section(run: RunTables) -> Section:
         trained_table(run.table("fit"))
         or Paragraph("No part was trained in this run (the fit stage has no records)."),
     ]
-    return Section("provenance", "Provenance", tuple(blocks))
+    return Chapter("provenance", "Provenance", tuple(blocks))
 
 
 def reproduce_line(run: RunTables) -> str:
@@ -62,7 +62,7 @@ def _own_data(profile: Profile) -> str:
 
 
 def _facts(facts: Mapping[str, Any]) -> Table:
-    body = tuple((Cell(name), Cell(text)) for name, text in sorted(flatten(facts)))
+    body = tuple((Field(name), Field(text)) for name, text in sorted(flatten(facts)))
     return Table(
         id="table-provenance",
         title="Table P1. What every number depends on",
@@ -107,15 +107,15 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         sigma, model = row["sigma"], row["model"]
         body.append(
             (
-                Cell(row["part"]),
-                Cell("all" if pd.isna(model) else model_title(model)),
-                Cell("all" if pd.isna(sigma) else f"{sigma:g}"),
-                Cell(known(row["parameters"])),
-                Cell(known(row["epochs"])),
-                Cell(_last(row["train_loss"])),
-                Cell(_last(row["validation_loss"])),
-                Cell("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
-                Cell(
+                Field(row["part"]),
+                Field("all" if pd.isna(model) else model_title(model)),
+                Field("all" if pd.isna(sigma) else f"{sigma:g}"),
+                Field(known(row["parameters"])),
+                Field(known(row["epochs"])),
+                Field(_last(row["train_loss"])),
+                Field(_last(row["validation_loss"])),
+                Field("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
+                Field(
                     row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
                 ),
             )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.analysis.names import model_order, model_title
 from bench.analysis.source import FrameRun, RunTables
 from bench.records.schema import BY_TABLE
-from bench.report.document import Paragraph, Section
-from bench.report.theme import model_order, model_title
+from bench.report.document import Chapter, Paragraph
 
 _MARKED = ("evaluate", "calibration", "time")
 _SCORES = ("evaluate", "calibration", "time", "attack", "audit", "pictures")
@@ -45,6 +45,6 @@ def refusal(models: Sequence[str]) -> str:
     return f"{named} {plural} scores are no result, and none is printed."
 
 
-def refusal_section(models: Sequence[str]) -> Section:
+def refusal_section(models: Sequence[str]) -> Chapter:
     """The section that says so."""
-    return Section("refused", "Not a result", (Paragraph(f"**{refusal(models)}**"),))
+    return Chapter("refused", "Not a result", (Paragraph(f"**{refusal(models)}**"),))

@@ -10,22 +10,27 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from bench.analysis.agreement import METRICS, Agreement, Key, Mean, Metric
+from bench.analysis.agreement import METRICS, Agreement, Key, Metric, ModelMean
+from bench.analysis.cost import model_seconds
+from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_title
 from bench.analysis.published import Published
 from bench.analysis.statistics import percentile_interval, sem
-from bench.report.document import Cell, Column, Table
-from bench.report.numbers import CORRELATION, DIFFERENCE, Format
+from bench.report.document import Column, Field, Table
+from bench.report.numbers import CORRELATION, DIFFERENCE, SECONDS, Format
 from bench.report.parts.leaders import leader_sentence
-from bench.report.theme import UNDEFENDED, defense_order, defense_title, model_order, model_title
 
-SECONDS = Format(significant=2)
 MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
 NAMES = {"srcc": "SRCC", "plcc": "PLCC"}
 
 
-def share(done: int, wanted: int) -> Cell:
+def share(done: int, wanted: int) -> Field:
     """``n/N``."""
-    return Cell(f"{done}/{wanted}")
+    return Field(f"{done}/{wanted}")
+
+
+def pair(group: str, form: Format) -> tuple[Column, Column]:
+    """Columns with and without the certificate."""
+    return Column("certified", form, group=group), Column("estimate only", form, group=group)
 
 
 def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, number: int) -> Table:
@@ -38,8 +43,7 @@ def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, nu
             for m in METRICS
             for s in agreement.sigmas
         ),
-        Column("certified", SECONDS, group="seconds"),
-        Column("estimate only", SECONDS, group="seconds"),
+        *pair("seconds", SECONDS),
     )
     rows = [_reference_row(agreement)]
     rows += [_main_row(d, agreement, time, paper) for d in agreement.defenses]
@@ -54,20 +58,20 @@ def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, nu
     )
 
 
-def _reference_row(agreement: Agreement) -> tuple[Cell, ...]:
+def _reference_row(agreement: Agreement) -> tuple[Field, ...]:
     means = {m: agreement.mean(m, UNDEFENDED, 0.0) for m in METRICS}
     cells = [
-        _mean_cell(means[m]) if i == 0 else Cell("″")
+        _mean_cell(means[m]) if i == 0 else Field("″")
         for m in METRICS
         for i, _ in enumerate(agreement.sigmas)
     ]
     done = means["srcc"]
-    return (Cell(defense_title(UNDEFENDED)), share(done.n, done.wanted), *cells, Cell(), Cell())
+    return (Field(defense_title(UNDEFENDED)), share(done.n, done.wanted), *cells, Field(), Field())
 
 
 def _main_row(
     defense: str, agreement: Agreement, time: pd.DataFrame, paper: Published
-) -> tuple[Cell, ...]:
+) -> tuple[Field, ...]:
     means = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
     cells = [
         _mean_cell(
@@ -89,16 +93,16 @@ def _main_row(
         for certified in (True, False)
     ]
     return (
-        Cell(defense_title(defense)),
+        Field(defense_title(defense)),
         share(sum(m.n for m in means), sum(m.wanted for m in means)),
         *cells,
         *seconds,
     )
 
 
-def _mean_cell(mean: Mean, *, group: str = "", published: float | None = None) -> Cell:
+def _mean_cell(mean: ModelMean, *, group: str = "", published: float | None = None) -> Field:
     mark = "" if mean.complete or mean.value is None else "*"
-    return Cell(mean.value, error=mean.sem, group=group, published=published, mark=mark)
+    return Field(mean.value, error=mean.sem, group=group, published=published, mark=mark)
 
 
 def time_cell(
@@ -108,25 +112,11 @@ def time_cell(
     *,
     certified: bool,
     published: float | None = None,
-) -> Cell:
+) -> Field:
     """Mean ± SEM over models of the mean seconds per image."""
     values = list(model_seconds(time, models, defense, certified=certified).values())
     mean = sum(values) / len(values) if values else None
-    return Cell(mean, error=sem(values), published=published)
-
-
-def model_seconds(
-    time: pd.DataFrame, models: Iterable[str], defense: str, *, certified: bool
-) -> dict[str, float]:
-    """Mean seconds per image of each model, over repeats and noise levels."""
-    column = "seconds_certified" if certified else "seconds_uncertified"
-    chosen = time[(time["defense"] == defense) & (time["status"] == "ok")]
-    means: dict[str, float] = {}
-    for model in model_order(models):
-        values = [float(x) for row in chosen.loc[chosen["model"] == model, column] for x in row]
-        if values:
-            means[model] = sum(values) / len(values)
-    return means
+    return Field(mean, error=sem(values), published=published)
 
 
 def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
@@ -159,7 +149,7 @@ def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
         Column("images", kind="text"),
         *(Column(f"σ = {s:g}", CORRELATION, group=NAMES[metric]) for s in agreement.sigmas),
     )
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Field, ...]] = []
     ends: list[int] = []
     for model in agreement.models:
         found = [
@@ -180,25 +170,25 @@ def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
     )
 
 
-def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -> tuple[Cell, ...]:
+def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -> tuple[Field, ...]:
     sigmas = (0.0,) if defense == UNDEFENDED else agreement.sigmas
     cells, done, wanted = [], 0, 0
     for sigma in sigmas:
         key = (model, defense, sigma)
         scores = agreement.scores.get(key)
         if scores is None:
-            cells.append(Cell("no record"))
+            cells.append(Field("no record"))
             continue
         done, wanted = done + scores.n, wanted + scores.wanted
         estimate = scores.estimate(metric)
         interval = percentile_interval(agreement.samples[metric, key])
         cells.append(
-            Cell(estimate.value, interval=interval)
+            Field(estimate.value, interval=interval)
             if estimate.value is not None
-            else Cell(estimate.reason)
+            else Field(estimate.reason)
         )
-    cells += [Cell("″")] * (len(agreement.sigmas) - len(cells))
-    return (Cell(model_title(model)), Cell(defense_title(defense)), share(done, wanted), *cells)
+    cells += [Field("″")] * (len(agreement.sigmas) - len(cells))
+    return (Field(model_title(model)), Field(defense_title(defense)), share(done, wanted), *cells)
 
 
 def difference_table(agreement: Agreement, *, number: str) -> Table | None:
@@ -216,7 +206,7 @@ def difference_table(agreement: Agreement, *, number: str) -> Table | None:
             *(Column(f"σ = {s:g}", DIFFERENCE, group=NAMES[m]) for m, s in columns),
         ),
         rows=tuple(
-            (Cell(defense_title(d)), *(column.get(d, Cell("unequal")) for column in cells))
+            (Field(defense_title(d)), *(column.get(d, Field("unequal")) for column in cells))
             for d in agreement.defenses
         ),
         notes=(
@@ -227,7 +217,7 @@ def difference_table(agreement: Agreement, *, number: str) -> Table | None:
     )
 
 
-def _differences(agreement: Agreement, metric: Metric, sigma: float) -> dict[str, Cell]:
+def _differences(agreement: Agreement, metric: Metric, sigma: float) -> dict[str, Field]:
     """One column: difference from its best; empty where the sets are unequal."""
     if not agreement.rankable(sigma):
         return {}
@@ -240,11 +230,11 @@ def _differences(agreement: Agreement, metric: Metric, sigma: float) -> dict[str
     cells = {}
     for defense, value in known.items():
         interval = percentile_interval(agreement.mean_samples(metric, defense, sigma) - base)
-        cells[defense] = Cell(value - known[best], interval=interval)
-    return {**cells, best: Cell("best")}
+        cells[defense] = Field(value - known[best], interval=interval)
+    return {**cells, best: Field("best")}
 
 
-def _difference_caption(agreement: Agreement, cells: list[dict[str, Cell]]) -> str:
+def _difference_caption(agreement: Agreement, cells: list[dict[str, Field]]) -> str:
     found = [c for column in cells for c in column.values() if c.value != "best"]
     apart = sum(c.interval is not None and c.interval[1] < 0 for c in found)
     return f"{apart} of {len(found)} differences have an interval below zero."
@@ -255,13 +245,13 @@ def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | Non
     others = [name for name in agreement.defenses if name != leader]
     if leader not in agreement.defenses or not others:
         return None
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Field, ...]] = []
     ends: list[int] = []
     for model in agreement.models:
         rows += [
             (
-                Cell(model_title(model)),
-                Cell(defense_title(other)),
+                Field(model_title(model)),
+                Field(defense_title(other)),
                 *(
                     _lead(agreement, (model, leader, s), (model, other, s))
                     for s in agreement.sigmas
@@ -289,19 +279,19 @@ def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | Non
     )
 
 
-def _lead(agreement: Agreement, leader: Key, other: Key) -> Cell:
+def _lead(agreement: Agreement, leader: Key, other: Key) -> Field:
     scores = [agreement.scores.get(key) for key in (leader, other)]
     if any(cell is None or cell.n < cell.wanted for cell in scores):
-        return Cell("unequal")
+        return Field("unequal")
     values = [cell.estimate("srcc").value for cell in scores if cell is not None]
     if None in values:
-        return Cell("undefined")
+        return Field("undefined")
     mine, his = (value for value in values if value is not None)
     samples = agreement.samples["srcc", leader] - agreement.samples["srcc", other]
-    return Cell(mine - his, interval=percentile_interval(samples))
+    return Field(mine - his, interval=percentile_interval(samples))
 
 
-def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Cell, ...]]) -> str:
+def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...]]) -> str:
     """How often the leader is ahead, and every place where it is not."""
     name = defense_title(leader)
     cells = {

@@ -1,7 +1,8 @@
 """Three images of the run, seen through every defence: the best, the median and the worst.
 
 Chosen by how far the first-named defence of the attack ranks them from where people do, so nobody
-picks.  This module reads records; it must not know how pictures are rendered.
+picks.  This module knows picture and attack records and makes PNGs of arrays; it must not know any
+output format.
 """
 
 from __future__ import annotations
@@ -16,22 +17,21 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from bench.analysis.frames import rows
+from bench.analysis.frames import known, rows
+from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_title
 from bench.analysis.source import RunTables
 from bench.analysis.statistics import Array
-from bench.report.document import Block, Cell, Column, Images, Paragraph, Section, Table
+from bench.report.document import Block, Chapter, Column, Field, Images, Paragraph, Table
 from bench.report.numbers import Format
 from bench.report.parts.guarantee import RADIUS_DOWN
-from bench.report.theme import defense_order, defense_title, model_title
 
-UNDEFENDED = "undefended"
 AMPLIFIED = 5.0
 _SCORE = Format(3)
 _LOWER = Format(3, rounding="down")
 _UPPER = Format(3, rounding="up")
 
 
-def worked_section(run: RunTables) -> Section | None:
+def worked_section(run: RunTables) -> Chapter | None:
     """The section, or None where the run kept no pictures."""
     pictures = run.table("pictures")
     pictures = pictures[pictures["status"] == "ok"]
@@ -54,7 +54,7 @@ def worked_section(run: RunTables) -> Section | None:
             _images(f"W{number}", word, image, pictures, attacks),
             _table(f"W{number}", word, seen),
         ]
-    return Section("examples", "Worked examples", tuple(blocks)) if len(blocks) > 1 else None
+    return Chapter("examples", "Worked examples", tuple(blocks)) if len(blocks) > 1 else None
 
 
 def _chosen(frame: pd.DataFrame, pictures: pd.DataFrame) -> list[tuple[str, str]]:
@@ -138,14 +138,14 @@ def _table(id: str, word: str, seen: pd.DataFrame) -> Table:
     by_name = {str(row["defense"]): row for row in rows(seen)}
     body = [
         (
-            Cell(defense_title(name)),
-            Cell(_number(row["score"])),
-            Cell(_number(row["lower"])),
-            Cell(_number(row["upper"])),
-            Cell(_number(row["radius"])),
-            Cell(f"{row['range_low']:g} to {row['range_high']:g}"),
-            Cell(str(row["rigor"])),
-            Cell(str(row["status"])),
+            Field(defense_title(name)),
+            Field(known(row["score"])),
+            Field(known(row["lower"])),
+            Field(known(row["upper"])),
+            Field(known(row["radius"])),
+            Field(f"{row['range_low']:g} to {row['range_high']:g}"),
+            Field(str(row["rigor"])),
+            Field(str(row["status"])),
         )
         for name in defense_order(pd.Series(list(by_name)))
         for row in [by_name[name]]
@@ -159,10 +159,6 @@ def _table(id: str, word: str, seen: pd.DataFrame) -> Table:
         columns=columns,
         rows=tuple(body),
     )
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
 
 
 def amplified(attacked: ArrayLike, original: ArrayLike, *, factor: float = 10.0) -> Array:

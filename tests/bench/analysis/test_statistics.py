@@ -20,9 +20,7 @@ from bench.analysis.statistics import (
     sem,
     srcc,
     tie_groups,
-    violation_p_value,
     weighted_midranks,
-    wilson,
 )
 
 Data = tuple[Any, Any, list[str]]
@@ -145,11 +143,6 @@ def test_proportions() -> None:
     reference = stats.binomtest(3, 50).proportion_ci(0.95, method="exact")
     assert (low, high) == pytest.approx((reference.low, reference.high))
     assert proportion_upper(0, 2015) == pytest.approx(0.00149, abs=1e-5)
-    assert wilson(0, 0) == (0.0, 1.0)
-    assert wilson(5, 10) == pytest.approx(
-        tuple(stats.binomtest(5, 10).proportion_ci(0.95, method="wilson"))
-    )
-    assert violation_p_value(3, 100, failure=0.002) == pytest.approx(0.00112, abs=1e-5)
 
 
 def test_ledger_counts_both_sides_and_the_radius() -> None:

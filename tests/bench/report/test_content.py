@@ -11,23 +11,30 @@ import pandas as pd
 import pytest
 
 from bench.analysis.agreement import Agreement, agreements
+from bench.analysis.attacks import suppression
+from bench.analysis.cost import model_seconds, repeat_deviation, stability
+from bench.analysis.names import DEFENSE_TITLES
 from bench.analysis.published import published
 from bench.analysis.rankings import disjoint_share
 from bench.analysis.source import FrameRun
 from bench.analysis.statistics import srcc
-from bench.analysis.widths import human_width, largest_radius, ranking_summary, width_summary
+from bench.analysis.widths import (
+    human_width,
+    largest_radius,
+    radius_bins,
+    ranking_summary,
+    width_summary,
+)
 from bench.plan.profile import CertificateSection, DataSection
 from bench.report.compose import compose
 from bench.report.document import Document, Images
-from bench.report.parts.claims import relative_gain, suppression, verdicts
-from bench.report.parts.cost import repeat_deviation, stability
-from bench.report.parts.figures import radius_bins
+from bench.report.parts.claims import relative_gain, verdicts
 from bench.report.parts.guarantee import guarantees, ledger_note
 from bench.report.parts.leaders import leader_sentence
 from bench.report.parts.provenance import reproduce_line
-from bench.report.parts.tables import difference_table, lead_table, main_table, model_seconds
+from bench.report.parts.tables import difference_table, lead_table, main_table
 from bench.report.parts.worked import amplified, worked_example, worked_section
-from bench.report.theme import KNOWN, defense_looks
+from bench.report.theme import defense_looks
 from tests.bench.report.synthetic import DEFENSES, MODELS, SIGMAS, synthetic_run
 
 
@@ -283,8 +290,9 @@ def test_a_violation_is_named(document: Document) -> None:
 def test_colours_are_distinct_and_stable() -> None:
     looks = defense_looks(["zeta", "fs-iqa", "alpha", "undefended"])
     assert list(looks) == ["undefended", "fs-iqa", "alpha", "zeta"]
-    assert looks["fs-iqa"] == KNOWN["fs-iqa"]
-    assert len({look.color for look in (*KNOWN.values(), *looks.values())}) == len(KNOWN) + 2
+    known = defense_looks(DEFENSE_TITLES)
+    assert looks["fs-iqa"] == known["fs-iqa"]
+    assert len({look.color for look in (*known.values(), *looks.values())}) == len(known) + 2
 
 
 def test_reproduce_line_names_every_axis(run: FrameRun) -> None:

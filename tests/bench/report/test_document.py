@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.document import Cell, Column, Table
+from bench.report.document import Column, Field, Table
 from bench.report.formats.exports import csv_text, latex_text
 from bench.report.formats.view import spans
 from bench.report.numbers import DIFFERENCE, MINUS, Format, ascii_minus, number
@@ -50,13 +50,13 @@ def test_numbers(value: Any, form: Format, text: str) -> None:
     assert number(value, form) == text
 
 
-def _table(cell: Cell) -> Table:
+def _table(cell: Field) -> Table:
     column = Column("x", Format(2), group="SRCC", difference=DIFFERENCE)
-    return Table("t", "T", "c", (Column("name", kind="text"), column), ((Cell("a|b & c"), cell),))
+    return Table("t", "T", "c", (Column("name", kind="text"), column), ((Field("a|b & c"), cell),))
 
 
 def test_parts_of_a_cell_reach_every_format() -> None:
-    table = _table(Cell(0.844, error=0.021, published=0.86, group="a", mark="*"))
+    table = _table(Field(0.844, error=0.021, published=0.86, group="a", mark="*"))
     printed = table.printed()[0][1]
     assert printed.line == "0.84 ± 0.02 ᵃ*"
     assert printed.below == f"0.86 ({MINUS}0.02)"
@@ -68,14 +68,14 @@ def test_parts_of_a_cell_reach_every_format() -> None:
 
 
 def test_missing_values_have_no_difference() -> None:
-    printed = _table(Cell(None, published=0.86)).printed()[0][1]
+    printed = _table(Field(None, published=0.86)).printed()[0][1]
     assert printed.line == "\N{EN DASH}"
     assert printed.below == "0.86"
 
 
 def test_rows_must_fit_the_heading() -> None:
     with pytest.raises(ValueError, match="another length"):
-        Table("t", "T", "c", (Column("a"),), ((Cell(1.0), Cell(2.0)),))
+        Table("t", "T", "c", (Column("a"),), ((Field(1.0), Field(2.0)),))
 
 
 def test_marks_keep_all_words() -> None:

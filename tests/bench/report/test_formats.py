@@ -16,6 +16,7 @@ from bench.analysis.source import FrameRun
 from bench.report import build, check
 from bench.report.build import ReportPaths
 from bench.report.document import Document
+from bench.report.formats.exports import latex_text
 from bench.report.formats.html import render_html
 from bench.report.formats.markdown import render_markdown
 from bench.report.formats.pdf import typst_source
@@ -101,6 +102,16 @@ def test_every_number_of_a_table_is_in_its_csv(document: Document, report: Repor
                 )
                 assert all(ascii_minus(part) in row for part in parts if part)
         assert (path.with_suffix(".tex")).read_text("utf-8").count(r"\\") == len(rows) + 1
+
+
+def test_tables_do_not_depend_on_the_package_for_wide_letters(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = []
+    for wide in (True, False):
+        monkeypatch.setattr("tabulate.WIDE_CHARS_MODE", wide)
+        pages.append([render_markdown(document), *map(latex_text, document.tables())])
+    assert pages[0] == pages[1]
 
 
 def test_every_sentence_is_in_every_format(document: Document) -> None:

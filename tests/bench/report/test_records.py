@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from bench.analysis.frames import plain
 from bench.analysis.source import FrameRun
 from bench.records.parquet import frame, read_table, write_table
 from bench.records.schema import BY_TABLE, Record
@@ -18,15 +17,9 @@ from bench.report.compose import compose
 
 def _records(table: str, rows: pd.DataFrame) -> list[Record]:
     return [
-        BY_TABLE[table].model_validate({str(k): _plain(v) for k, v in row.items()})
+        BY_TABLE[table].model_validate({str(k): plain(v) for k, v in row.items()})
         for row in rows.to_dict("records")
     ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and np.isnan(value):
-        return None
-    return value.item() if isinstance(value, np.generic) else value
 
 
 @pytest.mark.parametrize("through", ["parquet", "journal"])

@@ -3,15 +3,18 @@
 # ruff: noqa: RUF001 - Greek letters and multiplication signs are meant
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from bench.base.errors import BenchError
 from bench.records.schema import TimeRecord
 from bench.report.build import check_document, write
-from bench.report.timing import conclusions, scaling_figure, timing_document
+from bench.report.parts.scaling import scaling_figure
+from bench.report.timing import conclusions, read_timing, timing_document, timing_folder
 
 MODES = {"dbcnn": "NR", "lpips": "FR"}
 SPEED = {"dbcnn": 1.0, "lpips": 3.0}
@@ -162,3 +165,15 @@ def test_files_are_what_the_records_say(tmp_path: Path) -> None:
     assert "python -m bench time --models dbcnn,lpips" in (tmp_path / "report.md").read_text(
         "utf-8"
     )
+
+
+def test_a_folder_of_the_verb_time_is_known_and_read(tmp_path: Path) -> None:
+    assert timing_folder(None) is None and timing_folder(tmp_path) is None
+    (tmp_path / "time.json").write_text(frame().to_json(orient="records"), encoding="utf-8")
+    assert timing_folder(tmp_path) == tmp_path
+    with pytest.raises(BenchError, match=r"expected the records of `bench time`.*run\.json"):
+        read_timing(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(FACTS), encoding="utf-8")
+    assert read_timing(tmp_path).verdict == timing_document(frame(), FACTS).verdict
+    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+    assert timing_folder(tmp_path) is None
