@@ -1,30 +1,27 @@
-"""Options that several verbs of the command line share, and what they select.  Knows no torch."""
+"""Options that several verbs share, and how their words are read.
+
+This module knows words on the command line; it must not know what is done with them.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bench.base.errors import BenchError
 
-if TYPE_CHECKING:
-    from bench.cli.selection import Selection
 
-
-def _use_data_root(folder: Path | None) -> Path | None:
-    """Let this process and its workers look for data sets here.
+def _existing_folder(folder: Path | None) -> Path | None:
+    """The folder of data sets.
 
     Raises:
         BenchError: There is no such folder.
     """
-    if folder is not None:
-        if not folder.is_dir():
-            raise BenchError(f"--data-root: expected a folder, found none at {folder}.")
-        os.environ["BENCH_DATA"] = str(folder)
+    if folder is not None and not folder.is_dir():
+        raise BenchError(f"--data-root: expected a folder, found none at {folder}.")
     return folder
 
 
@@ -53,7 +50,7 @@ DatasetOption = Annotated[
 DataRootOption = Annotated[
     Path | None,
     typer.Option(
-        "--data-root", help="Folder of data sets; default: BENCH_DATA.", callback=_use_data_root
+        "--data-root", help="Folder of data sets; default: BENCH_DATA.", callback=_existing_folder
     ),
 ]
 JobsOption = Annotated[
@@ -67,28 +64,10 @@ PluginOption = Annotated[
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all runs.")]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of all reports.")]
-StagesOption = Annotated[
-    str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
+RunArgument = Annotated[
+    Path | None, typer.Argument(help="Folder of a run; default: the latest.", metavar="[RUN]")
 ]
-
-
-def selected(
-    profile: str,
-    models: str | None,
-    defenses: str | None,
-    sigmas: str | None,
-    limit: int | None,
-    samples: int | None,
-    device: str,
-    plugin: Sequence[Path] | None,
-    dataset: str | None = None,
-) -> Selection:
-    """The options that ``run``, ``fit`` and ``plan`` share."""
-    from bench.cli.selection import Selection
-    from bench.plan.loading import Overrides
-
-    changes = Overrides(split(models), split(defenses), numbers(sigmas), limit, samples)
-    return Selection(profile, changes, device, plugin_paths(plugin), dataset)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def plugin_paths(given: Sequence[Path] | None) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from bench.base.errors import BenchError
 from bench.base.files import file_sha256
 from bench.base.provenance import code_sha256
 from bench.datasets import select
+from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan, Unit
 from bench.plugins.registry import Registry
@@ -80,7 +81,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     for name in (*profile.data.limits, *(profile.audit.models or ())):
         registry.model(name)  # a misspelt name would silently change the scope
     modes = {name: registry.model(name).card.mode for name in profile.models}
-    defenses = {name: _tuned(name, profile, registry) for name in profile.defenses}
+    defenses = {name: tuned(registry.defense(name), profile) for name in profile.defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
     opened = {
         source: registry.dataset(source)
@@ -121,14 +122,6 @@ def _plugin_digests(files: Iterable[str]) -> dict[str, str]:
             name = f"{Path(file).name} ({number})"
         digests[name] = file_sha256(file)
     return digests
-
-
-def _tuned(name: str, profile: Profile, registry: Registry) -> Any:
-    """A defence with the profile's options."""
-    try:
-        return registry.defense(name).tuned(profile.options.get(name, {}))
-    except ValueError as error:
-        raise BenchError(f"profile {profile.name}: options.{name}: {error}") from error
 
 
 def guarantee_cards(plan: Plan, registry: Registry) -> list[dict[str, Any]]:

@@ -8,21 +8,31 @@ at any time and goes on where it was.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bench.analysis.timing import ratios
+from bench.base.errors import BenchError
+from bench.base.provenance import describe_machine, now
+from bench.execution.process import terminable
+from bench.execution.progress import duration
+from bench.execution.timing_folder import earlier, journal, keep
 from bench.execution.worker import describe
-from bench.measure.clock import median, product_peak
+from bench.measure.clock import product_peak
 from bench.measure.timed_defense import Subject, device_name, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
+from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import canonical
 from bench.plugins.registry import Registry
+from bench.records.journal import Entry
 from bench.records.schema import TimeRecord
 from defenses.base import Defense, GeometrySettings, Target
 from defenses.engine import GIB, Engine
@@ -60,6 +70,7 @@ class Suite:
         exact: Also the exact norm of the Jacobian beside the Lanczos bound.
         sigma: Noise level; time does not depend on it.
         seed: Of weights, image and noise.
+        code: Digest of the code that measures: what other code measured is not taken as done.
     """
 
     models: tuple[str, ...]
@@ -76,6 +87,7 @@ class Suite:
     exact: bool = False
     sigma: float = 0.25
     seed: int = 2025
+    code: str = ""
 
     def points(self) -> list[Point]:
         """All measurements, those of one model together."""
@@ -160,8 +172,7 @@ class Rig:
         return network.to(self.device).eval().requires_grad_(False)
 
     def _defense(self, name: str) -> Defense:
-        found: Defense = self.registry.defense(name).tuned(self.profile.options.get(name, {}))
-        return found
+        return tuned(self.registry.defense(name), self.profile)
 
     def _part(self, defense: str, model: str) -> nn.Module | None:
         part = self.defense(defense).part
@@ -179,6 +190,21 @@ class Rig:
                 settings=self.profile.fit[part.name],
             )
         return module.to(self.device).eval().requires_grad_(False)
+
+    def check(self) -> None:
+        """Every name is known and every part has a size.
+
+        Raises:
+            BenchError: A name is unknown, or the profile does not size a part.
+        """
+        for model in self.suite.models:
+            self.registry.model(model)
+        parts = {self.defense(name).part for name in self.suite.defenses} - {None}
+        if lacking := sorted({part.name for part in parts if part} - self.profile.fit.keys()):
+            raise BenchError(
+                f"profile {self.profile.name!r} has no [fit.{lacking[0]}] section: "
+                "its size is not known."
+            )
 
     def image(self, height: int, width: int, *, rows: int = 1, name: str = "image") -> Tensor:
         """Random pixels: time does not depend on them either."""
@@ -296,6 +322,9 @@ class Rig:
 
     def measure(self, point: Point) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
+        return self._measure(point).model_copy(update={"code_sha256": self.suite.code})
+
+    def _measure(self, point: Point) -> TimeRecord:
         try:
             subject = self.subject(point)
             if point.axis == "norm":
@@ -341,44 +370,58 @@ class Rig:
         return {"score_deviation": found.score, "bound_deviation": found.bound}
 
 
-# --- what is read off -----------------------------------------------------------------------------
+def run_suite(rig: Rig, folder: Path, *, say: Callable[[str], object]) -> list[TimeRecord]:
+    """Measure what is not measured yet; records of all points of the suite.
 
+    Args:
+        rig: The suite.
+        folder: Where measurements are kept, one by one.
+        say: Whom to tell how far it is.
 
-def ratios(records: Sequence[TimeRecord]) -> dict[str, dict[str, float]]:
-    """Ratios within the run, by model: each defence over a plain pass, MS over FS-IQA, the norms.
-
-    Keys are ``<defence> / forward`` (without certificate), ``ms / fs-iqa, certified`` (how many
-    times faster FS-IQA certifies) and ``exact norm / lanczos``.
+    Raises:
+        KeyboardInterrupt: Asked to stop; every finished measurement is kept.
     """
-    found: dict[str, dict[str, float]] = {}
-    certified: dict[tuple[str, str], float] = {}
-    for record in records:
-        if record.status != "ok" or record.axis not in ("table", "norm"):
-            continue
-        ours = found.setdefault(record.model, {})
-        if record.axis == "norm":
-            exact, lanczos = median(record.seconds_exact), median(record.seconds_lanczos)
-            ours["exact norm / lanczos"] = exact / lanczos
-            continue
-        ours[f"{record.defense} / forward"] = median(record.seconds_uncertified) / median(
-            record.seconds_forward
-        )
-        certified[record.model, record.defense] = median(record.seconds_certified)
-    for model, ours in found.items():
-        pair = certified.get((model, "ms")), certified.get((model, "fs-iqa"))
-        if pair[0] and pair[1]:
-            ours["ms / fs-iqa, certified"] = pair[0] / pair[1]
-    return found
+    points, code = {rig.suite.key(point): point for point in rig.points()}, rig.suite.code
+    done = earlier(folder, code=code)
+    left = {k: p for k, p in points.items() if k not in done or done[k].status != "ok"}
+    try:
+        with terminable():
+            _measure_all(rig, left, folder, say)
+    finally:
+        done = earlier(folder, code=code)
+        if done:
+            keep(folder, done.values(), _facts(rig, list(done.values())))
+    return [done[key] for key in points if key in done]
 
 
-def achieved_share(record: TimeRecord) -> float | None:
-    """Share of the device's matrix-product peak that the draws reach."""
-    if not record.flops_uncertified or not record.peak_flops:
-        return None
-    return record.flops_uncertified / median(record.seconds_uncertified) / record.peak_flops
+def _measure_all(
+    rig: Rig, points: Mapping[str, Point], folder: Path, say: Callable[[str], object]
+) -> None:
+    """Estimate, then measure and journal one point after the other."""
+    if not points:
+        return
+    say(f"estimating {len(points)} measurements ...")
+    costs = {key: rig.estimate(point) for key, point in points.items()}
+    total = sum(costs.values())
+    say(f"{len(points)} measurements, about {duration(total)}")
+    spent, started = 0.0, time.monotonic()
+    with journal(folder) as kept:
+        for number, (key, point) in enumerate(points.items(), start=1):
+            record = rig.measure(point)
+            kept.append(Entry.of(key, [record]))
+            spent += costs[key]
+            left = (time.monotonic() - started) * (total - spent) / max(spent, 1e-9)
+            name = f"{point.model} / {point.defense} / {point.axis}"
+            say(f"{number}/{len(points)} {name}: {record.status}, {duration(left)} to go")
 
 
-def missing_parts(profile: Profile, defenses: Mapping[str, Defense]) -> list[str]:
-    """Parts whose size the profile does not say."""
-    parts = {d.part.name for d in defenses.values() if d.part is not None}
-    return sorted(parts - profile.fit.keys())
+def _facts(rig: Rig, records: Sequence[TimeRecord]) -> dict[str, Any]:
+    """What holds for a whole suite: its settings, ratios and machine."""
+    return {
+        "suite": dataclasses.asdict(rig.suite),
+        "ratios": ratios(records),
+        "machine": describe_machine(),
+        "modes": {name: rig.registry.model(name).card.mode for name in rig.suite.models},
+        "code_sha256": rig.suite.code,
+        "finished": now(),
+    }

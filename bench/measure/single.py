@@ -7,7 +7,9 @@ knows the context; it must not know the command line or how a result is printed.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,25 @@ from bench.measure.context import Context
 from defenses.base import Array, Defense, Geometry, ScoreScale, Target
 from defenses.certify import CertificateError, sorted_draws, width_curve
 
-if TYPE_CHECKING:
-    from bench.cli.verify import Question
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        image: Image file.
+        reference: Its pristine original, for full-reference models.
+        model, defense: Names.
+        sigma: Noise level, in units of the image or of the features.
+        radius: l2 radius of the bounds; None takes the defence's own (one noise unit).
+    """
+
+    image: Path
+    reference: Path | None
+    model: str
+    defense: str
+    sigma: float
+    radius: float | None = None
 
 
 def certify_image(question: Question, context: Context, *, dataset: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.execution.options import Execution
 from bench.execution.progress import Counter as ProgressCounter
-from bench.execution.runner import Execution, chunks_of, execute
+from bench.execution.runner import chunks_of, execute
 from bench.execution.worker import Chunk, Done
 from bench.plan.units import Cell, Unit
 from bench.records.folder import Completeness, Outcome, RunFolder, completeness
