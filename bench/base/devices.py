@@ -73,7 +73,7 @@ def device_keys(count: int, visible: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in visible.split(",")[:count])
 
 
-class Claim:
+class DeviceClaim:
     """A device that nobody else works on while this object is open."""
 
     def __init__(self, index: int, lock: object) -> None:
@@ -85,7 +85,7 @@ class Claim:
         self._lock.release()  # type: ignore[attr-defined]
 
 
-def claim(keys: Sequence[str], *, folder: Path) -> Claim:
+def claim(keys: Sequence[str], *, folder: Path) -> DeviceClaim:
     """The first device that is free.
 
     Args:
@@ -104,7 +104,7 @@ def claim(keys: Sequence[str], *, folder: Path) -> Claim:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        return Claim(index, lock)
+        return DeviceClaim(index, lock)
     raise BenchError(
         f"expected a free CUDA device, found all {len(keys)} of this machine in use by other "
         "workers; start fewer workers, or wait."
@@ -117,7 +117,7 @@ def own_device() -> str:
 
 
 @cache
-def _own_claim() -> Claim:
+def _own_claim() -> DeviceClaim:
     # Remembered, because a lock that is garbage-collected is released.
     import torch
 

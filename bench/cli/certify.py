@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.base.errors import BenchError
-from bench.cli.options import (
-    DataRootOption,
-    DeviceOption,
-    JsonOption,
-    PluginOption,
-    ProfileOption,
-    SamplesOption,
-    plugin_paths,
-)
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,12 +34,12 @@ def certify(
     radius: Annotated[
         float | None, typer.Option("--radius", help="l2 radius; default: the defence's own.")
     ] = None,
-    as_json: JsonOption = False,
-    profile: ProfileOption = "embedded",
-    samples: SamplesOption = None,
-    data_root: DataRootOption = None,
-    device: DeviceOption = "auto",
-    plugin: PluginOption = None,
+    as_json: opt.Json = False,
+    profile: opt.Profile = "embedded",
+    samples: opt.Samples = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    plugin: opt.Plugin = None,
 ) -> None:
     """Certify one image: score, bounds, radius, and what exactly is claimed."""
     check_positive("--sigma", sigma)
@@ -59,7 +51,7 @@ def certify(
     from bench.measure.single import Question, certify_image
     from bench.plan.loading import Overrides
 
-    how = Execution(resolve_device(device), plugins=plugin_paths(plugin), data_root=data_root)
+    how = Execution(resolve_device(device), plugins=opt.plugin_paths(plugin), data_root=data_root)
     # All of the profile's noise levels stay: trained parts are known by them.
     changes = Overrides(models=(model,), defenses=(defense,), samples=samples)
     registry = open_registry(how.plugins, data_root=how.data_root)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.errors import OK, SOME_FAILED
-from bench.cli.options import JsonOption
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ _TITLES = {"srcc": "SRCC", "plcc": "PLCC", "width": "median width", "abstained":
 def compare(
     run_a: Annotated[Path, typer.Argument(help="Folder of a run.")],
     run_b: Annotated[Path, typer.Argument(help="Folder of another run.")],
-    as_json: JsonOption = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Say which cells changed, by how much and why; exit code 1 if by more than chance."""
     from rich.console import Console

@@ -6,38 +6,23 @@ from pathlib import Path
 
 import typer
 
-from bench.cli.options import (
-    DataRootOption,
-    DatasetOption,
-    DebugOption,
-    DefensesOption,
-    DeviceOption,
-    JobsOption,
-    LimitOption,
-    ModelsOption,
-    PluginOption,
-    ProfileOption,
-    ResultsOption,
-    SamplesOption,
-    SigmasOption,
-    plugin_paths,
-)
+from bench.cli import options as opt
 
 
 def fit(
-    profile: ProfileOption = "embedded",
-    models: ModelsOption = None,
-    defenses: DefensesOption = None,
-    sigmas: SigmasOption = None,
-    limit: LimitOption = None,
-    samples: SamplesOption = None,
-    dataset: DatasetOption = None,
-    data_root: DataRootOption = None,
-    device: DeviceOption = "auto",
-    jobs: JobsOption = None,
-    plugin: PluginOption = None,
-    results: ResultsOption = Path("results"),
-    debug: DebugOption = False,
+    profile: opt.Profile = "embedded",
+    models: opt.Models = None,
+    defenses: opt.Defenses = None,
+    sigmas: opt.Sigmas = None,
+    limit: opt.Limit = None,
+    samples: opt.Samples = None,
+    dataset: opt.Dataset = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
+    plugin: opt.Plugin = None,
+    results: opt.Results = Path("results"),
+    debug: opt.Debug = False,
 ) -> None:
     """Train all parts that a run with the same options needs, and nothing else; resumes."""
     from bench.base.devices import resolve_device
@@ -45,20 +30,13 @@ def fit(
     from bench.cli.selection import Selection
     from bench.execution.options import Execution
 
-    selection = Selection.of(
-        profile,
-        models=models,
-        defenses=defenses,
-        sigmas=sigmas,
-        limit=limit,
-        samples=samples,
-        dataset=dataset,
-    )
+    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    selection = Selection(profile, changes, dataset)
     how = Execution(
         stages=("prepare", "fit"),
         device=resolve_device(device),
         jobs=jobs,
-        plugins=plugin_paths(plugin),
+        plugins=opt.plugin_paths(plugin),
         data_root=data_root,
         debug=debug,
     )

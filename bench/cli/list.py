@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.cli.options import PluginOption, plugin_paths
+from bench.cli import options as opt
 
 
-def list_parts(plugin: PluginOption = None) -> None:
+def list_parts(plugin: opt.Plugin = None) -> None:
     """Show defences, models, data sets, attacks and profiles, and what could not be loaded."""
     from rich.console import Console
     from rich.table import Table
@@ -14,7 +14,7 @@ def list_parts(plugin: PluginOption = None) -> None:
     from bench.plan.loading import built_in_profiles
     from bench.plugins.registry import GROUPS
 
-    registry = open_registry(plugin_paths(plugin))
+    registry = open_registry(opt.plugin_paths(plugin))
     table = Table("kind", "name", "origin")
     for kind in GROUPS:
         for name in registry.names(kind):

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.base.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.plan.loading import Overrides
 
 
 def _existing_folder(folder: Path | None) -> Path | None:
@@ -25,49 +28,45 @@ def _existing_folder(folder: Path | None) -> Path | None:
     return folder
 
 
-ProfileOption = Annotated[
+Profile = Annotated[
     str, typer.Option("--profile", "-p", help="Shipped profile or path of a TOML file.")
 ]
-ModelsOption = Annotated[
-    str | None, typer.Option("--models", "-m", help="Models, separated by commas.")
-]
-DefensesOption = Annotated[
+Models = Annotated[str | None, typer.Option("--models", "-m", help="Models, separated by commas.")]
+Defenses = Annotated[
     str | None, typer.Option("--defenses", "-d", help="Defences, separated by commas.")
 ]
-SigmasOption = Annotated[
-    str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")
-]
-LimitOption = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
-SamplesOption = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
-DatasetOption = Annotated[
+Sigmas = Annotated[str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")]
+Limit = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
+Samples = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
+Dataset = Annotated[
     str | None,
     typer.Option(
         "--dataset",
         help="Your data set: a dataset.toml, or a name; replaces the profile's wherever it fits.",
     ),
 ]
-DataRootOption = Annotated[
+DataRoot = Annotated[
     Path | None,
     typer.Option(
         "--data-root", help="Folder of data sets; default: BENCH_DATA.", callback=_existing_folder
     ),
 ]
-JobsOption = Annotated[
+Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: cores.")
 ]
-DebugOption = Annotated[
+Debug = Annotated[
     bool, typer.Option("--debug", help="One worker in this process; exceptions come through.")
 ]
-PluginOption = Annotated[
+Plugin = Annotated[
     list[Path] | None, typer.Option("--plugin", help="Python file with own parts; repeatable.")
 ]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all runs.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of all reports.")]
-RunArgument = Annotated[
+Results = Annotated[Path, typer.Option("--results", help="Folder of all runs.")]
+Reports = Annotated[Path, typer.Option("--reports", help="Folder of all reports.")]
+Run = Annotated[
     Path | None, typer.Argument(help="Folder of a run; default: the latest.", metavar="[RUN]")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def plugin_paths(given: Sequence[Path] | None) -> tuple[str, ...]:
@@ -75,6 +74,19 @@ def plugin_paths(given: Sequence[Path] | None) -> tuple[str, ...]:
     from bench.plugins.local import plugin_files
 
     return plugin_files(given or ())
+
+
+def overrides(
+    models: str | None,
+    defenses: str | None,
+    sigmas: str | None,
+    limit: int | None,
+    samples: int | None,
+) -> Overrides:
+    """What the options of these names change in a profile."""
+    from bench.plan.loading import Overrides
+
+    return Overrides(split(models), split(defenses), numbers(sigmas), limit, samples)
 
 
 def split(text: str | None) -> tuple[str, ...] | None:

@@ -5,20 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import (
-    DataRootOption,
-    DatasetOption,
-    DefensesOption,
-    DeviceOption,
-    LimitOption,
-    ModelsOption,
-    PluginOption,
-    ProfileOption,
-    ResultsOption,
-    SamplesOption,
-    SigmasOption,
-    plugin_paths,
-)
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def plan(
-    profile: ProfileOption = "embedded",
-    models: ModelsOption = None,
-    defenses: DefensesOption = None,
-    sigmas: SigmasOption = None,
-    limit: LimitOption = None,
-    samples: SamplesOption = None,
-    dataset: DatasetOption = None,
-    data_root: DataRootOption = None,
-    device: DeviceOption = "auto",
-    plugin: PluginOption = None,
-    results: ResultsOption = Path("results"),
+    profile: opt.Profile = "embedded",
+    models: opt.Models = None,
+    defenses: opt.Defenses = None,
+    sigmas: opt.Sigmas = None,
+    limit: opt.Limit = None,
+    samples: opt.Samples = None,
+    dataset: opt.Dataset = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    plugin: opt.Plugin = None,
+    results: opt.Results = Path("results"),
 ) -> None:
     """Show cells, forward passes and estimated time before anything starts."""
     from rich.console import Console
@@ -46,16 +33,9 @@ def plan(
     from bench.cli.selection import Selection, open_registry
     from bench.execution.options import Execution
 
-    selection = Selection.of(
-        profile,
-        models=models,
-        defenses=defenses,
-        sigmas=sigmas,
-        limit=limit,
-        samples=samples,
-        dataset=dataset,
-    )
-    registry = open_registry(plugin_paths(plugin), data_root=data_root)
+    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    selection = Selection(profile, changes, dataset)
+    registry = open_registry(opt.plugin_paths(plugin), data_root=data_root)
     made = selection.make_plan(registry, Execution(device=resolve_device(device)))
     console = Console()
     console.print(f"plan {made.hash[:8]}: {len(made.cells)} cells, folder {results / made.name}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.errors import OK, SOME_FAILED, BenchError
-from bench.cli.options import ModelsOption, split
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ DATASETS = ("koniq10k", "kadid10k")
 
 
 def prefetch(
-    models: ModelsOption = None,
+    models: opt.Models = None,
     datasets: Annotated[
         str | None, typer.Option("--datasets", help="Data sets, separated by commas.")
     ] = None,
@@ -41,8 +41,8 @@ def prefetch(
 
     everything = models is None and datasets is None
     wanted = chosen_artifacts(
-        names() if everything else split(models) or (),
-        DATASETS if everything else split(datasets) or (),
+        names() if everything else opt.split(models) or (),
+        DATASETS if everything else opt.split(datasets) or (),
     )
     try:
         shelf = Shelf.open()

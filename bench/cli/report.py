@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.errors import OK, SOME_FAILED, BenchError
-from bench.cli.options import ReportsOption, ResultsOption, RunArgument
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
     from bench.report.document import Document
@@ -23,9 +23,9 @@ Examples:
 
 
 def report(
-    folder: RunArgument = None,
-    results: ResultsOption = Path("results"),
-    reports: ReportsOption = Path("reports"),
+    folder: opt.Run = None,
+    results: opt.Results = Path("results"),
+    reports: opt.Reports = Path("reports"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if the report there differs.")
     ] = False,

@@ -10,24 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.errors import INTERRUPTED, OK, SOME_FAILED, BenchError, unknown
-from bench.cli.options import (
-    DataRootOption,
-    DatasetOption,
-    DebugOption,
-    DefensesOption,
-    DeviceOption,
-    JobsOption,
-    LimitOption,
-    ModelsOption,
-    PluginOption,
-    ProfileOption,
-    ReportsOption,
-    ResultsOption,
-    SamplesOption,
-    SigmasOption,
-    plugin_paths,
-    split,
-)
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,22 +35,22 @@ def run(
     everything: Annotated[
         bool, typer.Option("--all", help="Yes, all models x defences x noise levels.")
     ] = False,
-    profile: ProfileOption = "embedded",
-    models: ModelsOption = None,
-    defenses: DefensesOption = None,
-    sigmas: SigmasOption = None,
-    limit: LimitOption = None,
-    samples: SamplesOption = None,
-    dataset: DatasetOption = None,
-    data_root: DataRootOption = None,
-    device: DeviceOption = "auto",
-    jobs: JobsOption = None,
+    profile: opt.Profile = "embedded",
+    models: opt.Models = None,
+    defenses: opt.Defenses = None,
+    sigmas: opt.Sigmas = None,
+    limit: opt.Limit = None,
+    samples: opt.Samples = None,
+    dataset: opt.Dataset = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue, or forget earlier results.")
     ] = True,
-    plugin: PluginOption = None,
-    results: ResultsOption = Path("results"),
-    reports: ReportsOption = Path("reports"),
+    plugin: opt.Plugin = None,
+    results: opt.Results = Path("results"),
+    reports: opt.Reports = Path("reports"),
     stages: Annotated[
         str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
     ] = None,
@@ -77,7 +60,7 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a dask scheduler or ray head.")
     ] = None,
-    debug: DebugOption = False,
+    debug: opt.Debug = False,
 ) -> None:
     """Run the benchmark, or what is left of it, and write the report."""
     from bench.base.devices import resolve_device
@@ -85,23 +68,16 @@ def run(
     from bench.execution.backends import Cluster
     from bench.execution.options import Execution
 
-    selection = Selection.of(
-        profile,
-        models=models,
-        defenses=defenses,
-        sigmas=sigmas,
-        limit=limit,
-        samples=samples,
-        dataset=dataset,
-    )
+    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    selection = Selection(profile, changes, dataset)
     if not everything:
         selection.check_intent()
     how = Execution(
-        stages=chosen_stages(split(stages)),
+        stages=chosen_stages(opt.split(stages)),
         cluster=Cluster.named(backend, scheduler),
         device=resolve_device(device),
         jobs=jobs,
-        plugins=plugin_paths(plugin),
+        plugins=opt.plugin_paths(plugin),
         data_root=data_root,
         debug=debug,
     )

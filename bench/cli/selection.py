@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.base.errors import BenchError
-from bench.cli.options import numbers, split
 from bench.plan.loading import Overrides, load_profile, overridden
 from bench.plugins.registry import GROUPS, Kind, Registry
 from bench.records.folder import RunFolder
@@ -36,22 +35,6 @@ class Selection:
     profile: str
     changes: Overrides
     dataset: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        profile: str,
-        *,
-        models: str | None,
-        defenses: str | None,
-        sigmas: str | None,
-        limit: int | None,
-        samples: int | None,
-        dataset: str | None,
-    ) -> Selection:
-        """From the words of the options."""
-        changes = Overrides(split(models), split(defenses), numbers(sigmas), limit, samples)
-        return cls(profile, changes, dataset)
 
     def changed_profile(self) -> Profile:
         """The profile with the overrides, on its own data."""

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.errors import INTERRUPTED, OK, SOME_FAILED, BenchError, unknown
-from bench.cli.options import (
-    DefensesOption,
-    DeviceOption,
-    ModelsOption,
-    PluginOption,
-    ReportsOption,
-    plugin_paths,
-    split,
-)
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
     from bench.execution.timing_suite import Rig
@@ -29,15 +21,15 @@ EDITIONS = {"published": "paper", "compact": "embedded"}
 
 
 def time(
-    models: ModelsOption = None,
-    defenses: DefensesOption = None,
+    models: opt.Models = None,
+    defenses: opt.Defenses = None,
     edition: Annotated[
         str, typer.Option("--edition", help="published or compact networks, random weights.")
     ] = "compact",
     size: Annotated[str, typer.Option("--size", help="Height x width in pixels.")] = "384x512",
     samples: Annotated[int, typer.Option("--samples", min=1, help="Draws per score.")] = 2000,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Kept runs of each kind.")] = 3,
-    device: DeviceOption = "auto",
+    device: opt.Device = "auto",
     precision: Annotated[
         str, typer.Option("--precision", help="float32, tf32 or bf16; Jacobians stay float32.")
     ] = "float32",
@@ -53,8 +45,8 @@ def time(
     out: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = Path(
         "results/timing"
     ),
-    reports: ReportsOption = Path("reports"),
-    plugin: PluginOption = None,
+    reports: opt.Reports = Path("reports"),
+    plugin: opt.Plugin = None,
 ) -> None:
     """Time every model x defence on random weights; resumes what is in its folder."""
     from defenses.precision import PRECISIONS
@@ -66,13 +58,14 @@ def time(
     from bench.base.devices import resolve_device
     from bench.base.provenance import code_sha256
     from bench.cli.selection import open_registry
-    from bench.execution.timing_suite import Rig, Suite
+    from bench.execution.timing_points import Suite
+    from bench.execution.timing_suite import Rig
     from bench.plan.loading import load_profile
 
     profile = load_profile(EDITIONS[edition])
     suite = Suite(
-        models=split(models) or profile.models,
-        defenses=split(defenses) or profile.defenses,
+        models=opt.split(models) or profile.models,
+        defenses=opt.split(defenses) or profile.defenses,
         edition=profile.edition,
         size=parse_size(size),
         samples=samples,
@@ -84,7 +77,7 @@ def time(
         exact=exact,
         code=code_sha256(),
     )
-    rig = Rig(suite, open_registry(plugin_paths(plugin)), profile)
+    rig = Rig(suite, open_registry(opt.plugin_paths(plugin)), profile)
     rig.check()
     raise typer.Exit(measure(rig, out, reports))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import typer
 
 from bench.base.errors import OK, SOME_FAILED
-from bench.cli.options import ResultsOption, RunArgument
+from bench.cli import options as opt
 
 
-def verify(folder: RunArgument = None, results: ResultsOption = Path("results")) -> None:
+def verify(folder: opt.Run = None, results: opt.Results = Path("results")) -> None:
     """Recompute every bound and aggregate of a run from its records, without a model."""
     from bench.cli.selection import chosen_run
     from bench.review.verify import verify as verify_run

@@ -2,18 +2,17 @@
 
 Random weights are allowed here, and only here, because time does not depend on them; every record
 names them.  Points are measured one after the other and journaled, so that a suite may be stopped
-at any time and goes on where it was.
+at any time and goes on where it was.  This module must not know how a folder of times is laid out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +23,13 @@ from bench.base.provenance import describe_machine, now
 from bench.execution.process import terminable
 from bench.execution.progress import duration
 from bench.execution.timing_folder import earlier, journal, keep
+from bench.execution.timing_points import Suite, TimingPoint
 from bench.execution.worker import describe
 from bench.measure.clock import product_peak
 from bench.measure.timed_defense import Subject, device_name, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
-from bench.plan.units import canonical
 from bench.plugins.registry import Registry
 from bench.records.journal import Entry
 from bench.records.schema import TimeRecord
@@ -38,112 +37,12 @@ from defenses.base import Defense, GeometrySettings, Target
 from defenses.engine import GIB, Engine
 from defenses.networks import TRANSFORMED
 from defenses.noise import NoiseStream, key_seed
-from defenses.precision import Precision
-from iqa_models.base import BoundModel, Edition, IQAModel
+from iqa_models.base import BoundModel, IQAModel
 
-Axis = Literal["table", "samples", "pixels", "batch", "norm"]
 MOS_RANGE = (0.0, 1.0)
-SCALED = ("ms", "fs-iqa")
-"""Defences of the scaling figure, where they are timed: the others cost draws as MS does."""
-SCALING_BATCHES = (1, 2, 4, 8, 16)
-SCALING_SAMPLES = 32
-"""Draws of the points along pixels and batch: enough passes, soon done."""
 EFFECT_IMAGES = 2
 EXTRAPOLATED_VJPS = 16
 """Backward products that stand for all of the exact norm's where times are scaled up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """What is to be timed, and how; the identity of every point of it.
-
-    Attributes:
-        models, defenses: Names.
-        edition: Which networks.
-        size: Height and width in pixels.
-        samples: Draws per score.
-        repeats, warmup: Runs of each kind that are kept, and thrown away before.
-        device: Torch device.
-        precision: What scores are computed in.
-        extrapolate: Measure two passes of draws and scale up; the record says so.
-        scaling: Also points along the number of draws, the image size and the rows of a pass.
-        exact: Also the exact norm of the Jacobian beside the Lanczos bound.
-        sigma: Noise level; time does not depend on it.
-        seed: Of weights, image and noise.
-        code: Digest of the code that measures: what other code measured is not taken as done.
-    """
-
-    models: tuple[str, ...]
-    defenses: tuple[str, ...]
-    edition: Edition
-    size: tuple[int, int]
-    samples: int = 2000
-    repeats: int = 3
-    warmup: int = 1
-    device: str = "cpu"
-    precision: Precision = "float32"
-    extrapolate: bool = False
-    scaling: bool = False
-    exact: bool = False
-    sigma: float = 0.25
-    seed: int = 2025
-    code: str = ""
-
-    def points(self) -> list[Point]:
-        """All measurements, those of one model together."""
-        found = []
-        for model in self.models:
-            table = [
-                Point(model, name, "table", *self.size, self.samples) for name in self.defenses
-            ]
-            found += table
-            if self.scaling:
-                shown = [point for point in table if point.defense in SCALED] or table
-                found += [p for point in shown for p in self._scaled(point)]
-            if self.exact:
-                found += [dataclasses.replace(point, axis="norm") for point in table]
-        return found
-
-    def _scaled(self, point: Point) -> Iterator[Point]:
-        few = min(self.samples, SCALING_SAMPLES)
-        for part in (16, 8, 4, 2, 1):
-            # Times along this axis are never scaled up: linearity is what the figure shows.
-            number = (4 * few if self.extrapolate else self.samples) // part
-            yield dataclasses.replace(point, axis="samples", samples=max(1, number))
-        for height, width in (tuple(side * k // 4 for side in self.size) for k in (2, 3, 4)):
-            yield dataclasses.replace(point, axis="pixels", height=height, width=width, samples=few)
-        for batch in SCALING_BATCHES:
-            yield dataclasses.replace(point, axis="batch", samples=few, batch=batch)
-
-    def key(self, point: Point) -> str:
-        """Identity of a measurement, with the settings it is taken under."""
-        rest = {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in ("models", "defenses", "scaling", "exact", "size", "samples")
-        }
-        return canonical({**rest, **dataclasses.asdict(point), "threads": torch.get_num_threads()})
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One measurement.
-
-    Attributes:
-        model, defense: Names.
-        axis: ``table`` or the axis of the scaling figure.
-        height, width: Pixels.
-        samples: Draws per score.
-        batch: Rows of a pass, where they are chosen and not left to the engine.
-    """
-
-    model: str
-    defense: str
-    axis: Axis
-    height: int
-    width: int
-    samples: int
-    batch: int | None = None
 
 
 class Rig:
@@ -219,7 +118,7 @@ class Rig:
         return network.bind(self.image(height, width, name="reference"))
 
     @torch.no_grad()
-    def subject(self, point: Point) -> Subject:
+    def subject(self, point: TimingPoint) -> Subject:
         """What a point times."""
         suite, certificate = self.suite, self.profile.certificate
         defense = self.defense(point.defense)
@@ -250,7 +149,7 @@ class Rig:
         )
 
     def _measured(
-        self, point: Point, defense: Defense, engine: Engine, target: Target, image: Tensor
+        self, point: TimingPoint, defense: Defense, engine: Engine, target: Target, image: Tensor
     ) -> int:
         """Draws that are really made: two passes where times are scaled up."""
         if not self.suite.extrapolate or point.axis != "table":
@@ -273,11 +172,11 @@ class Rig:
 
     # --- before and while measuring ---------------------------------------------------------------
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[TimingPoint]:
         """The suite's points that mean something."""
         return [point for point in self.suite.points() if self._makes_sense(point)]
 
-    def _makes_sense(self, point: Point) -> bool:
+    def _makes_sense(self, point: TimingPoint) -> bool:
         """Feature noise alone has a norm, input noise alone rows; models have a smallest image."""
         if point.axis in ("batch", "norm"):
             wanted = "input" if point.axis == "batch" else "features"
@@ -285,7 +184,7 @@ class Rig:
         smallest: int = self.registry.model(point.model).card.min_size
         return point.axis != "pixels" or min(point.height, point.width) >= smallest
 
-    def estimate(self, point: Point) -> float:
+    def estimate(self, point: TimingPoint) -> float:
         """Seconds that a point will take, by a plain pass and one pass of draws.
 
         A point that cannot run takes none: measuring it says why.
@@ -295,7 +194,7 @@ class Rig:
         except Exception:  # the reason is kept by `measure`
             return 0.0
 
-    def _estimate(self, point: Point) -> float:
+    def _estimate(self, point: TimingPoint) -> float:
         subject = self.subject(point)
         smoother = subject.defense.smoother
         place = (point.model, smoother.name, point.height, point.width, point.batch)
@@ -320,11 +219,11 @@ class Rig:
             return (self.suite.warmup + self.suite.repeats) * once + 2.0 * vjps * plain
         return (self.suite.warmup + self.suite.repeats) * once
 
-    def measure(self, point: Point) -> TimeRecord:
+    def measure(self, point: TimingPoint) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
         return self._measure(point).model_copy(update={"code_sha256": self.suite.code})
 
-    def _measure(self, point: Point) -> TimeRecord:
+    def _measure(self, point: TimingPoint) -> TimeRecord:
         try:
             subject = self.subject(point)
             if point.axis == "norm":
@@ -361,7 +260,7 @@ class Rig:
                 **dataclasses.asdict(point),
             )
 
-    def _effect(self, point: Point, subject: Subject) -> dict[str, Any]:
+    def _effect(self, point: TimingPoint, subject: Subject) -> dict[str, Any]:
         """What the reduced precision does to scores and bounds, in table rows."""
         if self.suite.precision == "float32" or point.axis != "table":
             return {}
@@ -395,7 +294,7 @@ def run_suite(rig: Rig, folder: Path, *, say: Callable[[str], object]) -> list[T
 
 
 def _measure_all(
-    rig: Rig, points: Mapping[str, Point], folder: Path, say: Callable[[str], object]
+    rig: Rig, points: Mapping[str, TimingPoint], folder: Path, say: Callable[[str], object]
 ) -> None:
     """Estimate, then measure and journal one point after the other."""
     if not points:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.base.devices import Claim, claim, device_keys
+from bench.base.devices import DeviceClaim, claim, device_keys
 from bench.base.errors import BenchError
 from bench.execution.backends import Cluster, open_workers
 from bench.execution.options import Execution
@@ -351,7 +351,7 @@ def test_a_killed_worker_frees_its_device(tmp_path: Path) -> None:
             claim(("0",), folder=tmp_path)
         process.kill()
         process.wait()
-    found: Claim = claim(("0",), folder=tmp_path)
+    found: DeviceClaim = claim(("0",), folder=tmp_path)
     assert found.index == 0
     found.release()
 

@@ -18,7 +18,8 @@ from bench.cli.app import main
 from bench.cli.time import parse_size
 from bench.execution import timing_suite
 from bench.execution.timing_folder import earlier
-from bench.execution.timing_suite import Point, Rig, Suite, run_suite
+from bench.execution.timing_points import Suite, TimingPoint
+from bench.execution.timing_suite import Rig, run_suite
 from bench.measure.clock import PeakMemory, count_flops, product_peak, stopwatch
 from bench.measure.timed_defense import Subject, flop_columns, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
@@ -50,7 +51,7 @@ def rig(suite: Suite = SMALL) -> Rig:
 
 
 def subject(defense: str = "ms", suite: Suite = SMALL) -> Subject:
-    return rig(suite).subject(Point("dbcnn", defense, "table", *suite.size, suite.samples))
+    return rig(suite).subject(TimingPoint("dbcnn", defense, "table", *suite.size, suite.samples))
 
 
 # --- primitives ---------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def test_input_noise_has_no_norm_to_time() -> None:
 
 
 def test_a_failing_point_is_a_record_with_its_reason() -> None:
-    record = rig().measure(Point("dbcnn", "ms", "table", 8, 8, 4))
+    record = rig().measure(TimingPoint("dbcnn", "ms", "table", 8, 8, 4))
     assert record.status == "failed" and "64" in (record.reason or "")
 
 
@@ -215,7 +216,7 @@ def test_the_verb_keeps_records_and_resumes(
     whole = timing_suite.Rig.measure
     calls: list[str] = []
 
-    def interrupted(self: Rig, point: Point) -> TimeRecord:
+    def interrupted(self: Rig, point: TimingPoint) -> TimeRecord:
         calls.append(point.defense)
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -254,7 +255,7 @@ def test_what_other_code_measured_is_measured_again(
 ) -> None:
     calls: list[str] = []
 
-    def counted(self: Rig, point: Point) -> TimeRecord:
+    def counted(self: Rig, point: TimingPoint) -> TimeRecord:
         calls.append(point.defense)
         return whole(self, point)
 
