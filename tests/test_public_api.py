@@ -42,7 +42,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "bench.plugins.registry": ("GROUPS", "Registry"),
     "bench.plan.profile": ("Profile",),
     "bench.records.folder": ("RunFolder",),
-    "bench.execution.runner": ("Execution", "execute"),
+    "bench.execution.options": ("Execution",),
+    "bench.execution.runner": ("execute",),
     "bench.execution.backends": ("Cluster",),
 }
 """Module and names; docs/architecture.md says what they are for."""

@@ -1,5 +1,6 @@
-"""One process per GPU: each worker claims a device of its machine and keeps it while it lives.
+"""Names of devices, and one process per GPU: a worker claims a device and keeps it while it lives.
 
+This module knows torch's devices; it must not know what is computed on them.
 A claim is a file lock in the machine's temporary folder, so two workers never share a device,
 whether they belong to one run or to two, and a killed worker's device is free at once.
 """
@@ -7,12 +8,54 @@ whether they belong to one run or to two, and a killed worker's device is free a
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from bench.base.errors import BenchError
+
+
+def gpus() -> int:
+    """CUDA devices that this process sees."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` to what the machine has.
+
+    >>> resolve_device("cpu")
+    'cpu'
+
+    Raises:
+        BenchError: The name is no device, or the machine has no such device.
+    """
+    if name == "cpu":
+        return name
+    if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise BenchError(f"--device: expected auto, cpu, cuda or cuda:1, found {name!r}.")
+    count = gpus()
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    if int(name.partition(":")[2] or 0) >= count:
+        raise BenchError(f"--device: expected one of {count} CUDA devices, found {name!r}.")
+    return name
+
+
+def device_name(device: str) -> str:
+    """Product name of a device, without anything that names the machine.
+
+    >>> device_name("cpu")
+    'cpu'
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
 
 
 def device_keys(count: int, visible: str | None) -> tuple[str, ...]:
@@ -30,7 +73,7 @@ def device_keys(count: int, visible: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in visible.split(",")[:count])
 
 
-class Claim:
+class DeviceClaim:
     """A device that nobody else works on while this object is open."""
 
     def __init__(self, index: int, lock: object) -> None:
@@ -42,7 +85,7 @@ class Claim:
         self._lock.release()  # type: ignore[attr-defined]
 
 
-def claim(keys: Sequence[str], *, folder: Path) -> Claim:
+def claim(keys: Sequence[str], *, folder: Path) -> DeviceClaim:
     """The first device that is free.
 
     Args:
@@ -61,7 +104,7 @@ def claim(keys: Sequence[str], *, folder: Path) -> Claim:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        return Claim(index, lock)
+        return DeviceClaim(index, lock)
     raise BenchError(
         f"expected a free CUDA device, found all {len(keys)} of this machine in use by other "
         "workers; start fewer workers, or wait."
@@ -74,7 +117,7 @@ def own_device() -> str:
 
 
 @cache
-def _own_claim() -> Claim:
+def _own_claim() -> DeviceClaim:
     # Remembered, because a lock that is garbage-collected is released.
     import torch
 

@@ -1,9 +1,19 @@
-"""The one exception users meet: a sentence that names what was expected and what was found."""
+"""What users are told when something is wrong: the one exception, its sentences, exit codes.
+
+It knows how a mistake is worded; it must not know who prints it.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes of every verb; the second: it went to its end, but something failed or differs."""
 
 
 class BenchError(Exception):
@@ -24,3 +34,23 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> BenchError:
         return BenchError(f"unknown {kind} {name!r}: there are none.")
     hint = f"did you mean {close[0]!r}? There" if close else "there"
     return BenchError(f"unknown {kind} {name!r}: {hint} are {', '.join(names)}.")
+
+
+def invalid(error: ValidationError, *, whole: str) -> str:
+    """The first mistake as ``setting: expected ..., found ...``; says how many more there are.
+
+    Args:
+        error: What pydantic found.
+        whole: What to name where the mistake is in no single setting, e.g. ``the profile``.
+    """
+    first, *others = error.errors(include_url=False)
+    setting = ".".join(map(str, first["loc"])) or whole
+    more = f" ({len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        return f"{setting}: expected a known setting, found an unknown one{more}."
+    if first["type"] == "missing":
+        return f"{setting}: expected a value, found nothing{more}."
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    # All of a file would be no help, only noise.
+    found = f", found {first['input']!r}" if first["loc"] else ""
+    return f"{setting}: expected {expected}{found}{more}."

@@ -87,7 +87,7 @@ def describe_machine() -> dict[str, Any]:
         "release": platform.release().split("-")[0],
         "machine": platform.machine(),
         "cores": cores(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": {name: found for name in _PACKAGES if (found := version(name))},
     }
 
 
@@ -98,7 +98,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
     """Installed version of a package, None if it is not installed."""
     try:
         return metadata.version(name)

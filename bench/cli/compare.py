@@ -1,38 +1,49 @@
-"""Verbs about several runs: ``compare``, ``merge``."""
+"""The verb ``compare``: what changed between two runs, by how much and why."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from bench.cli.app import OK, SOME_FAILED
-from bench.plan.units import STAGES
-from bench.records.folder import RunFolder
-from bench.review.compare import CellChange, Comparison, compare, to_json
-from bench.review.merge import merge
-from bench.review.paired import Change
+from bench.base.errors import OK, SOME_FAILED
+from bench.cli import options as opt
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bench.review.compare import CellChange, Comparison
+    from bench.review.paired import Change
 
 _WIDE = 160
 """Columns of a table that no terminal limits."""
 _TITLES = {"srcc": "SRCC", "plcc": "PLCC", "width": "median width", "abstained": "abstained"}
 
 
-def compare_runs(a: Path, b: Path, *, as_json: bool) -> int:
-    """Print what changed; 1 if anything did by more than chance."""
-    comparison = compare(RunFolder.open(a), RunFolder.open(b), names=_names(a, b))
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run_b: Annotated[Path, typer.Argument(help="Folder of another run.")],
+    as_json: opt.Json = False,
+) -> None:
+    """Say which cells changed, by how much and why; exit code 1 if by more than chance."""
+    from rich.console import Console
+
+    from bench.records.folder import RunFolder
+    from bench.review.compare import compare as compare_runs
+    from bench.review.compare import to_json
+
+    runs = RunFolder.open(run_a), RunFolder.open(run_b)
+    comparison = compare_runs(*runs, names=_names(run_a, run_b))
     if as_json:
         print(json.dumps(to_json(comparison), indent=1, allow_nan=False))  # noqa: T201
     else:
         console = Console()
-        if not console.is_terminal:
-            console = Console(width=_WIDE)
-        show(comparison, console)
-    return SOME_FAILED if comparison.changed else OK
+        show(comparison, console if console.is_terminal else Console(width=_WIDE))
+    raise typer.Exit(SOME_FAILED if comparison.changed else OK)
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:
@@ -42,6 +53,7 @@ def _names(a: Path, b: Path) -> tuple[str, str]:
 
 def show(comparison: Comparison, console: Console) -> None:
     """The comparison as a person reads it: causes, differences, verdict."""
+    from rich.text import Text
 
     def say(text: str) -> None:
         console.print(Text(text), soft_wrap=True)
@@ -65,6 +77,9 @@ def show(comparison: Comparison, console: Console) -> None:
 
 def difference_table(cells: Sequence[CellChange]) -> Table:
     """One row per measure that differs."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("cell", "measure", "A", "B", "B - A [95 %]", "p", "n (A, B)", "possible causes")
     for cell in cells:
         if cell.found != "both":
@@ -72,11 +87,7 @@ def difference_table(cells: Sequence[CellChange]) -> Table:
             table.add_row(
                 Text(str(cell.cell)),
                 f"{cell.found}{' *' if cell.significant else ''}",
-                "",
-                "",
-                "",
-                "",
-                "",
+                *[""] * 5,
                 Text(planned),
             )
         for index, row in enumerate(_rows(cell)):
@@ -125,16 +136,3 @@ def _p_value(change: Change) -> str:
     if change.p is None:
         return ""
     return "< 0.0001" if change.p < 1e-4 else f"{change.p:.4f}"
-
-
-def merge_runs(folders: Sequence[Path], out: Path) -> int:
-    """Join runs and print how complete the result is."""
-    run = merge(folders, out)
-    plan = run.plan()
-    print(f"merged {len(folders)} runs to {run.path} (plan {plan.hash[:8]})")  # noqa: T201
-    begun = [stage for stage in STAGES if run.outcomes(stage)]
-    print(run.completeness(begun))  # noqa: T201
-    idle = [stage for stage in STAGES if plan.of_stage(stage) and stage not in begun]
-    if idle:
-        print(f"stages without any record: {', '.join(idle)}")  # noqa: T201
-    return OK

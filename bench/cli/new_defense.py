@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from bench.plugins.template import new_defense
+import typer
 
 
-def write_defense(name: str, out: Path) -> None:
-    """Write the files and print the next two commands."""
-    written = new_defense(name, out=out)
+def new_defense(
+    name: Annotated[str, typer.Argument(help="Name, e.g. mine or my-defense.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the two files.")] = Path(),
+) -> None:
+    """Write a defence of your own, and its test, from a template that already conforms."""
+    from bench.plugins.template import new_defense as write_defense
+
+    written = write_defense(name, out=out)
     print(  # noqa: T201
         f"wrote {written.plugin} and {written.test}; {written.declaration} names the plugin, so "
         "it is loaded by every command in this folder.\n\n"

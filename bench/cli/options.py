@@ -1,8 +1,10 @@
-"""Options that several verbs of the command line share, and what they select.  Knows no torch."""
+"""Options that several verbs share, and how their words are read.
+
+This module knows words on the command line; it must not know what is done with them.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,83 +14,59 @@ import typer
 from bench.base.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.cli.selection import Selection
+    from bench.plan.loading import Overrides
 
 
-def _use_data_root(folder: Path | None) -> Path | None:
-    """Let this process and its workers look for data sets here.
+def _existing_folder(folder: Path | None) -> Path | None:
+    """The folder of data sets.
 
     Raises:
         BenchError: There is no such folder.
     """
-    if folder is not None:
-        if not folder.is_dir():
-            raise BenchError(f"--data-root: expected a folder, found none at {folder}.")
-        os.environ["BENCH_DATA"] = str(folder)
+    if folder is not None and not folder.is_dir():
+        raise BenchError(f"--data-root: expected a folder, found none at {folder}.")
     return folder
 
 
-ProfileOption = Annotated[
+Profile = Annotated[
     str, typer.Option("--profile", "-p", help="Shipped profile or path of a TOML file.")
 ]
-ModelsOption = Annotated[
-    str | None, typer.Option("--models", "-m", help="Models, separated by commas.")
-]
-DefensesOption = Annotated[
+Models = Annotated[str | None, typer.Option("--models", "-m", help="Models, separated by commas.")]
+Defenses = Annotated[
     str | None, typer.Option("--defenses", "-d", help="Defences, separated by commas.")
 ]
-SigmasOption = Annotated[
-    str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")
-]
-LimitOption = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
-SamplesOption = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
-DatasetOption = Annotated[
+Sigmas = Annotated[str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")]
+Limit = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
+Samples = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
+Dataset = Annotated[
     str | None,
     typer.Option(
         "--dataset",
         help="Your data set: a dataset.toml, or a name; replaces the profile's wherever it fits.",
     ),
 ]
-DataRootOption = Annotated[
+DataRoot = Annotated[
     Path | None,
     typer.Option(
-        "--data-root", help="Folder of data sets; default: BENCH_DATA.", callback=_use_data_root
+        "--data-root", help="Folder of data sets; default: BENCH_DATA.", callback=_existing_folder
     ),
 ]
-JobsOption = Annotated[
+Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: cores.")
 ]
-DebugOption = Annotated[
+Debug = Annotated[
     bool, typer.Option("--debug", help="One worker in this process; exceptions come through.")
 ]
-PluginOption = Annotated[
+Plugin = Annotated[
     list[Path] | None, typer.Option("--plugin", help="Python file with own parts; repeatable.")
 ]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all runs.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of all reports.")]
-StagesOption = Annotated[
-    str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
+Results = Annotated[Path, typer.Option("--results", help="Folder of all runs.")]
+Reports = Annotated[Path, typer.Option("--reports", help="Folder of all reports.")]
+Run = Annotated[
+    Path | None, typer.Argument(help="Folder of a run; default: the latest.", metavar="[RUN]")
 ]
-
-
-def selected(
-    profile: str,
-    models: str | None,
-    defenses: str | None,
-    sigmas: str | None,
-    limit: int | None,
-    samples: int | None,
-    device: str,
-    plugin: Sequence[Path] | None,
-    dataset: str | None = None,
-) -> Selection:
-    """The options that ``run``, ``fit`` and ``plan`` share."""
-    from bench.cli.selection import Selection
-    from bench.plan.loading import Overrides
-
-    changes = Overrides(split(models), split(defenses), numbers(sigmas), limit, samples)
-    return Selection(profile, changes, device, plugin_paths(plugin), dataset)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def plugin_paths(given: Sequence[Path] | None) -> tuple[str, ...]:
@@ -96,6 +74,19 @@ def plugin_paths(given: Sequence[Path] | None) -> tuple[str, ...]:
     from bench.plugins.local import plugin_files
 
     return plugin_files(given or ())
+
+
+def overrides(
+    models: str | None,
+    defenses: str | None,
+    sigmas: str | None,
+    limit: int | None,
+    samples: int | None,
+) -> Overrides:
+    """What the options of these names change in a profile."""
+    from bench.plan.loading import Overrides
+
+    return Overrides(split(models), split(defenses), numbers(sigmas), limit, samples)
 
 
 def split(text: str | None) -> tuple[str, ...] | None:

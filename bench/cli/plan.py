@@ -1,31 +1,54 @@
-"""Verbs that look at things: ``plan`` and ``list``."""
+"""The verb ``plan``: what a run would do, and how long it would take."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from bench.cli import options as opt
 
-from bench.cli.selection import Selection, resolve_device
-from bench.plan.loading import built_in_profiles
-from bench.plan.units import Plan
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bench.plan.units import Plan
 
 
-def show_plan(selection: Selection, results: Path) -> None:
-    """Print the plan's cells and costs."""
-    plan = selection.make_plan(resolve_device(selection.device))
+def plan(
+    profile: opt.Profile = "embedded",
+    models: opt.Models = None,
+    defenses: opt.Defenses = None,
+    sigmas: opt.Sigmas = None,
+    limit: opt.Limit = None,
+    samples: opt.Samples = None,
+    dataset: opt.Dataset = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    plugin: opt.Plugin = None,
+    results: opt.Results = Path("results"),
+) -> None:
+    """Show cells, forward passes and estimated time before anything starts."""
+    from rich.console import Console
+
+    from bench.base.devices import resolve_device
+    from bench.cli.selection import Selection, open_registry
+    from bench.execution.options import Execution
+
+    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    selection = Selection(profile, changes, dataset)
+    registry = open_registry(opt.plugin_paths(plugin), data_root=data_root)
+    made = selection.make_plan(registry, Execution(device=resolve_device(device)))
     console = Console()
-    console.print(f"plan {plan.hash[:8]}: {len(plan.cells)} cells, folder {results / plan.name}")
+    console.print(f"plan {made.hash[:8]}: {len(made.cells)} cells, folder {results / made.name}")
     for axis in ("dataset", "model", "defense", "sigma"):
-        values = dict.fromkeys(str(getattr(cell, axis)) for cell in plan.cells)
+        values = dict.fromkeys(str(getattr(cell, axis)) for cell in made.cells)
         console.print(f"{axis:8} {', '.join(values)}", highlight=False)
-    console.print(cost_table(plan, results))
+    console.print(cost_table(made, results))
 
 
 def cost_table(plan: Plan, results: Path) -> Table:
     """Units, forward passes and estimated time of each stage."""
+    from rich.table import Table
+
     from bench.execution.planning import costs
     from bench.execution.progress import duration
     from bench.records.rates import load_rates
@@ -43,23 +66,3 @@ def cost_table(plan: Plan, results: Path) -> Table:
     text = duration(total) if known else f"more than {duration(total)}" if total else "unknown"
     table.add_row("all", str(len(plan.units)), f"{passes:,.0f}", text)
     return table
-
-
-def show_parts(plugins: tuple[str, ...]) -> None:
-    """Print what there is, where it comes from, and what is broken."""
-    from bench.plugins.registry import GROUPS, Registry
-
-    registry = Registry.open(plugins)
-    console = Console()
-    table = Table("kind", "name", "origin")
-    for kind in GROUPS:
-        for name in registry.names(kind):
-            table.add_row(kind, name, registry.parts[kind, name].origin)
-    for name in built_in_profiles():
-        table.add_row("profile", name, "bench/profiles")
-    console.print(table)
-    for broken in registry.broken:
-        print(  # noqa: T201
-            f"{broken.kind} {broken.name} from {broken.origin} is broken:\n{broken.traceback}",
-            file=sys.stderr,
-        )

@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+import typer
 
-from bench.base.errors import BenchError
-from bench.cli.app import OK, SOME_FAILED
-from bench.fetch.download import Progress
-from bench.fetch.prefetch import Watcher, chosen_artifacts, prefetch
-from iqa_models.artifacts import Artifact, Shelf
-from iqa_models.weights import WeightsError
+from bench.base.errors import OK, SOME_FAILED, BenchError
+from bench.cli import options as opt
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.fetch.download import Progress
+    from bench.fetch.prefetch import Watcher
+    from iqa_models.artifacts import Artifact
 
 DATASETS = ("koniq10k", "kadid10k")
 
 
-def prefetch_files(
-    models: Sequence[str] | None, datasets: Sequence[str] | None, *, offline: bool
-) -> int:
-    """Fetch, say what became of each file, and return the exit code.
+def prefetch(
+    models: opt.Models = None,
+    datasets: Annotated[
+        str | None, typer.Option("--datasets", help="Data sets, separated by commas.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only say what is there; no network.")
+    ] = False,
+) -> None:
+    """Get the published models' weights and the paper's data sets, with checksums."""
+    from rich.console import Console
 
-    Args:
-        models: Names; None means all six, unless only data sets were named.
-        datasets: Names; None means the paper's two, unless only models were named.
-        offline: Only say what is there and what is missing.
-
-    Raises:
-        BenchError: A name is unknown, or BENCH_WEIGHTS is not valid.
-    """
+    from bench.fetch.prefetch import chosen_artifacts
+    from bench.fetch.prefetch import prefetch as fetch
     from iqa_models import names
+    from iqa_models.artifacts import Shelf
+    from iqa_models.weights import WeightsError
 
     everything = models is None and datasets is None
     wanted = chosen_artifacts(
-        names() if everything else models or (), DATASETS if everything else datasets or ()
+        names() if everything else opt.split(models) or (),
+        DATASETS if everything else opt.split(datasets) or (),
     )
     try:
         shelf = Shelf.open()
@@ -44,7 +50,7 @@ def prefetch_files(
         raise BenchError(str(error)) from error
     console = Console(stderr=True)
     with _bars(console) as watch:
-        outcomes = prefetch(wanted, shelf, offline=offline, watch=watch)
+        outcomes = fetch(wanted, shelf, offline=offline, watch=watch)
     for outcome in outcomes:
         reason = f": {outcome.reason}" if outcome.reason else ""
         console.print(
@@ -52,12 +58,15 @@ def prefetch_files(
         )
     good = sum(outcome.good for outcome in outcomes)
     console.print(f"{good}/{len(outcomes)} artifacts present", highlight=False)
-    return OK if good == len(outcomes) else SOME_FAILED
+    raise typer.Exit(OK if good == len(outcomes) else SOME_FAILED)
 
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Watcher]:
     """A progress bar for each download while it lasts."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
 

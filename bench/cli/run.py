@@ -4,87 +4,125 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from bench.base.errors import BenchError, unknown
-from bench.cli.app import INTERRUPTED, OK, SOME_FAILED
-from bench.cli.selection import Selection, resolve_device
-from bench.execution.backends import THIS_MACHINE, Cluster
-from bench.plan.units import STAGES, Plan, StageName
+from bench.base.errors import INTERRUPTED, OK, SOME_FAILED, BenchError, unknown
+from bench.cli import options as opt
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.cli.selection import Selection
+    from bench.execution.options import Execution
+    from bench.plan.units import Plan, StageName
     from bench.plugins.registry import Registry
-    from bench.records.folder import RunFolder
+    from bench.records.folder import Completeness, RunFolder
+
+EXAMPLES = """\b
+Examples:
+  python -m bench run --all
+  python -m bench run --models lpips,dbcnn --defenses ms,fs-iqa --sigmas 0.1,0.25
+  python -m bench run --limit 4 --samples 200
+  python -m bench run --dataset mine/dataset.toml --models koncept --limit 20
+  python -m bench run --all --profile paper --data-root /data --device cuda
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """The verb's options; see ``bench.cli.run``."""
+def run(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Yes, all models x defences x noise levels.")
+    ] = False,
+    profile: opt.Profile = "embedded",
+    models: opt.Models = None,
+    defenses: opt.Defenses = None,
+    sigmas: opt.Sigmas = None,
+    limit: opt.Limit = None,
+    samples: opt.Samples = None,
+    dataset: opt.Dataset = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Continue, or forget earlier results.")
+    ] = True,
+    plugin: opt.Plugin = None,
+    results: opt.Results = Path("results"),
+    reports: opt.Reports = Path("reports"),
+    stages: Annotated[
+        str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
+    ] = None,
+    backend: Annotated[
+        str, typer.Option("--backend", help="loky (this machine), dask or ray.")
+    ] = "loky",
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a dask scheduler or ray head.")
+    ] = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Run the benchmark, or what is left of it, and write the report."""
+    from bench.base.devices import resolve_device
+    from bench.cli.selection import Selection
+    from bench.execution.backends import Cluster
+    from bench.execution.options import Execution
 
-    selection: Selection
-    everything: bool = False
-    jobs: int | None = None
-    resume: bool = True
-    results: Path = Path("results")
-    reports: Path | None = Path("reports")
-    """None: no report is written."""
-    stages: tuple[str, ...] | None = None
-    debug: bool = False
-    cluster: Cluster = THIS_MACHINE
+    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    selection = Selection(profile, changes, dataset)
+    if not everything:
+        selection.check_intent()
+    how = Execution(
+        stages=chosen_stages(opt.split(stages)),
+        cluster=Cluster.named(backend, scheduler),
+        device=resolve_device(device),
+        jobs=jobs,
+        plugins=opt.plugin_paths(plugin),
+        data_root=data_root,
+        debug=debug,
+    )
+    raise typer.Exit(run_benchmark(selection, how, results, reports, resume=resume))
 
 
-def fit_parts(request: RunRequest) -> int:
-    """Prepare and fit what a run of the same selection needs, without a report."""
-    return run_benchmark(replace(request, everything=True, stages=("prepare", "fit"), reports=None))
+def run_benchmark(
+    selection: Selection, how: Execution, results: Path, reports: Path | None, *, resume: bool
+) -> int:
+    """Run what is left, print the verdict and the report's path; returns the exit code.
 
+    Args:
+        selection: What is to be run.
+        how: How.
+        results: Folder of all runs.
+        reports: Folder of all reports; None writes none.
+        resume: Go on with earlier results instead of forgetting them.
+    """
+    from rich.console import Console
 
-def run_benchmark(request: RunRequest) -> int:
-    """Run what is left, print the verdict and the report's path; returns the exit code."""
+    from bench.cli.selection import open_registry
     from bench.execution.planning import guarantee_cards
     from bench.execution.progress import progress_for
-    from bench.execution.runner import Execution, execute
+    from bench.execution.runner import execute
     from bench.records.folder import RunFolder
 
-    stages = chosen_stages(request.stages)
-    check_intent(request)
-    device = resolve_device(request.selection.device)
-    registry = request.selection.open_registry()
-    plan = request.selection.make_plan(device, registry)
+    registry = open_registry(how.plugins, data_root=how.data_root)
+    plan = selection.make_plan(registry, how)
     check_weights(plan, registry)
     console = Console(stderr=True)
-    run = RunFolder.create(request.results, plan)
-    console.print(summary(plan, run), highlight=False)
-    how = Execution(
-        device=device,
-        jobs=request.jobs,
-        stages=stages,
-        plugins=request.selection.plugins,
-        debug=request.debug,
-        cluster=request.cluster,
-    )
+    folder = RunFolder.create(results, plan)
+    console.print(summary(plan, folder), highlight=False)
+    report = None
     try:
-        if not request.resume:
-            with run.locked():
-                run.clear()
+        if not resume:
+            with folder.locked():
+                folder.clear()
         cards = guarantee_cards(plan, registry)
-        verdict = execute(run, how, progress_for(console), cards=cards)
-        path = None
-        if request.reports is not None:
-            path = report_of(run, request.reports / plan.name, console)
+        verdict = execute(folder, how, progress_for(console), cards=cards)
+        if reports is not None:
+            report = report_of(folder, reports / plan.name, console)
     except KeyboardInterrupt:
-        console.print(interrupted(run, plan), highlight=False, soft_wrap=True)
+        console.print(interrupted(folder, plan), highlight=False, soft_wrap=True)
         return INTERRUPTED
-    if path is None:
-        print(f"all parts trained: {run.path}" if verdict.complete else verdict)  # noqa: T201
-    else:
-        print(verdict)  # noqa: T201
-        if stages != STAGES:
-            print(f"stages not asked for: {', '.join(s for s in STAGES if s not in stages)}")  # noqa: T201
-        print(f"report: {path}")  # noqa: T201
+    say_verdict(verdict, folder, how, report)
     return OK if verdict.complete else SOME_FAILED
 
 
@@ -94,25 +132,12 @@ def chosen_stages(names: tuple[str, ...] | None) -> tuple[StageName, ...]:
     Raises:
         BenchError: A stage is unknown.
     """
+    from bench.plan.units import STAGES
+
     for name in names or ():
         if name not in STAGES:
             raise unknown("stage", name, STAGES)
     return STAGES if names is None else tuple(stage for stage in STAGES if stage in names)
-
-
-def check_intent(request: RunRequest) -> None:
-    """The whole matrix must be asked for.
-
-    Raises:
-        BenchError: Neither ``--all`` nor a selection was given, or both contradict each other.
-    """
-    profile = request.selection.load_profile()
-    if not request.everything and not request.selection.selects:
-        cells = len(profile.models) * len(profile.defenses) * len(profile.sigmas)
-        raise BenchError(
-            f"nothing chosen: say --all for the {cells} cells of profile {profile.name!r}, or "
-            "choose with --models, --defenses, --sigmas or --limit."
-        )
 
 
 def check_weights(plan: Plan, registry: Registry) -> None:
@@ -136,17 +161,18 @@ def check_weights(plan: Plan, registry: Registry) -> None:
         raise BenchError(str(error)) from error
 
 
-def summary(plan: Plan, run: RunFolder) -> str:
+def summary(plan: Plan, folder: RunFolder) -> str:
     """What is about to happen."""
     return (
         f"{len(plan.cells)} cells, {len(plan.units)} units, profile {plan.profile.name!r} "
-        f"({plan.profile.edition} edition) -> {run.path}"
+        f"({plan.profile.edition} edition) -> {folder.path}"
     )
 
 
-def interrupted(run: RunFolder, plan: Plan) -> str:
+def interrupted(folder: RunFolder, plan: Plan) -> str:
     """Where things stand and how to go on."""
-    done = sum(unit.key in outcomes for outcomes in [run.units_done()] for unit in plan.units)
+    outcomes = folder.units_done()
+    done = sum(unit.key in outcomes for unit in plan.units)
     words = [word for word in sys.argv[1:] if word != "--fresh"]
     return (
         f"Interrupted: {done} of {len(plan.units)} units are safe. "
@@ -154,8 +180,23 @@ def interrupted(run: RunFolder, plan: Plan) -> str:
     )
 
 
-def report_of(run: RunFolder, out: Path, console: Console) -> Path:
+def report_of(folder: RunFolder, out: Path, console: Console) -> Path:
     """The run's report, written unless it is there already for the same records."""
     from bench.report.build import report
 
-    return report(run, out, say=lambda text: console.print(text, highlight=False))
+    return report(folder, out, say=lambda text: console.print(text, highlight=False))
+
+
+def say_verdict(
+    verdict: Completeness, folder: RunFolder, how: Execution, report: Path | None
+) -> None:
+    """How complete the run is, and where to read on."""
+    if report is None:
+        print(f"all parts trained: {folder.path}" if verdict.complete else verdict)  # noqa: T201
+        return
+    from bench.plan.units import STAGES
+
+    print(verdict)  # noqa: T201
+    if left := [stage for stage in STAGES if stage not in how.stages]:
+        print(f"stages not asked for: {', '.join(left)}")  # noqa: T201
+    print(f"report: {report}")  # noqa: T201

@@ -1,16 +1,25 @@
-"""From the options that several verbs share to a profile, a registry and a plan."""
+"""From the words of several verbs to a profile, a registry, a plan or a run.
+
+This module knows what was chosen; it must not know what is done with it.
+"""
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.base.errors import BenchError
 from bench.plan.loading import Overrides, load_profile, overridden
-from bench.plan.profile import Profile
-from bench.plan.units import Plan
-from bench.plugins.registry import Registry
+from bench.plugins.registry import GROUPS, Kind, Registry
+from bench.records.folder import RunFolder
+
+if TYPE_CHECKING:
+    from bench.execution.options import Execution
+    from bench.plan.profile import Profile
+    from bench.plan.units import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,87 +29,83 @@ class Selection:
     Attributes:
         profile: Name or path.
         changes: Overrides.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
-        plugins: Plugin files.
         dataset: Name or ``dataset.toml`` that replaces the profile's data wherever it fits.
     """
 
     profile: str
     changes: Overrides
-    device: str = "auto"
-    plugins: tuple[str, ...] = ()
     dataset: str | None = None
 
-    @property
-    def selects(self) -> bool:
-        """Whether anything was chosen from the profile."""
-        return self.changes != Overrides()
+    def changed_profile(self) -> Profile:
+        """The profile with the overrides, on its own data."""
+        return overridden(load_profile(self.profile), self.changes)
 
-    def load_profile(self) -> Profile:
-        """The profile with the overrides."""
-        profile = overridden(load_profile(self.profile), self.changes)
-        return profile if self.dataset is None else self._on(self.dataset, profile)
+    def check_intent(self) -> None:
+        """The whole matrix must be asked for.
 
-    def _on(self, dataset: str, profile: Profile) -> Profile:
-        """The profile on one's own data: for FR models only if there are references.
+        Raises:
+            BenchError: Nothing was chosen from the profile.
+        """
+        profile = self.changed_profile()
+        if self.changes == Overrides():
+            cells = len(profile.models) * len(profile.defenses) * len(profile.sigmas)
+            raise BenchError(
+                f"nothing chosen: say --all for the {cells} cells of profile {profile.name!r}, or "
+                "choose with --models, --defenses, --sigmas or --limit."
+            )
+
+    def load_profile(self, registry: Registry) -> Profile:
+        """The profile, on one's own data if there are any: for FR models only with references.
 
         Raises:
             BenchError: There is no such data set, or no chosen model can use it.
         """
-        registry = Registry.open(self.plugins)
+        profile = self.changed_profile()
+        if self.dataset is None:
+            return profile
         fits = {"NR": "nr"}
-        if registry.dataset(dataset).card.has_references:
+        if registry.dataset(self.dataset).card.has_references:
             fits["FR"] = "fr"
         modes = {registry.model(model).card.mode for model in profile.models}
-        used = {fits[mode]: dataset for mode in modes if mode in fits}
+        used = {fits[mode]: self.dataset for mode in modes if mode in fits}
         if not used:
             raise BenchError(
-                f"--dataset {dataset}: expected references for {', '.join(profile.models)}, "
+                f"--dataset {self.dataset}: expected references for {', '.join(profile.models)}, "
                 "found none."
             )
         data = profile.data.model_copy(update=used)
         return profile.model_copy(update={"data": data})
 
-    def open_registry(self) -> Registry:
-        """All parts; says on stderr what is broken, with its traceback."""
-        registry = Registry.open(self.plugins)
-        warn_of_broken(registry)
-        return registry
-
-    def make_plan(self, device: str, registry: Registry | None = None) -> Plan:
-        """The plan on a resolved device."""
+    def make_plan(self, registry: Registry, how: Execution) -> Plan:
+        """The plan, for the device that it is to be carried out on."""
         from bench.execution.planning import make_plan
 
-        profile = self.load_profile()
-        return make_plan(profile, registry or self.open_registry(), device=device.split(":")[0])
+        return make_plan(self.load_profile(registry), registry, device=how.device.split(":")[0])
 
 
-def warn_of_broken(registry: Registry) -> None:
-    """Say on stderr which parts could not be loaded, each with its traceback."""
+def open_registry(
+    plugins: Iterable[str], *, kinds: Iterable[Kind] = tuple(GROUPS), data_root: Path | None = None
+) -> Registry:
+    """All parts; says on stderr which could not be loaded, each with its traceback."""
+    registry = Registry.open(plugins, kinds=kinds, data_root=data_root)
     for broken in registry.broken:
         print(  # noqa: T201
             f"Warning: {broken.origin} cannot be loaded and is left out:\n"
             f"{broken.traceback.rstrip()}",
             file=sys.stderr,
         )
+    return registry
 
 
-def resolve_device(name: str) -> str:
-    """``auto`` to what the machine has.
+def chosen_run(folder: Path | None, results: Path) -> RunFolder:
+    """The named run, or the one that was worked on last.
 
     Raises:
-        BenchError: The name is no device, or the machine has no such device.
+        BenchError: There is none.
     """
-    if name == "cpu":
-        return name
-    if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
-        raise BenchError(f"--device: expected auto, cpu, cuda or cuda:1, found {name!r}.")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda" if count else "cpu"
-    index = int(name.partition(":")[2] or 0)
-    if index >= count:
-        raise BenchError(f"--device: expected one of {count} CUDA devices, found {name!r}.")
-    return name
+    if folder is not None:
+        return RunFolder.open(folder)
+    plans = sorted(results.glob("*/plan.json"), key=lambda file: file.parent.stat().st_mtime)
+    if not plans:
+        raise BenchError(f"{results}: expected a run, found none; start one with `run`.")
+    return RunFolder.open(plans[-1].parent)

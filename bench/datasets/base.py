@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -128,10 +129,12 @@ class DatasetPlugin:
     Attributes:
         name: as on the command line.
         open: opens the data set; may make or read it, so it is called only when needed.
+        below: opens it in a folder of data sets that the user named; None if it lies in none.
     """
 
     name: str
     open: Callable[[], Dataset]
+    below: Callable[[Path], Dataset] | None = None
 
 
 def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]:

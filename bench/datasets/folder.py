@@ -170,19 +170,30 @@ def split_groups(
     return {group: "test" if rank < tests else "train" for rank, group in enumerate(unique)}
 
 
-def data_folders(name: str, artifacts: Sequence[str] = ()) -> list[Path]:
-    """Folders where a data set may lie: `BENCH_DATA`/name, then what `prefetch` unpacked.
+def default_root() -> Path | None:
+    """Folder of data sets that the user's environment names, `BENCH_DATA`."""
+    root = os.environ.get("BENCH_DATA")
+    return Path(root).expanduser() if root else None
+
+
+def data_folders(name: str, artifacts: Sequence[str] = (), root: Path | None = None) -> list[Path]:
+    """Folders where a data set may lie: that of its name below the root, then `prefetch`'s.
+
+    Args:
+        name: the data set's.
+        artifacts: what `prefetch` unpacked of it.
+        root: folder of data sets; None takes `BENCH_DATA`.
 
     Raises:
         BenchError: none of them exists.
     """
     from iqa_models.artifacts import artifact_folder
 
-    root = os.environ.get("BENCH_DATA")
-    named = [Path(root).expanduser() / name] if root else []
+    root = root or default_root()
+    named = [root / name] if root else []
     found = [p for p in (*named, *(artifact_folder() / a for a in artifacts)) if p.is_dir()]
     if not found:
-        place = f"BENCH_DATA={root}" if root else "BENCH_DATA (not set)"
+        place = str(root) if root else "BENCH_DATA (not set)"
         raise BenchError(
             f"{name}: expected a folder {name}/ in {place}, found none; "
             f"python -m bench prefetch --datasets {name} gets it."

@@ -36,17 +36,20 @@ MOS_RANGE = (1.0, 5.0)
 IMAGE_NAME = re.compile(r"(?P<reference>I\d+)_(?P<type>\d\d)_(?P<level>0[1-5])\.png")
 
 
-def kadid10k(folder: Path | None = None, *, seed: int = SPLIT_SEED) -> FolderDataset:
+def kadid10k(
+    folder: Path | None = None, *, root: Path | None = None, seed: int = SPLIT_SEED
+) -> FolderDataset:
     """Open the data set.
 
     Args:
-        folder: the unpacked archive; None looks into `BENCH_DATA` and the cache.
+        folder: the unpacked archive; None looks below the root and into the cache.
+        root: folder of data sets; None takes `BENCH_DATA`.
         seed: of the 80/20 split by reference.
 
     Raises:
         BenchError: the folder, the labels or the images are not there or not as published.
     """
-    folders = [folder] if folder else data_folders(NAME, (NAME,))
+    folders = [folder] if folder else data_folders(NAME, (NAME,), root)
     labels = first_existing(NAME, folders, ("dmos.csv", "kadid10k/dmos.csv"))
     images = first_existing(NAME, [labels.parent], ("images",))
     return FolderDataset(name=NAME, card=_card(seed), entries=_entries(labels, images, seed))
@@ -89,4 +92,4 @@ def _card(seed: int) -> DatasetCard:
     )
 
 
-DATASET = DatasetPlugin(NAME, kadid10k)
+DATASET = DatasetPlugin(NAME, kadid10k, below=lambda root: kadid10k(root=root))

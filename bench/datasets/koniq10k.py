@@ -40,19 +40,25 @@ Resolution = Literal["512x384", "1024x768"]
 
 
 def koniq10k(
-    folder: Path | None = None, *, resolution: Resolution = "512x384", seed: int = SPLIT_SEED
+    folder: Path | None = None,
+    *,
+    root: Path | None = None,
+    resolution: Resolution = "512x384",
+    seed: int = SPLIT_SEED,
 ) -> FolderDataset:
     """Open the data set.
 
     Args:
-        folder: the unpacked archives; None looks into `BENCH_DATA` and the cache.
+        folder: the unpacked archives; None looks below the root and into the cache.
+        root: folder of data sets; None takes `BENCH_DATA`.
         resolution: which of the official image folders.
         seed: of the 80/20 split; photographs are split one by one, each is its own group.
 
     Raises:
         BenchError: the folder, the labels or the images are not there or not as published.
     """
-    folders = [folder] if folder else data_folders(NAME, ("koniq10k_scores", "koniq10k_512x384"))
+    unpacked = ("koniq10k_scores", "koniq10k_512x384")
+    folders = [folder] if folder else data_folders(NAME, unpacked, root)
     labels = first_existing(NAME, folders, (LABELS, f"koniq10k_scores_and_distributions/{LABELS}"))
     images = first_existing(NAME, folders, (resolution, f"images/{resolution}"))
     width, height = (int(side) for side in resolution.split("x"))
@@ -97,4 +103,4 @@ def _card(size: tuple[int, int], seed: int) -> DatasetCard:
     )
 
 
-DATASET = DatasetPlugin(NAME, koniq10k)
+DATASET = DatasetPlugin(NAME, koniq10k, below=lambda root: koniq10k(root=root))

@@ -6,7 +6,6 @@ correlation around without a word. `docs/datasets.md` shows the file.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, invalid
 from bench.datasets.base import Dataset, DatasetCard, Item, Split
 from bench.datasets.folder import (
     SPLIT_SEED,
     Entry,
     FolderDataset,
+    default_root,
     number,
     read_rows,
     split_groups,
@@ -96,10 +96,15 @@ class TableDescription(Description):
         return self
 
 
-def find_table(name: str) -> Path:
-    """A `dataset.toml` as named, else below `BENCH_DATA`: so a profile need not name a folder."""
-    root = os.environ.get("BENCH_DATA")
-    below = Path(root).expanduser() / name if root else Path(name)
+def find_table(name: str, root: Path | None = None) -> Path:
+    """A `dataset.toml` as named, else below the root: so a profile need not name a folder.
+
+    Args:
+        name: path of the file, as given or below the root.
+        root: folder of data sets; None takes `BENCH_DATA`.
+    """
+    root = root or default_root()
+    below = root / name if root else Path(name)
     return below if not Path(name).is_file() and below.is_file() else Path(name)
 
 
@@ -138,15 +143,7 @@ def validated(kind: type[D], settings: Mapping[str, Any], path: Path) -> D:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        setting = ".".join(str(part) for part in first["loc"]) or "the file"
-        if first["type"] == "missing":
-            raise BenchError(f"{path}: {setting}: expected a value, found nothing.") from error
-        if first["type"] == "extra_forbidden":
-            raise BenchError(f"{path}: {setting}: expected a known setting.") from error
-        expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        found = f", found {first['input']!r}" if first["loc"] else ""
-        raise BenchError(f"{path}: {setting}: expected {expected}{found}.") from error
+        raise BenchError(f"{path}: {invalid(error, whole='the file')}") from error
 
 
 def table(description: TableDescription, folder: Path) -> FolderDataset:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.base.errors import BenchError
 from bench.base.provenance import code_sha256
 from bench.datasets import select
+from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan, Unit
 from bench.plugins.registry import Kind, Registry
@@ -76,7 +77,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     for name in (*profile.data.limits, *(profile.audit.models or ())):
         registry.model(name)  # a misspelt name would silently change the scope
     modes = {name: registry.model(name).card.mode for name in profile.models}
-    defenses = {name: _tuned(name, profile, registry) for name in profile.defenses}
+    defenses = {name: tuned(registry.defense(name), profile) for name in profile.defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
     opened = {
         source: registry.dataset(source)
@@ -111,14 +112,6 @@ def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
         *(("model", name) for name in profile.models),
         *(("dataset", name) for name in datasets),
     ]
-
-
-def _tuned(name: str, profile: Profile, registry: Registry) -> Any:
-    """A defence with the profile's options."""
-    try:
-        return registry.defense(name).tuned(profile.options.get(name, {}))
-    except ValueError as error:
-        raise BenchError(f"profile {profile.name}: options.{name}: {error}") from error
 
 
 def guarantee_cards(plan: Plan, registry: Registry) -> list[dict[str, Any]]:

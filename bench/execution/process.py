@@ -1,6 +1,6 @@
-"""Requests to end, other than Ctrl-C, that mean the same.
+"""What a process agrees with its system: SIGTERM means Ctrl-C, and freed memory is kept.
 
-This module knows signals; it must not know what is interrupted.
+This module knows signals and glibc's allocator; it must not know what is interrupted or allocated.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Progress(Protocol):
 
 
 @dataclass
-class Counter:
+class Tally:
     """Progress of one stage; the remaining time is measured by cost, not by number of units."""
 
     stage: str
@@ -59,7 +59,7 @@ class Counter:
     def text(self, now: float) -> str:
         """One line.
 
-        >>> Counter("fit", units=4, cost=4.0, started=0.0).text(now=0.0)
+        >>> Tally("fit", units=4, cost=4.0, started=0.0).text(now=0.0)
         'fit: 0/4 units'
         """
         left = self.remaining(now)
@@ -87,12 +87,12 @@ class PlainProgress:
 
     def __init__(self, console: Console, *, every: float = QUIET_SECONDS) -> None:
         self._console, self._every = console, every
-        self._counter: Counter | None = None
+        self._counter: Tally | None = None
         self._said = 0.0
 
     def start(self, stage: str, *, units: int, done: int, cost: float) -> None:
         """Say what begins."""
-        self._counter = Counter(stage, units, cost, done)
+        self._counter = Tally(stage, units, cost, done)
         self._say()
 
     def advance(self, results: Iterable[Done]) -> None:
@@ -125,11 +125,11 @@ class LiveProgress:
         self._bars = Bars(
             TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
         )
-        self._counter: Counter | None = None
+        self._counter: Tally | None = None
 
     def start(self, stage: str, *, units: int, done: int, cost: float) -> None:
         """Add the stage's bar."""
-        self._counter = Counter(stage, units, cost, done)
+        self._counter = Tally(stage, units, cost, done)
         self._bars.start()
         text = self._counter.text(time.monotonic())
         self._task = self._bars.add_task(text, total=units, completed=done)

@@ -12,71 +12,24 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
+from bench.base.devices import device_name
 from bench.base.errors import BenchError
-from bench.base.provenance import code_sha256, cores, describe_machine, now, weights_sha256
-from bench.execution import worker as worker
-from bench.execution.backends import THIS_MACHINE, Cluster, Workers, open_workers
+from bench.base.provenance import code_sha256, describe_machine, now, weights_sha256
+from bench.execution import deaths, worker
+from bench.execution.backends import THIS_MACHINE, Workers, open_workers
+from bench.execution.options import Execution
 from bench.execution.process import terminable
 from bench.execution.progress import Progress
-from bench.execution.worker import Chunk, Done, WorkerOptions
-from bench.plan.units import STAGES, Plan, StageName, Unit
+from bench.execution.worker import Assignment, Chunk, Done
+from bench.plan.units import Plan, StageName, Unit
 from bench.records.folder import Completeness, Outcome, RunFolder
 from bench.records.journal import journal_files
 
-MOST_DEATHS = 5
-"""Times in a row that workers may die with no unit done in between: beyond that the machine is at
-fault, not the units."""
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """How to carry out a plan; nothing here changes a result.
-
-    Attributes:
-        device: ``cpu``, ``cuda`` or ``cuda:i``.
-        jobs: Worker processes; None takes one per core, or one per GPU.
-        stages: Stages to walk.
-        plugins: Plugin files.
-        debug: One worker, in this process, exceptions let through.
-        workshop: Module with context and stages; tests bring their own.
-        cluster: Whose processes do the work.
-    """
-
-    device: str = "cpu"
-    jobs: int | None = None
-    stages: tuple[StageName, ...] = STAGES
-    plugins: tuple[str, ...] = ()
-    debug: bool = False
-    workshop: str = "bench.execution.workshop"
-    cluster: Cluster = THIS_MACHINE
-
-    @property
-    def workers(self) -> int:
-        """Number of worker processes; 1 means in this process, or one at a time on a cluster.
-
-        One process per GPU, never two: with ``cuda`` all of the machine's are used, with
-        ``cuda:i`` that one.
-        """
-        if self.debug:
-            return 1
-        if self.device == "cpu":
-            return self.jobs or cores()
-        devices = gpus() if self.device == "cuda" else 1
-        return max(1, min(self.jobs or devices, devices))
-
-    def threads(self, stage: str) -> int:
-        """Threads of one worker.
-
-        Sums over several threads are rounded differently, so on a CPU every worker has one,
-        whatever the number of workers: the records are then the same bits.  Only timings, which
-        never are, get the whole machine.
-        """
-        if stage == "time" or self.device != "cpu":
-            return cores()
-        return 1
+FRUITLESS = 5 * deaths.MOST_DEATHS
+"""Deaths in a row, with no unit done in between, after which the machine is at fault, not the
+units: five units that kill may stand side by side."""
 
 
 def execute(
@@ -99,9 +52,9 @@ def execute(
         if any(_open(run, plan, stage) for stage in how.stages):
             _note_start(run, plan, how)
             run.note(cards=list(cards))
-            worker.take_in_flight(run.path)
+            deaths.forget(run.path)
             call = uuid.uuid4().hex
-            cluster = THIS_MACHINE if how.debug else how.cluster
+            cluster = how.cluster if how.remote else THIS_MACHINE
             try:
                 with open_workers(cluster, jobs=how.workers) as workers:
                     for stage in how.stages:
@@ -129,22 +82,6 @@ def _note_start(run: RunFolder, plan: Plan, how: Execution) -> None:
         threads={stage: how.threads(stage) for stage in how.stages},
         machine=describe_machine(),
     )
-
-
-def gpus() -> int:
-    """CUDA devices that this process sees."""
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
-def device_name(device: str) -> str:
-    """Product name of a device, without anything that names the machine."""
-    if device == "cpu":
-        return "cpu"
-    import torch
-
-    return str(torch.cuda.get_device_name(device))
 
 
 def _open(run: RunFolder, plan: Plan, stage: str) -> bool:
@@ -187,19 +124,6 @@ def _chunk(units: tuple[Unit, ...], outcomes: dict[str, Outcome]) -> Chunk:
     return Chunk(units[0].stage, units, attempts)
 
 
-def _unfinished(chunk: Chunk, outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
-    """Units of a chunk whose present attempt has left nothing."""
-    attempts = dict(chunk.attempts)
-
-    def finished(unit: Unit) -> bool:
-        found = outcomes.get(unit.key)
-        return found is not None and (
-            found.status != "failed" or found.attempt >= attempts.get(unit.key, 1)
-        )
-
-    return tuple(unit for unit in chunk.units if not finished(unit))
-
-
 @dataclass
 class _Walk:
     """One stage of one call."""
@@ -216,21 +140,16 @@ class _Walk:
         """Build what every worker of this stage gets."""
         # Timings disturb each other: one at a time, with the whole machine.
         self.jobs = 1 if self.stage == "time" else self.how.workers
-        remote = self.how.cluster.remote and not self.how.debug
-        self.here = self.jobs == 1 and not remote
-        # Another machine's worker starts in another folder, perhaps with another version.
-        place = Path.resolve if remote else Path
-        self.options = WorkerOptions(
-            run=str(place(self.run.path)),
-            device=self.how.device,
+        self.here = self.jobs == 1 and not self.how.remote
+        # Another machine's worker starts in another folder.
+        run = self.run.path.resolve() if self.how.remote else self.run.path
+        self.assignment = Assignment(
+            run=str(run),
+            how=self.how.from_anywhere() if self.how.remote else self.how,
             threads=self.how.threads(self.stage),
-            plugins=tuple(str(place(Path(file))) for file in self.how.plugins),
-            debug=self.how.debug,
             parent=os.getpid(),
             call=self.call,
-            workshop=self.how.workshop,
             pinned=self.how.device == "cuda" and not self.here,
-            code=self.plan.code_sha256 if remote else "",
         )
 
     def complete(self) -> None:
@@ -249,7 +168,7 @@ class _Walk:
             finally:
                 self.progress.finish()
                 if self.here:
-                    worker.close_session(self.options)
+                    worker.close_session(self.assignment)
             outcomes = self.run.outcomes(self.stage)
         if all(unit.key in outcomes for unit in units):
             self.run.seal(self.stage)
@@ -262,23 +181,28 @@ class _Walk:
         self.run.note(rates=rates, seconds=spent)
 
     def _walk(self, chunks: list[Chunk]) -> None:
-        """Hand out chunks; whoever was at work when a worker died is tried again alone."""
-        deaths, done = 0, self._count_done()
-        while deaths < MOST_DEATHS:
+        """Hand out chunks until all are done, whoever dies on the way."""
+        fruitless, done = 0, self._count_done()
+        while fruitless < FRUITLESS:
             try:
-                return self._hand_out(chunks, jobs=self.jobs, here=self.here)
+                return self._hand_out_once(chunks)
             except self.workers.died():
-                suspects = worker.take_in_flight(self.run.path)
-                for chunk in self._open(chunks):
-                    for unit in (u for u in chunk.units if u.key in suspects):
-                        self._alone(replace(chunk, units=(unit,)))
                 chunks = self._open(chunks)
                 before, done = done, self._count_done()
-                deaths = deaths + 1 if done == before else 0
+                fruitless = fruitless + 1 if done == before else 0
         raise BenchError(
-            f"stage {self.stage}: workers died {MOST_DEATHS} times and got nothing done, perhaps "
+            f"stage {self.stage}: workers died {FRUITLESS} times and got nothing done, perhaps "
             "for want of memory; results so far are safe: try fewer --jobs, or --debug."
         )
+
+    def _hand_out_once(self, chunks: list[Chunk]) -> None:
+        """Chunks with a suspect first and one by one: then nobody else dies of their doing."""
+        died = deaths.deaths(self.run.path)
+        suspect = [chunk for chunk in chunks if any(unit.key in died for unit in chunk.units)]
+        for chunk in suspect:
+            # Two jobs for one chunk: joblib would run a single job in this very process.
+            self._hand_out([chunk], jobs=2)
+        self._hand_out([chunk for chunk in chunks if chunk not in suspect], jobs=self.jobs)
 
     def _count_done(self) -> int:
         """Units of this stage that did not fail."""
@@ -288,38 +212,28 @@ class _Walk:
     def _open(self, chunks: list[Chunk]) -> list[Chunk]:
         """What this attempt has not finished, by the journal."""
         outcomes = self.run.outcomes(self.stage)
-        rest = [replace(chunk, units=_unfinished(chunk, outcomes)) for chunk in chunks]
+        rest = [
+            replace(chunk, units=tuple(u for u in chunk.units if not chunk.ended(u, outcomes)))
+            for chunk in chunks
+        ]
         return [chunk for chunk in rest if chunk.units]
 
-    def _alone(self, chunk: Chunk) -> None:
-        """One unit in one process: if that dies, it is the unit's own doing."""
-        for _ in range(worker.ALONE_ATTEMPTS):
-            try:
-                # Two jobs for one chunk: joblib would run a single job in this very process.
-                return self._hand_out([chunk], jobs=2, here=False)
-            except self.workers.died():
-                worker.take_in_flight(self.run.path)
-        session = worker.session(self.options)
-        done = session.fail(chunk.units[0], worker.worker_died(), dict(chunk.attempts))
-        self.progress.advance([done])
-        session.close()
-
-    def _hand_out(self, chunks: Sequence[Chunk], *, jobs: int, here: bool) -> None:
+    def _hand_out(self, chunks: Sequence[Chunk], *, jobs: int) -> None:
         """Carry out chunks in this process or over workers, telling the progress."""
-        results = self._here(chunks) if here else self._over_workers(chunks, jobs)
+        results = self._here(chunks) if self.here else self._over_workers(chunks, jobs)
         for done in results:
             self.progress.advance(done)
 
     def _here(self, chunks: Sequence[Chunk]) -> Iterator[list[Done]]:
         for chunk in chunks:
-            yield worker.work(chunk, self.options)
+            yield worker.work(chunk, self.assignment)
 
     def _over_workers(self, chunks: Sequence[Chunk], jobs: int) -> Iterator[list[Done]]:
         import joblib
 
         pool = self.workers.parallel(jobs)
         try:
-            yield from pool(joblib.delayed(worker.work)(chunk, self.options) for chunk in chunks)
+            yield from pool(joblib.delayed(worker.work)(chunk, self.assignment) for chunk in chunks)
         except self.workers.died():
             self.workers.renew()
             raise

@@ -2,138 +2,49 @@
 
 Random weights are allowed here, and only here, because time does not depend on them; every record
 names them.  Points are measured one after the other and journaled, so that a suite may be stopped
-at any time and goes on where it was.
+at any time and goes on where it was.  This module must not know how a folder of times is laid out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.analysis.timing import ratios
+from bench.base.errors import BenchError
+from bench.base.provenance import describe_machine, now
+from bench.execution.process import terminable
+from bench.execution.progress import duration
+from bench.execution.timing_folder import earlier, journal, keep
+from bench.execution.timing_points import Suite, TimingPoint
 from bench.execution.worker import describe
 from bench.measure.certificates import Terms
-from bench.measure.clock import median, product_peak
+from bench.measure.clock import product_peak
 from bench.measure.defended import Defended
 from bench.measure.timed_defense import Timed, device_name, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
+from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
-from bench.plan.units import canonical
 from bench.plugins.registry import Registry
+from bench.records.journal import Entry
 from bench.records.schema import TimeRecord
 from defenses.base import Defense, Target
 from defenses.engine import GIB, Engine
 from defenses.networks import TRANSFORMED
 from defenses.noise import NoiseStream, key_seed
-from defenses.precision import Precision
-from iqa_models.base import BoundModel, Edition, IQAModel
+from iqa_models.base import BoundModel, IQAModel
 
-Axis = Literal["table", "samples", "pixels", "batch", "norm"]
 MOS_RANGE = (0.0, 1.0)
-SCALED = ("ms", "fs-iqa")
-"""Defences of the scaling figure, where they are timed: the others cost draws as MS does."""
-SCALING_BATCHES = (1, 2, 4, 8, 16)
-SCALING_SAMPLES = 32
-"""Draws of the points along pixels and batch: enough passes, soon done."""
 EFFECT_IMAGES = 2
 EXTRAPOLATED_VJPS = 16
 """Backward products that stand for all of the exact norm's where times are scaled up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """What is to be timed, and how; the identity of every point of it.
-
-    Attributes:
-        models, defenses: Names.
-        edition: Which networks.
-        size: Height and width in pixels.
-        samples: Draws per score.
-        repeats, warmup: Runs of each kind that are kept, and thrown away before.
-        device: Torch device.
-        precision: What scores are computed in.
-        extrapolate: Measure two passes of draws and scale up; the record says so.
-        scaling: Also points along the number of draws, the image size and the rows of a pass.
-        exact: Also the exact norm of the Jacobian beside the Lanczos bound.
-        sigma: Noise level; time does not depend on it.
-        seed: Of weights, image and noise.
-    """
-
-    models: tuple[str, ...]
-    defenses: tuple[str, ...]
-    edition: Edition
-    size: tuple[int, int]
-    samples: int = 2000
-    repeats: int = 3
-    warmup: int = 1
-    device: str = "cpu"
-    precision: Precision = "float32"
-    extrapolate: bool = False
-    scaling: bool = False
-    exact: bool = False
-    sigma: float = 0.25
-    seed: int = 2025
-
-    def points(self) -> list[Point]:
-        """All measurements, those of one model together."""
-        found = []
-        for model in self.models:
-            table = [
-                Point(model, name, "table", *self.size, self.samples) for name in self.defenses
-            ]
-            found += table
-            if self.scaling:
-                shown = [point for point in table if point.defense in SCALED] or table
-                found += [p for point in shown for p in self._scaled(point)]
-            if self.exact:
-                found += [dataclasses.replace(point, axis="norm") for point in table]
-        return found
-
-    def _scaled(self, point: Point) -> Iterator[Point]:
-        few = min(self.samples, SCALING_SAMPLES)
-        for part in (16, 8, 4, 2, 1):
-            # Times along this axis are never scaled up: linearity is what the figure shows.
-            number = (4 * few if self.extrapolate else self.samples) // part
-            yield dataclasses.replace(point, axis="samples", samples=max(1, number))
-        for height, width in (tuple(side * k // 4 for side in self.size) for k in (2, 3, 4)):
-            yield dataclasses.replace(point, axis="pixels", height=height, width=width, samples=few)
-        for batch in SCALING_BATCHES:
-            yield dataclasses.replace(point, axis="batch", samples=few, batch=batch)
-
-    def key(self, point: Point) -> str:
-        """Identity of a measurement, with the settings it is taken under."""
-        rest = {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in ("models", "defenses", "scaling", "exact", "size", "samples")
-        }
-        return canonical({**rest, **dataclasses.asdict(point), "threads": torch.get_num_threads()})
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One measurement.
-
-    Attributes:
-        model, defense: Names.
-        axis: ``table`` or the axis of the scaling figure.
-        height, width: Pixels.
-        samples: Draws per score.
-        batch: Rows of a pass, where they are chosen and not left to the engine.
-    """
-
-    model: str
-    defense: str
-    axis: Axis
-    height: int
-    width: int
-    samples: int
-    batch: int | None = None
 
 
 class Rig:
@@ -162,8 +73,7 @@ class Rig:
         return network.to(self.device).eval().requires_grad_(False)
 
     def _defense(self, name: str) -> Defense:
-        found: Defense = self.registry.defense(name).tuned(self.profile.options.get(name, {}))
-        return found
+        return tuned(self.registry.defense(name), self.profile)
 
     def _part(self, defense: str, model: str) -> nn.Module | None:
         part = self.defense(defense).part
@@ -182,6 +92,21 @@ class Rig:
             )
         return module.to(self.device).eval().requires_grad_(False)
 
+    def check(self) -> None:
+        """Every name is known and every part has a size.
+
+        Raises:
+            BenchError: A name is unknown, or the profile does not size a part.
+        """
+        for model in self.suite.models:
+            self.registry.model(model)
+        parts = {self.defense(name).part for name in self.suite.defenses} - {None}
+        if lacking := sorted({part.name for part in parts if part} - self.profile.fit.keys()):
+            raise BenchError(
+                f"profile {self.profile.name!r} has no [fit.{lacking[0]}] section: "
+                "its size is not known."
+            )
+
     def image(self, height: int, width: int, *, rows: int = 1, name: str = "image") -> Tensor:
         """Random pixels: time does not depend on them either."""
         generator = torch.Generator().manual_seed(key_seed(self.suite.seed, name))
@@ -195,7 +120,7 @@ class Rig:
         return network.bind(self.image(height, width, name="reference"))
 
     @torch.no_grad()
-    def subject(self, point: Point) -> Timed:
+    def subject(self, point: TimingPoint) -> Timed:
         """What a point times."""
         suite, certificate = self.suite, self.profile.certificate
         defense = self.defense(point.defense)
@@ -225,7 +150,7 @@ class Rig:
         )
 
     def _measured(
-        self, point: Point, defense: Defense, engine: Engine, target: Target, image: Tensor
+        self, point: TimingPoint, defense: Defense, engine: Engine, target: Target, image: Tensor
     ) -> int:
         """Draws that are really made: two passes where times are scaled up."""
         if not self.suite.extrapolate or point.axis != "table":
@@ -235,11 +160,11 @@ class Rig:
 
     # --- before and while measuring ---------------------------------------------------------------
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[TimingPoint]:
         """The suite's points that mean something."""
         return [point for point in self.suite.points() if self._makes_sense(point)]
 
-    def _makes_sense(self, point: Point) -> bool:
+    def _makes_sense(self, point: TimingPoint) -> bool:
         """Feature noise alone has a norm, input noise alone rows; models have a smallest image."""
         if point.axis in ("batch", "norm"):
             wanted = "input" if point.axis == "batch" else "features"
@@ -247,7 +172,7 @@ class Rig:
         smallest: int = self.registry.model(point.model).card.min_size
         return point.axis != "pixels" or min(point.height, point.width) >= smallest
 
-    def estimate(self, point: Point) -> float:
+    def estimate(self, point: TimingPoint) -> float:
         """Seconds that a point will take, by a plain pass and one pass of draws.
 
         A point that cannot run takes none: measuring it says why.
@@ -257,7 +182,7 @@ class Rig:
         except Exception:  # the reason is kept by `measure`
             return 0.0
 
-    def _estimate(self, point: Point) -> float:
+    def _estimate(self, point: TimingPoint) -> float:
         subject = self.subject(point)
         defended = subject.defended
         smoother = defended.defense.smoother
@@ -278,8 +203,11 @@ class Rig:
             return (self.suite.warmup + self.suite.repeats) * once + 2.0 * vjps * plain
         return (self.suite.warmup + self.suite.repeats) * once
 
-    def measure(self, point: Point) -> TimeRecord:
+    def measure(self, point: TimingPoint) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
+        return self._measure(point).model_copy(update={"code_sha256": self.suite.code})
+
+    def _measure(self, point: TimingPoint) -> TimeRecord:
         try:
             subject = self.subject(point)
             if point.axis == "norm":
@@ -316,7 +244,7 @@ class Rig:
                 **dataclasses.asdict(point),
             )
 
-    def _effect(self, point: Point, subject: Timed) -> dict[str, Any]:
+    def _effect(self, point: TimingPoint, subject: Timed) -> dict[str, Any]:
         """What the reduced precision does to scores and bounds, in table rows."""
         if self.suite.precision == "float32" or point.axis != "table":
             return {}
@@ -325,44 +253,58 @@ class Rig:
         return {"score_deviation": found.score, "bound_deviation": found.bound}
 
 
-# --- what is read off -----------------------------------------------------------------------------
+def run_suite(rig: Rig, folder: Path, *, say: Callable[[str], object]) -> list[TimeRecord]:
+    """Measure what is not measured yet; records of all points of the suite.
 
+    Args:
+        rig: The suite.
+        folder: Where measurements are kept, one by one.
+        say: Whom to tell how far it is.
 
-def ratios(records: Sequence[TimeRecord]) -> dict[str, dict[str, float]]:
-    """Ratios within the run, by model: each defence over a plain pass, MS over FS-IQA, the norms.
-
-    Keys are ``<defence> / forward`` (without certificate), ``ms / fs-iqa, certified`` (how many
-    times faster FS-IQA certifies) and ``exact norm / lanczos``.
+    Raises:
+        KeyboardInterrupt: Asked to stop; every finished measurement is kept.
     """
-    found: dict[str, dict[str, float]] = {}
-    certified: dict[tuple[str, str], float] = {}
-    for record in records:
-        if record.status != "ok" or record.axis not in ("table", "norm"):
-            continue
-        ours = found.setdefault(record.model, {})
-        if record.axis == "norm":
-            exact, lanczos = median(record.seconds_exact), median(record.seconds_lanczos)
-            ours["exact norm / lanczos"] = exact / lanczos
-            continue
-        ours[f"{record.defense} / forward"] = median(record.seconds_uncertified) / median(
-            record.seconds_forward
-        )
-        certified[record.model, record.defense] = median(record.seconds_certified)
-    for model, ours in found.items():
-        pair = certified.get((model, "ms")), certified.get((model, "fs-iqa"))
-        if pair[0] and pair[1]:
-            ours["ms / fs-iqa, certified"] = pair[0] / pair[1]
-    return found
+    points, code = {rig.suite.key(point): point for point in rig.points()}, rig.suite.code
+    done = earlier(folder, code=code)
+    left = {k: p for k, p in points.items() if k not in done or done[k].status != "ok"}
+    try:
+        with terminable():
+            _measure_all(rig, left, folder, say)
+    finally:
+        done = earlier(folder, code=code)
+        if done:
+            keep(folder, done.values(), _facts(rig, list(done.values())))
+    return [done[key] for key in points if key in done]
 
 
-def achieved_share(record: TimeRecord) -> float | None:
-    """Share of the device's matrix-product peak that the draws reach."""
-    if not record.flops_uncertified or not record.peak_flops:
-        return None
-    return record.flops_uncertified / median(record.seconds_uncertified) / record.peak_flops
+def _measure_all(
+    rig: Rig, points: Mapping[str, TimingPoint], folder: Path, say: Callable[[str], object]
+) -> None:
+    """Estimate, then measure and journal one point after the other."""
+    if not points:
+        return
+    say(f"estimating {len(points)} measurements ...")
+    costs = {key: rig.estimate(point) for key, point in points.items()}
+    total = sum(costs.values())
+    say(f"{len(points)} measurements, about {duration(total)}")
+    spent, started = 0.0, time.monotonic()
+    with journal(folder) as kept:
+        for number, (key, point) in enumerate(points.items(), start=1):
+            record = rig.measure(point)
+            kept.append(Entry.of(key, [record]))
+            spent += costs[key]
+            left = (time.monotonic() - started) * (total - spent) / max(spent, 1e-9)
+            name = f"{point.model} / {point.defense} / {point.axis}"
+            say(f"{number}/{len(points)} {name}: {record.status}, {duration(left)} to go")
 
 
-def missing_parts(profile: Profile, defenses: Mapping[str, Defense]) -> list[str]:
-    """Parts whose size the profile does not say."""
-    parts = {d.part.name for d in defenses.values() if d.part is not None}
-    return sorted(parts - profile.fit.keys())
+def _facts(rig: Rig, records: Sequence[TimeRecord]) -> dict[str, Any]:
+    """What holds for a whole suite: its settings, ratios and machine."""
+    return {
+        "suite": dataclasses.asdict(rig.suite),
+        "ratios": ratios(records),
+        "machine": describe_machine(),
+        "modes": {name: rig.registry.model(name).card.mode for name in rig.suite.models},
+        "code_sha256": rig.suite.code,
+        "finished": now(),
+    }

@@ -5,64 +5,50 @@ This module knows one process; it must not know how many there are or who hands 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
 import threading
 import time
-import uuid
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.execution.deaths import GIVEN_UP, MOST_DEATHS, at_work, deaths
+from bench.execution.options import Execution
 from bench.plan.units import StageName, Unit
-from bench.records.folder import RunFolder
+from bench.records.folder import Outcome, RunFolder
 from bench.records.journal import Entry, JournalError, JournalWriter
 from bench.records.schema import Record, Status
 
 if TYPE_CHECKING:
     from bench.measure.stages import Stage
 
-
-ALONE_ATTEMPTS = 2
-"""Tries of a unit by itself, after it was at work when a worker died."""
-
 _ONE_AT_A_TIME = threading.Lock()
 """A cluster's worker may have several threads; models and journals of a process serve one."""
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """All that a worker needs to build its context.
+class Assignment:
+    """What was asked for, and what only the runner knows: all that a worker needs.
 
     Attributes:
         run: Folder of the run.
-        device: ``cpu``, ``cuda`` or ``cuda:i``.
+        how: What was asked for.
         threads: Threads of one worker.
-        plugins: Plugin files.
-        debug: Let exceptions through.
         parent: Process id of the runner.
         call: Different for every call of the runner, so that nothing outlives it.
-        workshop: Module with ``open_context`` and ``load_stage``.
-        pinned: Claim a GPU of its own instead of ``device``.
-        code: Digest of the code that workers must run; empty where they cannot differ.
+        pinned: Claim a GPU of its own instead of ``how.device``.
     """
 
     run: str
-    device: str = "cpu"
+    how: Execution
     threads: int = 1
-    plugins: tuple[str, ...] = ()
-    debug: bool = False
     parent: int = 0
     call: str = ""
-    workshop: str = "bench.execution.workshop"
     pinned: bool = False
-    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +70,17 @@ class Chunk:
         """Estimated forward passes."""
         return sum(unit.forward_passes for unit in self.units)
 
+    def attempt(self, unit: Unit) -> int:
+        """Number of this attempt at a unit."""
+        return dict(self.attempts).get(unit.key, 1)
+
+    def ended(self, unit: Unit, outcomes: Mapping[str, Outcome]) -> bool:
+        """Whether this attempt at a unit has left its result."""
+        found = outcomes.get(unit.key)
+        return found is not None and (
+            found.status != "failed" or found.attempt >= self.attempt(unit)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -94,55 +91,42 @@ class Done:
     cost: float
 
 
-def work(chunk: Chunk, options: WorkerOptions) -> list[Done]:
+def work(chunk: Chunk, assignment: Assignment) -> list[Done]:
     """Carry out a chunk in this process; every unit is in the journal when this returns."""
     with _ONE_AT_A_TIME:
-        session = _session(options)
-        deaths = _deaths(session.run.path, chunk.units)
-        if deaths:
-            return _once_more(session, chunk, deaths)
-        with _in_flight(session.run.path, chunk.units):
+        session = _session(assignment)
+        died = deaths(session.run.path)
+        if any(unit.key in died for unit in chunk.units):
+            return list(_once_more(session, chunk, died))
+        with at_work(session.run.path, [unit.key for unit in chunk.units]):
             return list(session.carry_out(chunk))
 
 
-def _once_more(session: Session, chunk: Chunk, deaths: Counter[str]) -> list[Done]:
-    """Carry out a chunk whose worker died, and which a cluster's scheduler handed out again.
-
-    One unit at a time, so that the one which kills is known; after that it is given up.
-    """
-    known, attempts = session.run.outcomes(chunk.stage), dict(chunk.attempts)
-    results: list[Done] = []
+def _once_more(session: Session, chunk: Chunk, died: Mapping[str, int]) -> Iterator[Done]:
+    """Carry out a chunk over which workers died, so that it shows which unit kills."""
+    known = session.run.outcomes(chunk.stage)
     for unit in chunk.units:
-        found = known.get(unit.key)
-        if found is not None and (
-            found.status != "failed" or found.attempt >= attempts.get(unit.key, 1)
-        ):
-            results.append(Done(unit.key, found.status, unit.forward_passes))
-        elif deaths[unit.key] > ALONE_ATTEMPTS:
-            results.append(session.fail(unit, worker_died(), attempts))
+        if chunk.ended(unit, known):
+            yield Done(unit.key, known[unit.key].status, unit.forward_passes)
+        elif died[unit.key] >= MOST_DEATHS:
+            yield session.fail(unit, GIVEN_UP, chunk.attempt(unit))
         else:
-            with _in_flight(session.run.path, [unit]):
-                results += session.carry_out(replace(chunk, units=(unit,)))
-    return results
-
-
-def worker_died() -> str:
-    """Why a unit is given up."""
-    return f"WorkerDied: the process died {ALONE_ATTEMPTS + 1} times while it did this unit"
+            with at_work(session.run.path, [unit.key]):
+                yield session.alone(unit, chunk.attempt(unit))
 
 
 @dataclass
 class Session:
     """One process's context, stages and open journals for one call of the runner."""
 
-    options: WorkerOptions
+    assignment: Assignment
     run: RunFolder
     context: Any
     writers: dict[str, JournalWriter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Import each stage once."""
-        self.stage = cache(import_module(self.options.workshop).load_stage)
+        self.stage = cache(import_module(self.assignment.how.workshop).load_stage)
 
     def writer(self, stage: str) -> JournalWriter:
         """This process's journal of a stage."""
@@ -159,44 +143,43 @@ class Session:
     def carry_out(self, chunk: Chunk) -> Iterator[Done]:
         """Run the chunk; after an exception, run what is left unit by unit."""
         left = {unit.key: unit for unit in chunk.units}
-        attempts = dict(chunk.attempts)
         try:
             for unit, records in self._run(chunk.stage, chunk.units):
                 left.pop(unit.key, None)
-                yield self._keep(unit, records, attempts)
+                yield self._keep(unit, records, chunk.attempt(unit))
         except JournalError:
             raise
         except Exception:
-            if self.options.debug:
+            if self.assignment.how.debug:
                 raise
         # With its neighbours gone, one bad image fails alone.
         for unit in left.values():
-            yield self._alone(unit, attempts)
+            yield self.alone(unit, chunk.attempt(unit))
 
     def _run(self, stage: str, units: Sequence[Unit]) -> Iterator[tuple[Unit, list[Record]]]:
         loaded: Stage = self.stage(stage)
         return loaded.run(units, self.context)
 
-    def _alone(self, unit: Unit, attempts: dict[str, int]) -> Done:
+    def alone(self, unit: Unit, attempt: int) -> Done:
         """Run one unit; an exception becomes its failed records."""
         try:
             results = list(self._run(unit.stage, [unit]))
             if len(results) != 1:
                 raise RuntimeError(f"stage {unit.stage} left {len(results)} results for one unit")
-            return self._keep(unit, results[0][1], attempts)
+            return self._keep(unit, results[0][1], attempt)
         except JournalError:
             raise
         except Exception as error:
-            if self.options.debug:
+            if self.assignment.how.debug:
                 raise
-            return self.fail(unit, describe(error), attempts)
+            return self.fail(unit, describe(error), attempt)
 
-    def fail(self, unit: Unit, reason: str, attempts: dict[str, int]) -> Done:
+    def fail(self, unit: Unit, reason: str, attempt: int) -> Done:
         """Record a unit as failed."""
-        blank = Entry.of(unit.key, (), attempt=attempts.get(unit.key, 1))
+        blank = Entry.of(unit.key, (), attempt=attempt)
         try:
             rows = self.stage(unit.stage).failed(unit, self.context, reason)
-            entry = Entry.of(unit.key, rows, attempt=blank.attempt)
+            entry = Entry.of(unit.key, rows, attempt=attempt)
             if entry.status != "failed":
                 entry = blank.without_records(reason)
             self.writer(unit.stage).append(entry)
@@ -206,8 +189,8 @@ class Session:
             self.writer(unit.stage).append(blank.without_records(reason))
         return Done(unit.key, "failed", unit.forward_passes)
 
-    def _keep(self, unit: Unit, records: Sequence[Record], attempts: dict[str, int]) -> Done:
-        entry = Entry.of(unit.key, records, attempt=attempts.get(unit.key, 1))
+    def _keep(self, unit: Unit, records: Sequence[Record], attempt: int) -> Done:
+        entry = Entry.of(unit.key, records, attempt=attempt)
         self.writer(unit.stage).append(entry)
         return Done(unit.key, entry.status, unit.forward_passes)
 
@@ -223,16 +206,17 @@ def describe(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=1)
-def _session(options: WorkerOptions) -> Session:
+def _session(assignment: Assignment) -> Session:
     """This process's session.  Remembered, because models take seconds to load."""
-    if os.getpid() != options.parent and threading.current_thread() is threading.main_thread():
+    parent = assignment.parent
+    if os.getpid() != parent and threading.current_thread() is threading.main_thread():
         # The terminal sends Ctrl-C to everyone; the runner alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if os.getppid() == options.parent:
-        threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
-    run = RunFolder(Path(options.run))
-    context = import_module(options.workshop).open_context(run.plan(), options)
-    return Session(options, run, context)
+    if os.getppid() == parent:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    run = RunFolder(Path(assignment.run))
+    workshop = import_module(assignment.how.workshop)
+    return Session(assignment, run, workshop.open_context(run.plan(), assignment))
 
 
 def _end_with(parent: int, *, every: float = 1.0) -> None:
@@ -242,60 +226,12 @@ def _end_with(parent: int, *, every: float = 1.0) -> None:
     os._exit(1)  # the journal is complete up to the last unit
 
 
-def session(options: WorkerOptions) -> Session:
-    """The session of the calling process."""
-    return _session(options)
-
-
-def close_session(options: WorkerOptions) -> None:
+def close_session(assignment: Assignment) -> None:
     """Close the journals of the calling process, if it has any."""
     if _session.cache_info().currsize:
-        _session(options).close()
+        _session(assignment).close()
 
 
 def forget_session() -> None:
     """Drop what this process has loaded."""
     _session.cache_clear()
-
-
-# --- who was working on what when a worker died ------------------------------------------------
-
-
-def _working(run: Path) -> Path:
-    return run / "working"
-
-
-@contextlib.contextmanager
-def _in_flight(run: Path, units: Sequence[Unit]) -> Iterator[None]:
-    """Leave a note that only a killed process does not take away."""
-    _working(run).mkdir(exist_ok=True)
-    note = _working(run) / f"{uuid.uuid4().hex}.json"
-    note.write_text(json.dumps([unit.key for unit in units]), encoding="utf-8")
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-
-
-def _deaths(run: Path, units: Sequence[Unit]) -> Counter[str]:
-    """How often workers died over these units: no two live workers have the same unit."""
-    keys = {unit.key for unit in units}
-    return Counter(
-        key for note in _working(run).glob("*.json") for key in _noted(note) if key in keys
-    )
-
-
-def _noted(note: Path) -> list[str]:
-    """Keys on a note; none if it was torn by a crash or is just being taken away."""
-    with contextlib.suppress(ValueError, OSError):
-        return [str(key) for key in json.loads(note.read_text(encoding="utf-8"))]
-    return []
-
-
-def take_in_flight(run: Path) -> set[str]:
-    """Units whose workers died, by key; their notes are removed."""
-    keys: set[str] = set()
-    for note in _working(run).glob("*.json"):
-        keys.update(_noted(note))
-        note.unlink(missing_ok=True)
-    return keys

@@ -1,4 +1,7 @@
-"""What a worker works with: the real context and the real stages, imported when first needed."""
+"""What a worker works with: the real context and the real stages, imported when first needed.
+
+This module knows where they are; it must not know who asks, so that tests can bring their own.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +13,37 @@ from bench.base.provenance import code_sha256
 from bench.execution.process import keep_freed_memory
 
 if TYPE_CHECKING:
-    from bench.execution.worker import WorkerOptions
+    from bench.execution.worker import Assignment
     from bench.measure.stages import Stage
     from bench.plan.units import Plan
 
 
-def open_context(plan: Plan, options: WorkerOptions) -> Any:
+def open_context(plan: Plan, assignment: Assignment) -> Any:
     """The context of one worker process."""
     import torch
 
     from bench.measure import context
 
-    check_code(options)
-    torch.set_num_threads(options.threads)
+    how = assignment.how
+    if how.remote:
+        check_code(plan)
+    torch.set_num_threads(assignment.threads)
     keep_freed_memory()
-    device = own_device() if options.pinned else options.device
-    return context.open_context(plan, plugins=options.plugins, device=device)
+    device = own_device() if assignment.pinned else how.device
+    return context.open_context(plan, plugins=how.plugins, data_root=how.data_root, device=device)
 
 
-def check_code(options: WorkerOptions) -> None:
+def check_code(plan: Plan) -> None:
     """A worker on another machine must run the very code that the plan was made with.
 
     Raises:
         BenchError: It does not.
     """
-    if options.code and options.code != code_sha256():
+    if plan.code_sha256 != code_sha256():
         raise BenchError(
             f"expected workers with the same version of this program (code "
-            f"{options.code[:8]}), found one with {code_sha256()[:8]}; install the same everywhere."
+            f"{plan.code_sha256[:8]}), found one with {code_sha256()[:8]}; install the same "
+            "everywhere."
         )
 
 

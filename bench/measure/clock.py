@@ -8,10 +8,8 @@ times of one process, never from the times of two.
 from __future__ import annotations
 
 import contextlib
-import math
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -40,24 +38,6 @@ def synchronise(device: torch.device) -> None:
     """Wait for the device's queue (nothing to wait for on a CPU)."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def median(values: Sequence[float]) -> float:
-    """Median of at least one value.
-
-    >>> median([3.0, 1.0, 2.0])
-    2.0
-    """
-    return float(statistics.median(values))
-
-
-def sem(values: Sequence[float]) -> float | None:
-    """Standard error of the mean; None for fewer than two values.
-
-    >>> sem([1.0, 3.0])
-    1.0
-    """
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 # --- memory -------------------------------------------------------------------------------------

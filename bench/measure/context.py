@@ -21,6 +21,7 @@ from bench.base.errors import BenchError
 from bench.datasets import Dataset, Item, Pair, select
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
+from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan
 from bench.plugins.registry import Registry
@@ -304,18 +305,24 @@ def _state_sha256(module: nn.Module) -> str:
 
 
 def open_context(
-    plan: Plan, *, plugins: Sequence[str] = (), device: str = "cpu", folder: Path | None = None
+    plan: Plan,
+    *,
+    plugins: Sequence[str] = (),
+    data_root: Path | None = None,
+    device: str = "cpu",
+    folder: Path | None = None,
 ) -> Context:
     """The context of a plan in this process.
 
     Args:
         plan: What is being run.
         plugins: Plugin files of the run.
+        data_root: Folder of data sets; None takes ``BENCH_DATA``.
         device: Torch device, e.g. ``cpu`` or ``cuda:1``.
         folder: Where trained parts and features are kept; None takes the user's cache.
     """
     profile = plan.profile
-    registry = Registry.open(plugins)
+    registry = Registry.open(plugins, data_root=data_root)
     opened = {
         data.name: data
         for data in map(registry.dataset, dict.fromkeys((profile.data.nr, profile.data.fr)))
@@ -324,7 +331,7 @@ def open_context(
     return Context(
         profile=profile,
         defenses={
-            name: registry.defense(name).tuned(profile.options.get(name, {}))
+            name: tuned(registry.defense(name), profile)
             for name in dict.fromkeys(
                 [*profile.defenses, *(d for d in profile.attack.defenses if d != UNDEFENDED)]
             )

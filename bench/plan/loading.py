@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.base.errors import BenchError, unknown
+from bench.base.errors import BenchError, invalid, unknown
 from bench.plan.profile import Profile
 
 
@@ -97,26 +97,13 @@ def validated(settings: Mapping[str, Any], *, source: str) -> Profile:
     try:
         profile = Profile.model_validate(settings)
     except ValidationError as error:
-        raise BenchError(f"{source}: {_sentence(error)}") from error
+        raise BenchError(f"{source}: {invalid(error, whole='the profile')}") from error
     for field in ("models", "defenses", "sigmas"):
         values = getattr(profile, field)
         if not values or len(set(values)) < len(values):
             found = "none" if not values else f"a repetition in {', '.join(map(str, values))}"
             raise BenchError(f"{source}: {field}: expected one or more different, found {found}.")
     return profile
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first mistake as ``setting: expected ..., found ...``; says how many more there are."""
-    first, *others = error.errors(include_url=False)
-    setting = ".".join(str(part) for part in first["loc"]) or "the profile"
-    more = f" ({len(others)} more)" if others else ""
-    if first["type"] == "extra_forbidden":
-        return f"{setting}: expected a known setting, found an unknown one{more}."
-    if first["type"] == "missing":
-        return f"{setting}: expected a value, found nothing{more}."
-    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{setting}: expected {expected}, found {first['input']!r}{more}."
 
 
 def overridden(profile: Profile, changes: Overrides) -> Profile:

@@ -98,16 +98,23 @@ class Registry:
     broken: tuple[Broken, ...] = ()
     files: tuple[str, ...] = ()
     """Plugin files, as given: enough for a worker to build the same registry."""
+    data_root: Path | None = None
+    """Folder of data sets; None leaves it to each data set, ours look at BENCH_DATA."""
 
     @classmethod
     def open(
-        cls, files: Iterable[str | Path] = (), *, kinds: Iterable[Kind] = tuple(GROUPS)
+        cls,
+        files: Iterable[str | Path] = (),
+        *,
+        kinds: Iterable[Kind] = tuple(GROUPS),
+        data_root: Path | None = None,
     ) -> Registry:
         """Find everything: built-in parts, installed packages, then the given files.
 
         Args:
             files: Plugin files.
             kinds: What is wanted of the packages; nothing else of them is imported.
+            data_root: Folder where data sets are looked for.
 
         Raises:
             BenchError: A file does not exist, or two parts of a kind have the same name.
@@ -125,7 +132,8 @@ class Registry:
                     f"two {part.kind}s are named {part.name!r}: one from {other.origin}, "
                     f"one from {part.origin}; rename one of them."
                 )
-        return cls(parts, tuple(r for r in results if isinstance(r, Broken)), paths)
+        broken = tuple(r for r in results if isinstance(r, Broken))
+        return cls(parts, broken, paths, data_root)
 
     def names(self, kind: Kind) -> list[str]:
         """Names of a kind, in the order in which they were found."""
@@ -187,8 +195,10 @@ class Registry:
         if name.endswith(".toml"):
             from bench.datasets.table import find_table, open_table
 
-            return open_table(find_table(name))
+            return open_table(find_table(name, self.data_root))
         value = self.get("dataset", name)
+        if self.data_root is not None and getattr(value, "below", None) is not None:
+            return value.below(self.data_root)
         if hasattr(value, "items"):
             return value
         return value.open() if hasattr(value, "open") else value()

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, invalid
 from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status
 
 
@@ -179,9 +179,7 @@ def parse_line(line: bytes, *, path: Path, number: int) -> Entry:
         if not records and content["status"] == "failed":
             entry = entry.without_records(str(content["reason"]))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "record"
-        raise _malformed(place, f"a valid {where}", f"{first['msg']}") from error
+        raise _malformed(place, "valid records", invalid(error, whole="a record")[:-1]) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         found = f"{type(error).__name__}: {error}"
         raise _malformed(place, "a unit with its records", found) from error

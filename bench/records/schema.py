@@ -212,6 +212,8 @@ class TimeRecord(Record):
     """Defended score of the same image under fresh noise, one per repeat (output stability)."""
     range_low: Finite | None = None
     range_high: Finite | None = None
+    code_sha256: str = ""
+    """Of the code that measured, where no plan says it (timing suites)."""
 
 
 class AttackRecord(Record):

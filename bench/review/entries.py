@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, invalid
 from bench.plan.units import STAGES, Plan, Unit
 from bench.records.folder import STAGE_OF, RunFolder
 from bench.records.journal import Entry
@@ -69,9 +69,7 @@ def stored_records(run: RunFolder, stage: str) -> list[Record]:
             rows = read_rows(file) if file.exists() else []
             records += [BY_TABLE[table].model_validate(row) for row in rows]
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "record"
-            raise BenchError(f"{file}: expected a valid {where}, found {first['msg']}.") from error
+            raise BenchError(f"{file}: {invalid(error, whole='a record')}") from error
     return records
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.frames import plain, rows
 from bench.measure.certificates import Terms
+from bench.measure.tuning import tuned
 from bench.plan.units import STAGES, Plan
 from bench.records.schema import BY_TABLE, CONSTANT
 from bench.review.recomputing import (
@@ -109,17 +110,14 @@ def verify(run: RunFolder, *, defenses: Mapping[str, Defense] | None = None) -> 
     started = time.perf_counter()
     plan = run.plan()
     known = load_defenses(plan) if defenses is None else defenses
-    tuned = {
-        name: known[name].tuned(plan.profile.options.get(name, {}))
-        for name in plan.profile.defenses
-    }
+    wanted = {name: tuned(known[name], plan.profile) for name in plan.profile.defenses}
     evaluations, draws = rows(run.table("evaluate")), rows(run.table("draws"))
     differences = [
         *check_rows(plan, "evaluate", evaluations, evaluation_keys(plan)),
         *check_rows(plan, "draws", draws, draw_keys(plan)),
         *check_stages(run, plan),
         *check_constants(evaluations),
-        *recompute(plan, evaluations, draws, tuned),
+        *recompute(plan, evaluations, draws, wanted),
         *check_audit(rows(run.table("audit")), evaluations),
     ]
     cells, wrong = check_aggregates(run, evaluations)

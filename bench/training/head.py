@@ -211,7 +211,7 @@ def train(
 
 def main() -> int:
     """Command line."""
-    from bench.cli.selection import resolve_device
+    from bench.base.devices import resolve_device
     from bench.datasets.table import find_table, open_table
 
     parser = argparse.ArgumentParser(description=__doc__)

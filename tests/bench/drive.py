@@ -7,11 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.cli.app import INTERRUPTED, PATIENCE, leave_within
+from bench.base.errors import INTERRUPTED
+from bench.cli.app import PATIENCE, leave_within
 from bench.cli.run import interrupted
 from bench.execution.backends import Cluster
+from bench.execution.options import Execution
 from bench.execution.progress import PlainProgress
-from bench.execution.runner import Execution, execute
+from bench.execution.runner import execute
 from bench.records.folder import RunFolder
 from tests.bench.plans import small_plan, whole_plan
 

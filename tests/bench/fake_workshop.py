@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.execution.worker import WorkerOptions
+from bench.execution.worker import Assignment
 from bench.plan.units import Plan, Unit
 from bench.records.schema import (
     AttackRecord,
@@ -22,8 +22,10 @@ from bench.records.schema import (
 )
 
 
-def open_context(plan: Plan, options: WorkerOptions) -> dict[str, Any]:
-    return {"seed": plan.profile.seed, "run": Path(options.run), "pid": os.getpid()}
+def open_context(plan: Plan, assignment: Assignment) -> dict[str, Any]:
+    if (Path(assignment.run).parent / "orders" / "die-opening").exists():
+        os.kill(os.getpid(), 9)
+    return {"seed": plan.profile.seed, "run": Path(assignment.run), "pid": os.getpid()}
 
 
 def load_stage(name: str) -> FakeStage:

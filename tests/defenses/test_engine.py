@@ -222,11 +222,11 @@ def threads_here(options: Any) -> int:
 
 def test_workers_do_not_start_more_threads_than_there_are_cores() -> None:
     from bench.base.provenance import cores
-    from bench.execution.runner import Execution
-    from bench.execution.worker import WorkerOptions
+    from bench.execution.options import Execution
+    from bench.execution.worker import Assignment
 
     how = Execution(jobs=cores())
-    options = WorkerOptions(run="", threads=how.threads("evaluate"))
+    options = Assignment("", how, threads=how.threads("evaluate"))
     pool = joblib.Parallel(n_jobs=how.workers, backend="loky")
     used = pool(joblib.delayed(threads_here)(options) for _ in range(how.workers))
     assert max(used) * how.workers <= cores()

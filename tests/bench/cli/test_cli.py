@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from bench.base.errors import OK, SOME_FAILED
 from bench.cli import run as run_module
 from bench.cli.app import main
-from bench.execution.runner import Execution
+from bench.execution.options import Execution
+from bench.plan.units import STAGES
 from bench.records.folder import RunFolder
 from tests.bench.plans import small_plan
 
@@ -27,6 +30,42 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "LOADED []" in done.stdout, done.stdout + done.stderr
     assert "run " in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["run", "certify", "report"])
+def test_help_teaches_by_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    examples = [line.split() for line in shown.splitlines() if line.startswith("    python -m")]
+    assert len(examples) >= 3
+    # An option that was renamed must not live on in an example.
+    known = {word.strip(",") for word in shown.split("Examples:")[0].split()}
+    for words in examples:
+        assert words[3] == verb
+        assert {word for word in words[4:] if word.startswith("-")} <= known
+
+
+def test_version_and_completion() -> None:
+    def shown(*words: str, **environment: str) -> str:
+        code = (
+            "import sys; sys.argv[0] = 'certified-iqa-bench'\n"
+            "from bench.cli.app import entry; entry()"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code, *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", **environment},
+        ).stdout
+
+    assert shown("--version").startswith("certified-iqa-bench ")
+    assert "--install-completion" in shown("--help")
+    script = shown("--show-completion", "bash")
+    assert "_CERTIFIED_IQA_BENCH_COMPLETE=complete_bash" in script
+    assert script.rstrip().endswith("certified-iqa-bench")
+    words = {"COMP_WORDS": "certified-iqa-bench cert", "COMP_CWORD": "1"}
+    assert shown(_CERTIFIED_IQA_BENCH_COMPLETE="complete_bash", **words).split() == ["certify"]
 
 
 @pytest.mark.parametrize(
@@ -78,79 +117,64 @@ def test_list_shows_every_kind(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 
 
 class _Selection:
-    """Stands for the real selection: a small plan, fake stages."""
+    """Stands for the real selection: a small plan."""
 
-    selects = True
-    device, plugins = "cpu", ()
-
-    def load_profile(self) -> Any:
-        return small_plan().profile
-
-    def open_registry(self) -> Any:
-        return None
-
-    def make_plan(self, device: str, registry: Any) -> Any:
+    def make_plan(self, registry: Any, how: Execution) -> Any:
         return small_plan()
 
 
 @pytest.fixture
-def request_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """``run`` on the small plan."""
-
-    def execution(**settings: Any) -> Execution:
-        return Execution(workshop="tests.bench.fake_workshop", **settings)
-
-    monkeypatch.setattr("bench.execution.runner.Execution", execution)
+def run_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``run`` on the small plan, with fake stages; returns the exit code."""
     monkeypatch.setattr("bench.execution.planning.guarantee_cards", lambda plan, registry: [])
     monkeypatch.setattr(run_module, "report_of", lambda run, out, console: out / "report.md")
 
-    def make(**changes: Any) -> run_module.RunRequest:
-        settings: dict[str, Any] = {
-            "selection": _Selection(),
-            "everything": True,
-            "jobs": 1,
-            "resume": True,
-            "results": tmp_path,
-            "reports": tmp_path / "reports",
-            "stages": None,
-            "debug": False,
-        }
-        return run_module.RunRequest(**{**settings, **changes})
+    def carry_out(
+        *stages: Any, resume: bool = True, results: Path = tmp_path, report: bool = True
+    ) -> int:
+        how = Execution(
+            jobs=1, stages=stages or STAGES, workshop="tests.bench.fake_workshop", debug=False
+        )
+        reports = tmp_path / "reports" if report else None
+        selection: Any = _Selection()
+        return run_module.run_benchmark(selection, how, results, reports, resume=resume)
 
-    return make
+    return carry_out
 
 
 def test_verdict_and_exit_codes(
-    request_of: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "orders").mkdir()
     bad = tmp_path / "orders" / "fail-c_4"
     bad.touch()
-    assert run_module.run_benchmark(request_of()) == 1
+    assert run_small() == SOME_FAILED == 1
     assert capsys.readouterr().out.startswith("0/8 cells ok\nfailed: ")
     bad.unlink()
-    assert run_module.run_benchmark(request_of()) == 0
+    assert run_small() == OK == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "8/8 cells ok"
     assert lines[-1].startswith("report: ")
     assert lines[-1].endswith("report.md")
 
 
-def test_some_stages_only(request_of: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_module.run_benchmark(request_of(stages=("prepare", "fit"))) == 0
+def test_some_stages_only(run_small: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_small("prepare", "fit") == OK
     assert "stages not asked for: evaluate, time, attack, audit" in capsys.readouterr().out
+    assert run_small("prepare", "fit", report=False) == OK
+    assert "all parts trained: " in capsys.readouterr().out
 
 
-def test_fresh_forgets(request_of: Any, tmp_path: Path) -> None:
+def test_fresh_forgets(run_small: Any, tmp_path: Path) -> None:
     for times, resume in ((1, True), (1, True), (2, False)):
-        assert run_module.run_benchmark(request_of(resume=resume)) == 0
+        assert run_small(resume=resume) == OK
         count = (tmp_path / "log").read_text().count("prepare|set|dbcnn")
         assert count == times
 
 
 @pytest.mark.parametrize("place", ["middle", "other schema"])
 def test_a_corrupt_journal_stops_the_run_and_changes_nothing(
-    request_of: Any, tmp_path: Path, place: str
+    run_small: Any, tmp_path: Path, place: str
 ) -> None:
     from bench.base.errors import BenchError
 
@@ -160,13 +184,13 @@ def test_a_corrupt_journal_stops_the_run_and_changes_nothing(
     journal.write_text('{"v":9}\n' if place == "other schema" else "garbage\n\n")
     before = journal.read_bytes()
     with pytest.raises(BenchError, match=r"prepare-x\.jsonl, line 1: expected"):
-        run_module.run_benchmark(request_of())
+        run_small()
     assert journal.read_bytes() == before
 
 
-def test_results_that_cannot_be_written(request_of: Any, tmp_path: Path) -> None:
+def test_results_that_cannot_be_written(run_small: Any, tmp_path: Path) -> None:
     from bench.base.errors import BenchError
 
     (tmp_path / "file").touch()
     with pytest.raises(BenchError, match="can be written"):
-        run_module.run_benchmark(request_of(results=tmp_path / "file"))
+        run_small(results=tmp_path / "file")

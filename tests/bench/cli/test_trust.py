@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bench.cli.app import main
-from bench.cli.verify import certificate_table
+from bench.cli.certify import certificate_table
 from tests.bench.fake_run import fake_plan, fake_run
 
 PLUGIN = """

@@ -13,6 +13,7 @@ from bench.base.errors import BenchError
 from bench.datasets import Dataset, ImageError
 from bench.datasets.folder import FolderDataset
 from bench.datasets.koniq10k import LABELS, Resolution, koniq10k
+from bench.plugins.registry import Registry
 
 HEADER = ["image_name", "c1", "c2", "c3", "c4", "c5", "c_total", "MOS", "SD", "MOS_zscore"]
 
@@ -113,3 +114,14 @@ def test_found_below_bench_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BENCH_DATA", str(folder / "nowhere"))
     with pytest.raises(BenchError, match="prefetch --datasets koniq10k"):
         koniq10k()
+
+
+def test_a_named_root_comes_before_bench_data(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(folder / "nowhere"))
+    named = Registry.open(kinds=("dataset",), data_root=folder.parent)
+    assert len(everything(named.dataset("koniq10k"))) == 20
+    assert named.dataset("embedded").name == "embedded"  # lies in no folder
+    with pytest.raises(BenchError, match="nowhere, found none"):
+        Registry.open(kinds=("dataset",)).dataset("koniq10k")

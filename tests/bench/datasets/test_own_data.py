@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from bench.analysis.source import from_folder
-from bench.cli.app import BAD_INPUT, SOME_FAILED, main
+from bench.base.errors import BAD_INPUT, SOME_FAILED
+from bench.cli.app import main
 from bench.cli.selection import Selection
 from bench.plan.loading import Overrides
+from bench.plugins.registry import Registry
 from bench.records.folder import RunFolder
 
 COUNT = 12
@@ -21,7 +23,7 @@ COUNT = 12
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve scored pictures, four of them for the test, with references if asked for."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path))  # so that what the option sets is undone
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "another"))  # the option comes first
     root = tmp_path / "data"
     root.mkdir()
     rows = ["file,ref,score,part"]
@@ -56,7 +58,7 @@ def test_data_serve_the_models_that_can_use_them(
     folder: Path, file: str, models: tuple[str, ...], nr: bool, fr: bool
 ) -> None:
     own = str(folder / f"{file}.toml")
-    data = Selection("embedded", Overrides(models=models), dataset=own).load_profile().data
+    data = Selection("embedded", Overrides(models=models), own).load_profile(Registry.open()).data
     assert (data.nr, data.fr) == (own if nr else "embedded", own if fr else "embedded")
 
 

@@ -8,22 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.base.devices import Claim, claim, device_keys
+from bench.base.devices import DeviceClaim, claim, device_keys
 from bench.base.errors import BenchError
 from bench.execution.backends import Cluster, open_workers
-from bench.execution.runner import Execution
-from bench.execution.worker import Chunk, WorkerOptions, close_session, forget_session, work
+from bench.execution.options import Execution
+from bench.execution.worker import Assignment, Chunk, close_session, forget_session, work
 from bench.plan.units import Unit
 from bench.records.folder import RunFolder
 from tests.bench.plans import small_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLES = ("attack", "calibration")
+REMOTE = Execution(cluster=Cluster("dask"))
 
 
 def drive(results: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -201,12 +203,11 @@ def dead_notes(run: RunFolder, *keys: list[str]) -> None:
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> Iterator[WorkerOptions]:
+def assignment(tmp_path: Path) -> Iterator[Assignment]:
     """This process as a worker of the small plan."""
     run = RunFolder.create(tmp_path, small_plan())
-    made = WorkerOptions(
-        str(run.path), parent=os.getpid(), call=tmp_path.name, workshop="tests.bench.fake_workshop"
-    )
+    how = Execution(workshop="tests.bench.fake_workshop")
+    made = Assignment(str(run.path), how, parent=os.getpid(), call=tmp_path.name)
     forget_session()
     yield made
     close_session(made)
@@ -215,15 +216,15 @@ def options(tmp_path: Path) -> Iterator[WorkerOptions]:
 
 @pytest.mark.parametrize(("deaths", "status"), [(1, "ok"), (2, "ok"), (3, "failed")])
 def test_deaths_over_one_unit_are_bounded(
-    tmp_path: Path, options: WorkerOptions, deaths: int, status: str
+    tmp_path: Path, assignment: Assignment, deaths: int, status: str
 ) -> None:
     run = RunFolder.create(tmp_path, small_plan())
     units = tuple(u for u in run.plan().of_stage("attack") if u.task == first_task())
     whole = [unit.key for unit in units]
     dead_notes(run, whole, *[[units[1].key]] * (deaths - 1))
-    results = work(Chunk("attack", units), options)
+    results = work(Chunk("attack", units), assignment)
     assert [done.status for done in results] == ["ok", status, "ok", "ok"]
-    again = work(Chunk("attack", units), options)
+    again = work(Chunk("attack", units), assignment)
     assert [done.status for done in again] == ["ok", status, "ok", "ok"]
     entries = run.outcomes("attack")
     assert {entries[unit.key].status for unit in units} == {"ok", status}
@@ -235,12 +236,12 @@ def first_task() -> str:
     return small_plan().of_stage("attack")[0].task
 
 
-def test_a_torn_note_is_no_death(tmp_path: Path, options: WorkerOptions) -> None:
+def test_a_torn_note_is_no_death(tmp_path: Path, assignment: Assignment) -> None:
     run = RunFolder.create(tmp_path, small_plan())
     (run.path / "working").mkdir()
     (run.path / "working" / "torn.json").write_text('["prep')
     unit: Unit = run.plan().of_stage("prepare")[0]
-    assert [done.status for done in work(Chunk("prepare", (unit,)), options)] == ["ok"]
+    assert [done.status for done in work(Chunk("prepare", (unit,)), assignment)] == ["ok"]
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -274,14 +275,38 @@ def test_ray_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_a_worker_with_another_version_is_refused() -> None:
+@pytest.mark.parametrize(("how", "refused"), [(REMOTE, True), (Execution(), False)])
+def test_a_worker_with_another_version_is_refused(
+    monkeypatch: pytest.MonkeyPatch, how: Execution, refused: bool
+) -> None:
     from bench.base.provenance import code_sha256
-    from bench.execution.workshop import check_code
+    from bench.execution.workshop import open_context
 
-    check_code(WorkerOptions("r"))
-    check_code(WorkerOptions("r", code=code_sha256()))
-    with pytest.raises(BenchError, match="same version"):
-        check_code(WorkerOptions("r", code="0" * 64))
+    monkeypatch.setattr("bench.measure.context.open_context", lambda plan, **rest: rest)
+    other = replace(small_plan(), code_sha256="0" * 64)
+    same = replace(small_plan(), code_sha256=code_sha256())
+    assert open_context(same, Assignment("r", how))["device"] == "cpu"
+    if refused:
+        with pytest.raises(BenchError, match="same version"):
+            open_context(other, Assignment("r", how))
+    else:
+        open_context(other, Assignment("r", how))
+
+
+def test_what_was_asked_for_reaches_the_worker_s_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.execution.workshop import open_context
+
+    monkeypatch.setattr("bench.measure.context.open_context", lambda plan, **rest: rest)
+    how = Execution("cuda:1", plugins=("p.py",), data_root=Path("data"))
+    found = open_context(small_plan(), Assignment("r", how))
+    assert found == {"device": "cuda:1", "plugins": ("p.py",), "data_root": Path("data")}
+    monkeypatch.chdir(tmp_path)
+    anywhere = replace(how, cluster=REMOTE.cluster).from_anywhere()
+    assert anywhere.plugins == (str(tmp_path / "p.py"),)
+    assert anywhere.data_root == tmp_path / "data"
+    assert REMOTE.remote and not replace(REMOTE, debug=True).remote and not how.remote
 
 
 # --- one process per GPU -------------------------------------------------------------------------
@@ -326,7 +351,7 @@ def test_a_killed_worker_frees_its_device(tmp_path: Path) -> None:
             claim(("0",), folder=tmp_path)
         process.kill()
         process.wait()
-    found: Claim = claim(("0",), folder=tmp_path)
+    found: DeviceClaim = claim(("0",), folder=tmp_path)
     assert found.index == 0
     found.release()
 
@@ -338,5 +363,5 @@ def test_a_killed_worker_frees_its_device(tmp_path: Path) -> None:
 def test_one_process_for_each_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, jobs: int | None, workers: int
 ) -> None:
-    monkeypatch.setattr("bench.execution.runner.gpus", lambda: 4)
+    monkeypatch.setattr("bench.execution.options.gpus", lambda: 4)
     assert Execution(device=device, jobs=jobs).workers == workers

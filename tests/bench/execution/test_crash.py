@@ -23,7 +23,8 @@ import pandas as pd
 import pytest
 
 from bench.base.errors import BenchError
-from bench.execution.runner import Execution, execute
+from bench.execution.options import Execution
+from bench.execution.runner import execute
 from bench.execution.worker import forget_session
 from bench.plan.units import STAGES
 from bench.records.folder import RunFolder

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.execution.progress import Counter as ProgressCounter
-from bench.execution.runner import Execution, chunks_of, execute
+from bench.base.errors import BenchError
+from bench.execution.deaths import MOST_DEATHS
+from bench.execution.options import Execution
+from bench.execution.progress import Tally
+from bench.execution.runner import chunks_of, execute
 from bench.execution.worker import Chunk, Done
 from bench.plan.units import Cell, Unit
 from bench.records.folder import Completeness, Outcome, RunFolder, completeness
@@ -129,13 +132,33 @@ def test_a_worker_that_dies_once_is_replaced(tmp_path: Path, undisturbed: dict[s
 
 
 @pytest.mark.slow
-def test_an_image_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
-    order(tmp_path, "die-a_1")
+@pytest.mark.parametrize("images", [("a/1",), ("a/1", "a/2"), ("a/2", "c/4")])
+def test_images_that_kill_their_worker_are_given_up_and_nobody_else(
+    tmp_path: Path, images: tuple[str, ...]
+) -> None:
+    """Neighbours, and workers that were killed with the pool, lose nothing."""
+    order(tmp_path, *(f"die-{image.replace('/', '_')}" for image in images))
     run, verdict = run_small(tmp_path, jobs=2)
     rows = run.table("attack")
-    assert list(rows[rows["status"] == "failed"]["image"]) == ["a/1"] * len(MODELS)
-    assert "WorkerDied" in str(verdict)
+    failed = rows[rows["status"] == "failed"]
+    assert sorted(failed["image"]) == sorted(images * len(MODELS))
+    assert "WorkerDied: the process died 3 times" in str(verdict)
     assert verdict.ok == 6
+    log = (tmp_path / "log").read_text().splitlines()
+    killers = [unit.key for unit in run.plan().units if log.count(unit.key) == MOST_DEATHS]
+    assert len(killers) == len(failed)
+
+
+def test_workers_that_die_before_any_unit_are_the_machines_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.execution.runner.FRUITLESS", 2)
+    order(tmp_path, "die-opening")
+    with pytest.raises(BenchError, match="workers died 2 times and got nothing done"):
+        run_small(tmp_path, jobs=2)
+    (tmp_path / "orders" / "die-opening").unlink()
+    _, verdict = run_small(tmp_path, jobs=2)
+    assert verdict.complete
 
 
 def start(results: Path, jobs: int) -> subprocess.Popen[str]:
@@ -285,7 +308,7 @@ def test_an_abstention_is_an_answer(status: str, complete: bool) -> None:
 
 
 def test_remaining_time_is_measured_by_cost() -> None:
-    counter = ProgressCounter("fit", units=3, cost=10.0, started=100.0)
+    counter = Tally("fit", units=3, cost=10.0, started=100.0)
     assert counter.remaining(now=105.0) is None
     counter.add([Done("a", "ok", 4.0), Done("b", "failed", 1.0)])
     assert counter.remaining(now=105.0) == pytest.approx(5.0)

@@ -11,11 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
+from bench.analysis.timing import achieved_share, ratios
 from bench.base.errors import BenchError
+from bench.base.provenance import code_sha256
 from bench.cli.app import main
-from bench.cli.time import earlier, parse_size
+from bench.cli.time import parse_size
 from bench.execution import timing_suite
-from bench.execution.timing_suite import Point, Rig, Suite, achieved_share, ratios
+from bench.execution.timing_folder import earlier
+from bench.execution.timing_points import Suite, TimingPoint
+from bench.execution.timing_suite import Rig, run_suite
 from bench.measure.clock import PeakMemory, count_flops, product_peak, stopwatch
 from bench.measure.timed_defense import Timed, flop_columns, measured, precision_effect
 from bench.measure.timed_norm import measured_norm
@@ -47,7 +51,7 @@ def rig(suite: Suite = SMALL) -> Rig:
 
 
 def subject(defense: str = "ms", suite: Suite = SMALL) -> Timed:
-    return rig(suite).subject(Point("dbcnn", defense, "table", *suite.size, suite.samples))
+    return rig(suite).subject(TimingPoint("dbcnn", defense, "table", *suite.size, suite.samples))
 
 
 # --- primitives ---------------------------------------------------------------------------------
@@ -185,7 +189,7 @@ def test_input_noise_has_no_norm_to_time() -> None:
 
 
 def test_a_failing_point_is_a_record_with_its_reason() -> None:
-    record = rig().measure(Point("dbcnn", "ms", "table", 8, 8, 4))
+    record = rig().measure(TimingPoint("dbcnn", "ms", "table", 8, 8, 4))
     assert record.status == "failed" and "64" in (record.reason or "")
 
 
@@ -212,7 +216,7 @@ def test_the_verb_keeps_records_and_resumes(
     whole = timing_suite.Rig.measure
     calls: list[str] = []
 
-    def interrupted(self: Rig, point: Point) -> TimeRecord:
+    def interrupted(self: Rig, point: TimingPoint) -> TimeRecord:
         calls.append(point.defense)
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -221,12 +225,14 @@ def test_the_verb_keeps_records_and_resumes(
     monkeypatch.setattr(timing_suite.Rig, "measure", interrupted)
     out = ["--out", str(tmp_path / "mine"), "--reports", str(tmp_path / "reports")]
     assert main([*COMMAND, *out]) == 130
-    assert len(earlier(tmp_path / "mine")) == 1
+    assert len(earlier(tmp_path / "mine", code=code_sha256())) == 1
+    assert earlier(tmp_path / "mine", code="0" * 64) == {}
     assert main([*COMMAND, *out]) == 0
     assert calls == ["ms", "fs-iqa", "fs-iqa"]
     assert main([*COMMAND, *out]) == 0 and len(calls) == 3
     rows = pd.read_parquet(tmp_path / "mine" / "time.parquet")
     assert set(rows["defense"]) == {"ms", "fs-iqa"} and set(rows["weights"]) == {"random"}
+    assert set(rows["code_sha256"]) == {code_sha256()}
     noted = json.loads((tmp_path / "mine" / "run.json").read_text())
     assert "ms / fs-iqa, certified" in noted["ratios"]["dbcnn"]
     assert len(json.loads((tmp_path / "mine" / "time.json").read_text())) == 2
@@ -242,6 +248,27 @@ def test_the_verb_keeps_records_and_resumes(
     (tmp_path / "mine" / "time.json").write_text("[{}]")
     assert main(check) == 2
     assert "expected the records of `bench time`" in capsys.readouterr().err
+
+
+def test_what_other_code_measured_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(self: Rig, point: TimingPoint) -> TimeRecord:
+        calls.append(point.defense)
+        return whole(self, point)
+
+    whole = timing_suite.Rig._measure
+    monkeypatch.setattr(timing_suite.Rig, "_measure", counted)
+    suite = replace(SMALL, defenses=("ms",), samples=2, repeats=1)
+    for code, times in (("a" * 64, 1), ("a" * 64, 1), ("b" * 64, 2)):
+        records = run_suite(rig(replace(suite, code=code)), tmp_path, say=lambda text: None)
+        assert len(calls) == times
+        assert [record.code_sha256 for record in records] == [code]
+        (row,) = json.loads((tmp_path / "time.json").read_text())
+        facts = json.loads((tmp_path / "run.json").read_text())
+        assert row["code_sha256"] == facts["code_sha256"] == code
 
 
 @pytest.mark.parametrize(

@@ -208,11 +208,11 @@ def test_names_of_models_data_sets_and_artifacts() -> None:
 def test_the_verb_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bench.cli.prefetch import prefetch_files
+    from bench.cli.app import main
 
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
-    assert prefetch_files(["dists"], None, offline=True) == 1
+    assert main(["prefetch", "--models", "dists", "--offline"]) == 1
     said = capsys.readouterr().err
     assert "missing  vgg16_features" in said
     assert "0/2 artifacts present" in said

@@ -1,0 +1,77 @@
+"""The folder of a timing suite: a journal of every measurement, and the tables made of it.
+
+This module knows files; it must not know how a time is taken or what it is worth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.base.files import write_atomically
+
+if TYPE_CHECKING:
+    from bench.records.journal import JournalWriter
+    from bench.records.schema import TimeRecord
+
+STAGE = "time"
+
+
+def is_timing(folder: Path) -> bool:
+    """Whether a folder holds the records of a timing suite and not a run."""
+    return (folder / "time.json").is_file() and not (folder / "plan.json").exists()
+
+
+def stored(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and facts as they were kept.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is not JSON.
+    """
+    rows, facts = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for name in ("time.json", "run.json")
+    )
+    return rows, facts
+
+
+def journal(folder: Path) -> JournalWriter:
+    """Where measurements are kept as they are made."""
+    from bench.records.journal import JournalWriter
+
+    return JournalWriter(folder / "journal", STAGE)
+
+
+def earlier(folder: Path, *, code: str) -> dict[str, TimeRecord]:
+    """The last record of every measurement that this code made, by its key; a good one stays."""
+    from bench.records.journal import journal_files, read_file
+    from bench.records.schema import TimeRecord
+
+    found: dict[str, TimeRecord] = {}
+    for path in journal_files(folder / "journal", STAGE):
+        for entry in read_file(path):
+            row = entry.records[0] if entry.records else None
+            if not isinstance(row, TimeRecord) or row.code_sha256 != code:
+                continue
+            if entry.unit not in found or found[entry.unit].status != "ok":
+                found[entry.unit] = row
+    return found
+
+
+def keep(folder: Path, records: Iterable[TimeRecord], facts: Mapping[str, Any]) -> None:
+    """Write the records as Parquet and JSON, and what holds for all of them."""
+    from bench.records.parquet import row_key, write_table
+    from bench.records.schema import TimeRecord
+
+    ordered = sorted({row_key(record): record for record in records}.values(), key=row_key)
+    write_table(folder / "time.parquet", TimeRecord, ordered)
+    _write_json(folder / "run.json", facts)
+    _write_json(folder / "time.json", [record.model_dump(mode="json") for record in ordered])
+
+
+def _write_json(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
