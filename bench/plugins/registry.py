@@ -35,6 +35,8 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "dms": "defenses.dms:DEFENSE",
         "dms-iqa": "defenses.dms_iqa:DEFENSE",
         "fs-iqa": "defenses.fs_iqa:DEFENSE",
+        "fs-iqa-guarded": "defenses.fs_iqa_guarded:DEFENSE",
+        "fs-iqa-proved": "defenses.fs_iqa_proved:DEFENSE",
     },
     "model": {
         "dbcnn": "iqa_models.dbcnn:MODEL",
