@@ -26,11 +26,20 @@ Rigor = Literal["proved", "first-order", "empirical"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is smoothed: a bound model, the trained part (if any) and the noise level."""
+    """What is smoothed: a bound model, the trained part (if any) and the noise level.
+
+    Attributes:
+        model: Bound to its references.
+        part: The trained part, None if nothing is trained.
+        sigma: Noise level.
+        seed: Keys the noise that a smoother draws for itself, beside the draws it is given; whoever
+            has a noise stream sets it to the stream's key.
+    """
 
     model: BoundModel
     part: nn.Module | None
     sigma: float
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ number of rows follows from ``batch``, the number of draws and the memory that o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ class Engine:
         Raises:
             torch.OutOfMemoryError: Not even one noisy image fits.
         """
+        target = replace(target, seed=noise.key)
         while True:
             try:
                 with computing_in(self.precision, image.device):

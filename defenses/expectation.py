@@ -24,4 +24,4 @@ def expected_score(
     fresh = replace(noise, repeat=step)
     shape = smoother.noise_shape(target, point)
     batch = fresh.draw(shape, kind=smoother.noise_kind, draws=draws, device=point.device)
-    return smoother.sample(target, point, batch).mean()
+    return smoother.sample(replace(target, seed=fresh.key), point, batch).mean()

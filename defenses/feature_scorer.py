@@ -34,19 +34,19 @@ class FeatureScorerPart:
 
     def train(self, job: TrainingJob) -> TrainedPart:
         """Train with fresh N(0, sigma_f^2) noise on the transformed features of every batch."""
-        train, validation = features_of(job, "train"), features_of(job, "validation")
+        train, validation = self.inputs(job, "train"), self.inputs(job, "validation")
         targets, held_out = unit_mos(job.train, job), unit_mos(job.validation, job)
         (sigma,) = job.sigmas
         generator = seeded(job, self.name)
         with seeded_weights(job, self.name):
             module = self.build(
-                feature_size=train.shape[1], mos_range=job.mos_range, settings=job.settings
+                feature_size=train.shape[-1], mos_range=job.mos_range, settings=job.settings
             )
-        module.standardise(train)
+        module.standardise(train.flatten(0, -2))
         module.to(train.device)
 
         def loss(features: Tensor, mos: Tensor, noise_source: torch.Generator) -> Tensor:
-            embedded = module.transform(features)
+            embedded = self.embed(module, features, sigma)
             noise = torch.randn(embedded.shape, generator=noise_source).to(embedded)
             return (module.unit_score(embedded + sigma * noise) - mos).square().mean()
 
@@ -59,3 +59,11 @@ class FeatureScorerPart:
             return float(loss(validation, held_out, fixed))
 
         return optimise(module, job, train_batch, validate, generator, epochs=job.settings.epochs)
+
+    def inputs(self, job: TrainingJob, split: str) -> Tensor:
+        """Backbone features of a split, ``(n, D)``: one row of what ``embed`` takes per example."""
+        return features_of(job, split)
+
+    def embed(self, module: FeatureScorer, features: Tensor, sigma: float) -> Tensor:
+        """Transformed features ``(B, m)`` that the scorer sees, before noise is added to them."""
+        return module.transform(features)

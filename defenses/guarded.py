@@ -1,4 +1,4 @@
-"""Feature smoothing with a second abstention rule: a short search for what the linearisation missed.
+"""Feature smoothing with a second abstention rule: a search for what the linearisation missed.
 
 This module knows how to look for a large feature displacement in a ball; it must not know
 certificates, attacks on scores, or where images come from.
@@ -117,7 +117,7 @@ def largest_displacement(
     >>> scale = torch.tensor([1.0, 4.0])
     >>> moved = largest_displacement(lambda y: y.flatten(1) * scale, x, starts,
     ...                              radius=0.5, steps=10, momentum=0.5)
-    >>> round(moved, 3)
+    >>> round(moved, 2)
     2.0
     """
     with torch.no_grad():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import torch
@@ -54,6 +54,11 @@ class NoiseStream:
     image: str
     sigma: float
     repeat: int = 0
+
+    @property
+    def key(self) -> int:
+        """Seed of further noise that belongs to this stream; equal for equal streams alone."""
+        return key_seed("inner", *astuple(self))
 
     def chunks(
         self, shape: tuple[int, ...], *, kind: str, draws: int, device: torch.device | None = None

@@ -109,8 +109,9 @@ def worst_case(candidate: Candidate) -> str:
 def _certificate(
     candidate: Candidate, target: Target, geometry: Geometry, scores: Array
 ) -> Certificate:
-    # A tabulated geometry need not contain r = 1; its largest entry is as good.
-    ratio = 1.0 if geometry.coefficient is not None else max(geometry.ratios, default=1.0)
+    # A tabulated geometry need not reach down to r = 1; its largest entry is as good.
+    native = geometry.radius(1.0) is not None
+    ratio = 1.0 if native else max(geometry.ratios, default=1.0)
     return certify(
         candidate.defense,
         scores,
