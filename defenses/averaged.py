@@ -78,7 +78,7 @@ class AveragedFeatureSmoother(FeatureSmoother):
         return Averaging(share=self.share, reach=self.reach)
 
     def embed(self, target: Target, images: Tensor) -> Tensor:
-        """b_hat ``(B, m)`` of images that share a reference, with the noise of the target's seed."""
+        """b_hat ``(B, m)`` of images with one reference, with the noise of the target's seed."""
         differentiable = torch.is_grad_enabled() and images.requires_grad
         passes = self.gradient_passes if differentiable else self.passes
         noise = self._noise(target, target.seed, "mean")

@@ -70,7 +70,7 @@ class GuardedFeatureSmoother(FeatureSmoother):
         if moved <= self.allowance:
             return geometry
         reason = (
-            f"the features move by {moved:.3g} sigma_f inside the first-order radius "
+            f"the features move by {moved:.4g} sigma_f inside the first-order radius "
             f"{radius:.4g}, more than {self.allowance:g}"
         )
         return replace(geometry, coefficient=None, reason=reason)

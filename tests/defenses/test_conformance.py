@@ -1,4 +1,4 @@
-"""Our six defences pass the kit; every planted defect is refused by the check made for it."""
+"""Our defences pass the kit; every planted defect is refused by the check made for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import pytest
 import torch
 from scipy import stats
 
-from defenses import cert_reg, dms, dms_iqa, fs_iqa, ms, rs_reg
+from defenses import (
+    cert_reg,
+    dms,
+    dms_iqa,
+    fs_iqa,
+    fs_iqa_guarded,
+    fs_iqa_proved,
+    ms,
+    rs_reg,
+)
 from defenses.base import Defense
 from defenses.conformance import CHECKS, DefenseConformance, check, run
 from defenses.conformance import smoothers as smoother_checks
@@ -19,7 +28,7 @@ from defenses.ranks import median_ranks
 from defenses.reference_models import COUNTEREXAMPLE_RATIO, ProjectionModel
 from tests.defenses.planted import PLANTED
 
-OURS = (rs_reg, cert_reg, ms, dms, dms_iqa, fs_iqa)
+OURS = (rs_reg, cert_reg, ms, dms, dms_iqa, fs_iqa, fs_iqa_guarded, fs_iqa_proved)
 
 
 class TestOurDefenses(DefenseConformance):
