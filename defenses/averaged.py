@@ -14,41 +14,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from defenses.averaged_scorer import AVERAGING, CENTRE, Averaging, noisy_features
 from defenses.base import Geometry, GeometrySettings, Rigor, Target
 from defenses.displacement import DisplacementBound, bound_displacement
-from defenses.engine import cpu_rows
-from defenses.noise import CHUNK, NoiseStream, batches, key_seed
-from defenses.precision import computing_in
+from defenses.noise import NoiseStream, key_seed
 from defenses.smoothers import FeatureSmoother, feature_scorer
-from iqa_models.base import BoundModel
-
-CENTRE = 0.5
-"""Every coordinate of the ball's centre: the middle of [0, 1]."""
-
-SHARE, REACH = 0.2, 8.0
-"""Image noise as a share of sigma, and radius of the ball in noise units sigma_f."""
 
 RATIOS = tuple(step / 20 for step in range(1, 101))
 """Noise units whose radius is tabulated: r = 1, the native radius, is one of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Averaging:
-    """How features are averaged; the smoother and its trained part must agree on it.
-
-    Attributes:
-        share: Standard deviation of the image noise, s = share * sigma.
-        reach: Radius of the ball that features are projected to, R = reach * sigma_f.
-    """
-
-    share: float = SHARE
-    reach: float = REACH
-
-    def bounded(self, transformed: Tensor, sigma: float) -> Tensor:
-        """Nearest points ``(..., m)`` of the ball: 1-Lipschitz, and differentiable inside it."""
-        offset = transformed - CENTRE
-        length = offset.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-        return CENTRE + offset * (self.reach * sigma / length).clamp(max=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +29,7 @@ class AveragedFeatureSmoother(FeatureSmoother):
     """x -> Scorer(b_hat(x) + sigma_f e'), b_hat the mean of ``passes`` noisy images' features.
 
     Attributes:
-        share, reach: See :class:`Averaging`.
+        averaging: Image noise and ball; the part was trained with the same.
         passes: Noisy images behind b_hat, and as many others behind its bound.
         pilot: Further ones that choose the point around which moments are taken.
         gradient_passes: Noisy images where a gradient is asked for: attacks take the expectation
@@ -66,16 +39,10 @@ class AveragedFeatureSmoother(FeatureSmoother):
     name: str = "averaged-features"
     part: str | None = "ftn-proved"
     rigor: Rigor = "proved"
-    share: float = SHARE
-    reach: float = REACH
+    averaging: Averaging = AVERAGING
     passes: int = 512
     pilot: int = 32
     gradient_passes: int = 16
-
-    @property
-    def averaging(self) -> Averaging:
-        """What the trained part has seen, unless it was trained with other numbers."""
-        return Averaging(share=self.share, reach=self.reach)
 
     def embed(self, target: Target, images: Tensor) -> Tensor:
         """b_hat ``(B, m)`` of images with one reference, with the noise of the target's seed."""
@@ -107,8 +74,8 @@ class AveragedFeatureSmoother(FeatureSmoother):
         found = bound_displacement(
             rows.numpy(),
             centre=centre.numpy(),
-            limit=self.reach * target.sigma + float((centre - CENTRE).norm()),
-            sigma=self.share * target.sigma,
+            limit=self.averaging.reach * target.sigma + float((centre - CENTRE).norm()),
+            sigma=self.averaging.share * target.sigma,
             alpha=settings.delta,
         )
         return tabulated(found, unit=target.sigma, radii=settings.radii)
@@ -118,30 +85,15 @@ class AveragedFeatureSmoother(FeatureSmoother):
         return float(2 * self.passes + self.pilot)
 
     def _noise(self, target: Target, seed: int, purpose: str) -> NoiseStream:
-        return NoiseStream(seed, "certify", "averaged", purpose, self.share * target.sigma)
+        return NoiseStream(
+            seed, "certify", "averaged", purpose, self.averaging.share * target.sigma
+        )
 
     def _features(self, target: Target, image: Tensor, noise: NoiseStream, passes: int) -> Tensor:
         """Projected features ``(passes, m)`` of noisy copies of ``image`` ``(1, 3, H, W)``."""
         scorer = feature_scorer(target)
         rows = noisy_features(target.model, image, noise, passes)
         return self.averaging.bounded(scorer.transform(rows), target.sigma)
-
-
-def noisy_features(model: BoundModel, image: Tensor, noise: NoiseStream, passes: int) -> Tensor:
-    """Backbone features ``(passes, D)`` of ``image`` ``(1, 3, H, W)`` under N(0, noise.sigma^2).
-
-    Always in float32, and on a CPU always in passes of the same number of rows, so that the bound
-    and the mean are of one function.
-    """
-    size = cpu_rows(*image.shape[-2:]) if image.device.type == "cpu" else CHUNK
-    whole = -(-passes // size) * size
-    chunks = noise.chunks(tuple(image.shape[1:]), kind="input", draws=whole, device=image.device)
-    with computing_in("float32", image.device):
-        rows = [
-            model.features(torch.add(image, part, alpha=noise.sigma)).float()
-            for part in batches(chunks, size=size)
-        ]
-    return torch.cat(rows)[:passes]
 
 
 def tabulated(bound: DisplacementBound, *, unit: float, radii: Sequence[float]) -> Geometry:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from defenses.bounds import Bounds
 from defenses.native import NativeCertificate
+from defenses.tuning import numbers, with_numbers
 from iqa_models.base import BoundModel, IQAModel, ModelCard
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -330,16 +331,23 @@ class Defense:
     part: Part | None = None
 
     def tuned(self, options: Mapping[str, float]) -> Defense:
-        """The same defence with other numbers in its statistic, e.g. ``{"trim": 0.1}``.
+        """The same defence with other numbers in its statistic or smoother, e.g. ``{"trim": 0.1}``.
 
         Raises:
-            ValueError: The statistic has no such number.
+            ValueError: Neither has such a number, or it must be a whole one.
         """
         if not options:
             return self
-        known = {f.name for f in fields(self.statistic)} - {"name"}  # type: ignore[arg-type]
-        if unknown := set(options) - known:
+        known = {**numbers(self.smoother), **numbers(self.statistic)}
+        if unknown := set(options) - set(known):
             raise ValueError(
                 f"{self.name} has no option {sorted(unknown)}, expected one of {sorted(known)}."
             )
-        return replace(self, statistic=replace(self.statistic, **options))  # type: ignore[type-var]
+        values = {name: type(known[name])(value) for name, value in options.items()}
+        if values != options:
+            raise ValueError(f"{self.name}: expected whole numbers, found {dict(options)}.")
+        return replace(
+            self,
+            smoother=with_numbers(self.smoother, values),
+            statistic=with_numbers(self.statistic, values),
+        )

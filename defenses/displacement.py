@@ -144,7 +144,7 @@ def kl_upper(mean: float, n: int, *, alpha: float) -> float:
     last = 1.0 - 2.0**-53
     if excess(last) <= 0.0:
         return 1.0
-    root: float = optimize.brentq(excess, mean, last, xtol=1e-15, rtol=1e-12)
+    root = float(optimize.brentq(excess, mean, last, xtol=1e-15, rtol=1e-12))
     return min(1.0, root * (1.0 + 1e-9) + 1e-14)  # to the safe side of the root
 
 

@@ -7,58 +7,13 @@ Jacobian is assumed.  It costs as many passes as median smoothing, its rival at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from defenses.averaged import AveragedFeatureSmoother, Averaging, noisy_features
-from defenses.base import Array, Defense, GuaranteeCard, ScoreScale, TrainingJob
+from defenses.averaged import AveragedFeatureSmoother
+from defenses.averaged_scorer import AveragedFeatureScorerPart
+from defenses.base import Array, Defense, GuaranteeCard, ScoreScale
 from defenses.bounds import Bounds
-from defenses.feature_scorer import FeatureScorerPart
-from defenses.networks import FeatureScorer
-from defenses.noise import NoiseStream
 from defenses.statistics import Median
-
-
-@dataclass(frozen=True, slots=True)
-class AveragedFeatureScorerPart(FeatureScorerPart):
-    """FTN + scorer trained on averaged features, under image noise s and feature noise sigma_f.
-
-    The mean over a few noisy copies of an example stands for the expectation.  It costs ``copies``
-    passes of the backbone for every example, once per noise level.
-
-    Attributes:
-        averaging: What the smoother will do.
-        copies: Noisy copies of every example.
-    """
-
-    name: str = "ftn-proved"
-    averaging: Averaging = field(default_factory=Averaging)
-    copies: int = 4
-
-    @torch.no_grad()
-    def inputs(self, job: TrainingJob, split: str) -> Tensor:
-        """Backbone features ``(n, copies, D)`` of noisy copies.
-
-        Raises:
-            ValueError: The job has no model, or one that needs references which are missing.
-        """
-        if job.model is None:
-            raise ValueError("training averaged features needs the model.")
-        (sigma,) = job.sigmas
-        rows = []
-        for index, example in enumerate(job.train if split == "train" else job.validation):
-            noise = NoiseStream(job.seed, "train", split, str(index), self.averaging.share * sigma)
-            reference = None if job.model.card.mode == "NR" else example.reference
-            bound = job.model.bind(None if reference is None else reference[None].to(job.device))
-            image = example.image[None].to(job.device)
-            rows.append(noisy_features(bound, image, noise, self.copies))
-        return torch.stack(rows)
-
-    def embed(self, module: FeatureScorer, features: Tensor, sigma: float) -> Tensor:
-        """Mean over the copies, ``(B, m)``."""
-        return self.averaging.bounded(module.transform(features), sigma).mean(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 
 from defenses import fs_iqa_proved
-from defenses.averaged import CENTRE, AveragedFeatureSmoother, Averaging, tabulated
+from defenses.averaged import AveragedFeatureSmoother, tabulated
+from defenses.averaged_scorer import CENTRE, AveragedFeatureScorerPart, Averaging
 from defenses.base import Geometry, GeometrySettings, ScoreScale, Target
 from defenses.conformance.report import SIGMA
 from defenses.displacement import DisplacementBound
@@ -21,7 +22,7 @@ from defenses.reference_models import analytic_scorer, direction, grey, linear_m
 SETTINGS = GeometrySettings(
     tau=1e-3, method="exact", steps=20, delta=1e-3, tolerance=None, radii=(0.001, 0.01), seed=0
 )
-SMOOTHER = AveragedFeatureSmoother(passes=4000)
+SMOOTHER = AveragedFeatureSmoother(passes=4000, averaging=Averaging(reach=8.0))
 STREAM = NoiseStream(0, "certify", "set", "image", SIGMA)
 
 
@@ -49,7 +50,7 @@ def shortfall(bounded: AveragedFeatureSmoother) -> float:
     with torch.no_grad():
         mean = float(SMOOTHER.embed(target, grey())[0, 0])
     found = geometry(bounded, target, grey())
-    scale = SMOOTHER.share * SIGMA
+    scale = SMOOTHER.averaging.share * SIGMA
     steps = scale * np.linspace(0.05, 1.0, 20)
     moved = np.abs(stats.norm.cdf(steps / scale) - mean) / SIGMA
     return max(m - found.ratio(float(x)) for m, x in zip(moved, steps, strict=True))
@@ -61,12 +62,12 @@ def test_a_step_moves_less_than_bounded() -> None:
 
 def test_planted_noise_of_twice_the_size_is_seen() -> None:
     """The bound of one noise level for the mean of another: too small by a factor of two."""
-    assert shortfall(replace(SMOOTHER, share=2 * SMOOTHER.share)) > 0.1
+    assert shortfall(replace(SMOOTHER, averaging=Averaging(share=0.4, reach=8.0))) > 0.1
 
 
 def test_the_mean_is_the_expectation() -> None:
     target = step_target()
-    image = grey() + 0.5 * SMOOTHER.share * SIGMA * direction()[None]
+    image = grey() + 0.5 * SMOOTHER.averaging.share * SIGMA * direction()[None]
     with torch.no_grad():
         mean = float(SMOOTHER.embed(target, image)[0, 0])
     # five standard errors of 4000 coin flips
@@ -151,7 +152,7 @@ def test_fresh_estimates_are_not_promised() -> None:
 
 def test_part_and_smoother_agree() -> None:
     part = fs_iqa_proved.DEFENSE.part
-    assert isinstance(part, fs_iqa_proved.AveragedFeatureScorerPart)
+    assert isinstance(part, AveragedFeatureScorerPart)
     assert part.averaging == AveragedFeatureSmoother().averaging
 
 
