@@ -73,7 +73,8 @@ class GuardedFeatureSmoother(FeatureSmoother):
             f"the features move by {moved:.4g} sigma_f inside the first-order radius "
             f"{radius:.4g}, more than {self.allowance:g}"
         )
-        return replace(geometry, coefficient=None, reason=reason)
+        # Nothing but the reason: the norm alone would give back the radius that was refused.
+        return Geometry(delta=geometry.delta, reason=reason)
 
     def displacement(self, target: Target, image: Tensor, *, radius: float, seed: int) -> float:
         """Largest ||B(x + u) - B(x)|| / sigma_f that the search finds for ||u||_2 <= radius."""
