@@ -117,7 +117,7 @@ def top_moment(rows: FloatArray) -> float:
     gram = rows.T @ rows if m <= n else rows @ rows.T
     last = len(gram) - 1
     values = linalg.eigvalsh(gram, subset_by_index=(last, last))
-    return max(float(values[0]), 0.0) / n
+    return float(max(values[0], 0.0)) / n
 
 
 def kl_upper(mean: float, n: int, *, alpha: float) -> float:
