@@ -170,7 +170,9 @@ class Context:
             train_limit=self.profile.data.train_limit,
             dataset=self.dataset(dataset).sha256,
             model=None if model is None else self.model_sha256(model),
-            code=modules_sha256(type(part).__module__, "defenses.training", "defenses.networks"),
+            code=modules_sha256(
+                type(part).__module__, "defenses.training", "defenses.networks", "defenses.span"
+            ),
         )
 
     def _part(self, defense: str, dataset: str, model: str, sigma: float) -> nn.Module | None:
