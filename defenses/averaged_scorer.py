@@ -6,6 +6,7 @@ weights are kept.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from defenses.base import TrainingJob
 from defenses.engine import cpu_rows
 from defenses.feature_scorer import FeatureScorerPart
-from defenses.networks import FeatureScorer
+from defenses.networks import TRANSFORMED, FeatureScorer
 from defenses.noise import CHUNK, NoiseStream, batches
 from defenses.precision import computing_in
 from iqa_models.base import BoundModel
@@ -81,6 +82,15 @@ class AveragedFeatureScorerPart(FeatureScorerPart):
             image = example.image[None].to(job.device)
             rows.append(noisy_features(bound, image, noise, self.copies))
         return torch.stack(rows)
+
+    def spread(self, job: TrainingJob) -> float:
+        """Small enough that the bulk of the examples lies inside the ball.
+
+        All outputs begin on one line, where a spread s of the pre-activations is a length of
+        s sqrt(m) / 4: half the ball's radius.
+        """
+        half = 2.0 * self.averaging.reach * job.sigmas[0] / math.sqrt(TRANSFORMED)
+        return min(float(job.settings.spread), half)
 
     def embed(self, module: FeatureScorer, features: Tensor, sigma: float) -> Tensor:
         """Mean over the copies, ``(B, m)``."""

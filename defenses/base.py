@@ -287,11 +287,15 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class TrainedPart:
-    """A trained module with its curves."""
+    """A trained module with its curves.
+
+    ``notes`` are numbers about it that belong in its record, by column, e.g. ``saturated_share``.
+    """
 
     module: nn.Module
     train_loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 class Part(Protocol):

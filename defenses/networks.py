@@ -19,6 +19,8 @@ IMAGE_STD = 0.25
 """Standard deviation of photographs around mid-grey, roughly; scales the denoisers."""
 TRANSFORMED = 512
 """Size of the transformed features (FS-IQA, Section 3)."""
+LOST_SLOPE = 0.05
+"""A sigmoid counts as saturated where its slope is under this share of its largest."""
 
 
 class FeatureScorer(nn.Module):
@@ -32,26 +34,26 @@ class FeatureScorer(nn.Module):
         super().__init__()
         self.size = TRANSFORMED
         self.feature_mean: Tensor
-        self.feature_scale: Tensor
         self.mos_range: Tensor
         self.register_buffer("feature_mean", torch.zeros(feature_size))
-        self.register_buffer("feature_scale", torch.ones(feature_size))
         self.register_buffer("mos_range", torch.tensor(mos_range, dtype=torch.float32))
         self.ftn = nn.Linear(feature_size, TRANSFORMED)
         self.scorer = nn.Sequential(nn.Linear(TRANSFORMED, width), nn.ReLU(), nn.Linear(width, 1))
 
-    def standardise(self, features: Tensor) -> None:
-        """Set the fixed input scaling from training features ``(n, D)``.
-
-        One scale for all features: per-feature scaling would blow up the ones that hardly move,
-        and with them the Jacobian.
-        """
-        self.feature_mean.copy_(features.mean(0))
-        self.feature_scale.fill_(float(features.std(0).square().mean().sqrt().clamp_min(1e-8)))
-
     def transform(self, features: Tensor) -> Tensor:
         """FTN: features ``(B, D)`` -> ``(B, 512)`` in [0, 1]."""
-        return torch.sigmoid(self.ftn((features - self.feature_mean) / self.feature_scale))
+        return torch.sigmoid(self.ftn(features - self.feature_mean))
+
+    @torch.no_grad()
+    def saturated_share(self, features: Tensor) -> float:
+        """Share of outputs on features ``(n, D)`` where the sigmoid has lost its slope.
+
+        Its slope B (1 - B) is 1/4 - (B - 1/2)^2: under ``LOST_SLOPE`` of its largest, 1/4, once B
+        is that far from the middle.  Radii there are large because B has stopped to move, not
+        because it moves slowly.
+        """
+        far = (self.transform(features) - 0.5).abs() > math.sqrt(1 - LOST_SLOPE) / 2
+        return float(far.double().mean())
 
     def unit_score(self, transformed: Tensor) -> Tensor:
         """Scorer output ``(B,)`` on the unit scale, not clamped (training target)."""

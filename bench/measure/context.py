@@ -174,6 +174,7 @@ class Context:
                 *(c.__module__ for c in type(part).__mro__[:-1]),
                 "defenses.training",
                 "defenses.networks",
+                "defenses.span",
             ),
         )
 

@@ -115,10 +115,17 @@ class FitSection(Section):
     patience: Count = 10
     """Epochs without a better validation loss before stopping."""
     width: Count
-    """Hidden units (FTN) or channels (denoisers)."""
+    """Hidden units (FTN's scorer, at least 2) or channels (denoisers)."""
     """The paper's denoisers: DnCNN with 64 channels."""
     depth: Count
     """Convolutions of a DnCNN, levels of a U-Net; unused by the FTN."""
+    spread: Positive = 0.5
+    """FTN: largest standard deviation of what goes into a sigmoid, over the training images.  At
+    two of them, 1.0, a sigmoid keeps 79 % of its slope, so the linearisation behind the radius is
+    fair; a smaller one trades width for native radius, and at equal radius little changes."""
+    ridge_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """FTN: share of the explained variance of validation scores that a stronger ridge penalty may
+    cost where it starts; the stronger, the smaller the Jacobian."""
     stride: Count = 1
     """Denoisers work on pixel-unshuffled images of this factor (1: full resolution)."""
     pixel_weight: float = 1.0

@@ -56,6 +56,9 @@ class FitRecord(Record):
     train_loss: list[Finite] = []
     validation_loss: list[Finite] = []
     seconds: Finite = 0.0
+    saturated_share: Finite | None = None
+    """FTN: share of its outputs on held-out images where the sigmoid has under 5 % of its largest
+    slope. Where it is large, so are the radii, but only to first order."""
 
 
 class DrawRecord(Record):

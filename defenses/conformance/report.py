@@ -133,6 +133,8 @@ class Candidate:
             rank_weight=1.0,
             crop=None,
             score_epochs=1,
+            spread=0.5,
+            ridge_tolerance=0.02,
         )
     )
 

@@ -95,6 +95,7 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
         "validation_loss": trained.validation_loss,
         "seconds": time.perf_counter() - started,
         "parameters": sum(p.numel() for p in trained.module.parameters()),
+        "saturated_share": trained.notes.get("saturated_share"),
     }
     context.store.save_state(key, trained.module.state_dict(), notes)
     checkpoints.clear()
@@ -124,6 +125,7 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         train_loss=notes["train_loss"],
         validation_loss=notes["validation_loss"],
         seconds=notes["seconds"],
+        saturated_share=notes.get("saturated_share"),
     )
 
 

@@ -23,6 +23,8 @@ from bench.report.numbers import COUNT, Format
 
 _HIDDEN = frozenset({"cards", "rates", "resumed", "finished"})
 """Long, or changed by a call that changes no record."""
+MOST_SATURATED = 0.05
+"""Share of saturated FTN outputs above which its radii are marked."""
 
 
 def provenance_section(run: RunTables) -> Chapter:
@@ -99,6 +101,7 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         Column("epochs", COUNT),
         Column("train", loss, group="loss"),
         Column("validation", loss, group="loss"),
+        Column("saturated", Format(1, unit=" %", scale=100)),
         Column("sha256", kind="text"),
         Column("state", kind="text"),
     )
@@ -114,6 +117,7 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
                 Field(known(row["epochs"])),
                 Field(_last(row["train_loss"])),
                 Field(_last(row["validation_loss"])),
+                _saturated(known(row.get("saturated_share"))),
                 Field("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
                 Field(
                     row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
@@ -123,10 +127,16 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
     return Table(
         id="table-trained",
         title="Table P2. Parts trained by the run",
-        caption="Losses after the last epoch; the full curves are in the fit records.",
+        caption="Losses after the last epoch; the full curves are in the fit records. Saturated: "
+        "outputs of an FTN on held-out images where a sigmoid has under 5 % of its largest slope; "
+        "* above 5 %, where radii are large because features have stopped to move.",
         columns=columns,
         rows=tuple(body),
     )
+
+
+def _saturated(share: float | None) -> Field:
+    return Field(share, mark="*" if (share or 0.0) > MOST_SATURATED else "")
 
 
 def _last(values: Any) -> float | None:
