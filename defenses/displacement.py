@@ -116,9 +116,8 @@ def top_moment(rows: FloatArray) -> float:
     n, m = rows.shape
     gram = rows.T @ rows if m <= n else rows @ rows.T
     last = len(gram) - 1
-    values: FloatArray = linalg.eigvalsh(gram, subset_by_index=(last, last))
-    top = float(values[0])
-    return max(top, 0.0) / n
+    values = linalg.eigvalsh(gram, subset_by_index=(last, last))
+    return float(max(values[0], 0.0) / n)
 
 
 def kl_upper(mean: float, n: int, *, alpha: float) -> float:
