@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bench.base.errors import OK, SOME_FAILED, BenchError
 from bench.cli import options as opt
-
-if TYPE_CHECKING:
-    from bench.report.document import Document
 
 EXAMPLES = """\b
 Examples:
@@ -39,11 +36,11 @@ def report(
 def written_report(folder: Path | None, results: Path, reports: Path) -> Path:
     """Write the report of a run or a timing suite; returns its path."""
     from bench.cli.selection import chosen_run
-    from bench.execution.timing_folder import is_timing
     from bench.report.build import report, write
+    from bench.report.timing import read_timing, timing_folder
 
-    if folder is not None and is_timing(folder):
-        return write(timing_document(folder), reports / folder.name).markdown
+    if (timing := timing_folder(folder)) is not None:
+        return write(read_timing(timing), reports / timing.name).markdown
     run = chosen_run(folder, results)
     return report(run, reports / run.path.name)
 
@@ -55,13 +52,13 @@ def check_report(folder: Path | None, results: Path, reports: Path) -> int:
         BenchError: There is no report to check.
     """
     from bench.cli.selection import chosen_run
-    from bench.execution.timing_folder import is_timing
     from bench.report import check, from_folder
     from bench.report.build import check_document
+    from bench.report.timing import read_timing, timing_folder
 
-    if folder is not None and is_timing(folder):
-        out = existing_report(folder, reports)
-        remarks = check_document(timing_document(folder), out)
+    if (timing := timing_folder(folder)) is not None:
+        out = existing_report(timing, reports)
+        remarks = check_document(read_timing(timing), out)
     else:
         run = chosen_run(folder, results)
         out = existing_report(run.path, reports)
@@ -81,24 +78,3 @@ def existing_report(folder: Path, reports: Path) -> Path:
     if not (out / "report.md").is_file():
         raise BenchError(f"{out}: expected a report of {folder}, found none.")
     return out
-
-
-def timing_document(folder: Path) -> Document:
-    """The report of a timing suite's folder.
-
-    Raises:
-        BenchError: Its files are not what ``time`` writes.
-    """
-    import pandas as pd
-
-    from bench.execution.timing_folder import stored
-    from bench.report.timing import timing_document
-
-    try:
-        rows, facts = stored(folder)
-        return timing_document(pd.DataFrame(rows), facts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchError(
-            f"{folder}: expected the records of `bench time`, found {type(error).__name__}: "
-            f"{error}."
-        ) from error

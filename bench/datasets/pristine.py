@@ -28,11 +28,11 @@ from pydantic import Field
 from bench.base.errors import BenchError
 from bench.base.files import file_sha256, write_atomically
 from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split
+from bench.datasets.description import Description, Side
 from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
 from bench.datasets.embedded import GENERATOR_VERSION, LIBRARIES, label_cells
 from bench.datasets.folder import split_groups
 from bench.datasets.images import Decoding, open_rgb, to_planes
-from bench.datasets.table import Description, Side
 from iqa_models.folders import cache_folder
 
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm")

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bench.base.errors import BenchError, invalid
 from bench.datasets.base import Dataset, DatasetCard, Item, Split
+from bench.datasets.description import Description, Side
 from bench.datasets.folder import (
-    SPLIT_SEED,
     Entry,
     FolderDataset,
     default_root,
@@ -26,10 +26,9 @@ from bench.datasets.folder import (
     within,
 )
 from bench.datasets.images import Decoding, SizePolicy
+from bench.datasets.pristine import PristineDescription, pristine
 
 D = TypeVar("D", bound="Description")
-Side = Annotated[int, Field(ge=2)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 SPLITS: Mapping[str, Split] = {
     "train": "train",
     "training": "train",
@@ -39,21 +38,6 @@ SPLITS: Mapping[str, Split] = {
     "testing": "test",
 }
 """Words of a split column, lower case."""
-
-
-class Description(BaseModel):
-    """What every `dataset.toml` says; unknown settings are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-    """Short name in plans and records."""
-    title: str
-    licence: str
-    citation: str
-    test_share: Share = 0.2
-    split_seed: int = SPLIT_SEED
-    """Seed of the split, where no split column is named."""
 
 
 class TableDescription(Description):
@@ -117,8 +101,6 @@ def open_table(path: Path) -> Dataset:
     settings = _settings(path)
     kind = settings.get("kind", "table")
     if kind == "pristine":
-        from bench.datasets.pristine import PristineDescription, pristine
-
         return pristine(validated(PristineDescription, settings, path), path.parent)
     if kind != "table":
         raise BenchError(f"{path}: kind: expected 'table' or 'pristine', found {kind!r}.")

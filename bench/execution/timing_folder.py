@@ -19,25 +19,6 @@ if TYPE_CHECKING:
 STAGE = "time"
 
 
-def is_timing(folder: Path) -> bool:
-    """Whether a folder holds the records of a timing suite and not a run."""
-    return (folder / "time.json").is_file() and not (folder / "plan.json").exists()
-
-
-def stored(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows and facts as they were kept.
-
-    Raises:
-        OSError: There is no such file.
-        ValueError: It is not JSON.
-    """
-    rows, facts = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("time.json", "run.json")
-    )
-    return rows, facts
-
-
 def journal(folder: Path) -> JournalWriter:
     """Where measurements are kept as they are made."""
     from bench.records.journal import JournalWriter

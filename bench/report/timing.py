@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.cost import model_ratios, timed_models
 from bench.analysis.frames import distinct, known, rows
 from bench.analysis.names import defense_order, defense_title, model_order, model_title
 from bench.analysis.published import published
 from bench.analysis.statistics import sem
+from bench.analysis.timing import model_ratios, timed_models
 from bench.base.errors import BenchError
 from bench.report.document import (
     Block,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.cost import scaling
 from bench.analysis.frames import distinct, rows
 from bench.analysis.names import defense_title
+from bench.analysis.timing import scaling
 from bench.report import drawing
 from bench.report.document import Column, Figure, Table
 from bench.report.numbers import COUNT, SECONDS, number
