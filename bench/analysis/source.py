@@ -1,20 +1,26 @@
 """What a report is made from: a run's tables, settings and provenance, and nothing live.
 
+A run is read as its own tables; the rows beside them (``extras``) only where they are asked for.
+
 This module knows the little a report needs of a run; it must not know where a run is stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from bench.analysis.frames import plain
 from bench.plan.profile import Profile
 from bench.records.schema import BY_TABLE
 
 if TYPE_CHECKING:
+    from bench.plan.units import Plan
     from bench.records.folder import RunFolder
 
 
@@ -60,16 +66,30 @@ class RunTables(Protocol):
         """Records of one kind; empty if the stage was not run."""
         ...
 
+    def extras(self) -> RunTables:
+        """The same run with the records beside the tables in place of the tables' own."""
+        ...
+
+    def everything(self) -> RunTables:
+        """The same run with all records, the tables' own first."""
+        ...
+
 
 @dataclass(frozen=True)
 class FrameRun:
-    """A run held in memory: what tests and :func:`from_folder` make."""
+    """A run held in memory: what tests and :func:`from_folder` make.
+
+    Attributes:
+        profile, tables, completeness, provenance, cards: See :class:`RunTables`.
+        beside: Records of the rows beside the tables, by kind.
+    """
 
     profile: Profile
     tables: Mapping[str, pd.DataFrame]
     completeness: CellCount
     provenance: Mapping[str, Any] = field(default_factory=dict)
     cards: Sequence[Mapping[str, Any]] = ()
+    beside: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
         """Records of one kind, with all columns of the schema."""
@@ -80,6 +100,24 @@ class FrameRun:
         # Records of an older run may lack a column that came later.
         return frame.reindex(columns=[*frame, *(name for name in columns if name not in frame)])
 
+    def extras(self) -> FrameRun:
+        """The records beside the tables; those of models as a whole are the same."""
+        shared = {name: self.tables[name] for name in _OF_MODELS if name in self.tables}
+        return replace(self, tables={**shared, **self.beside}, beside={})
+
+    def everything(self) -> FrameRun:
+        """All records, the tables' own first."""
+        joined = {
+            name: pd.concat([self.table(name), frame], ignore_index=True)
+            for name, frame in self.beside.items()
+            if name in _ROWS and not frame.empty
+        }
+        return replace(self, tables={**self.tables, **joined}, beside={})
+
+
+_OF_MODELS = ("calibration",)
+"""Kinds of records that belong to no row."""
+
 
 def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> FrameRun:
     """Read everything a report needs from a run's folder."""
@@ -87,7 +125,6 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
 
     plan = run.plan()
     counted = run.completeness(STAGES)
-    remarks = tuple(str(counted).splitlines()[1:])
     facts = {
         **run.provenance(),
         "plan_sha256": plan.hash,
@@ -96,10 +133,29 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         "noise_device": plan.device,
         "plugins": dict(plan.plugins),
     }
+    found = {name: run.table(name) for name in BY_TABLE if name != "draws"}
+    extra = {name: _beside(plan, name, found[name]) for name in _ROWS} if plan.extras else {}
     return FrameRun(
         profile=plan.profile,
-        tables={name: run.table(name) for name in BY_TABLE if name != "draws"},
-        completeness=CellCount(counted.ok, len(counted.cells), remarks),
+        tables={**found, **{name: found[name][~mask] for name, mask in extra.items()}},
+        beside={name: found[name][mask] for name, mask in extra.items()},
+        completeness=CellCount(counted.ok, len(counted.cells), counted.remarks),
         provenance=facts,
         cards=tuple(cards) or tuple(facts.get("cards", ())),
     )
+
+
+_CELL = ("dataset", "model", "defense", "sigma")
+_ROWS = {"evaluate": _CELL, "audit": _CELL, "fit": ("dataset", "model", "part", "sigma")}
+"""Kinds of records that rows beside the tables have too, and what tells these apart."""
+
+
+def _beside(plan: Plan, table: str, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which records of a table only belong to rows beside the tables."""
+    if table == "fit":
+        fits = (unit for unit in plan.extra_units if unit.stage == "fit")
+        known = {(unit.dataset, unit.model, unit.detail, unit.sigma) for unit in fits}
+    else:
+        known = {astuple(cell) for cell in plan.extras}
+    keys = zip(*(map(plain, frame[column]) for column in _ROWS[table]), strict=True)
+    return np.fromiter((key in known for key in keys), dtype=bool, count=len(frame))

@@ -53,7 +53,7 @@ def certify(
 
     how = Execution(resolve_device(device), plugins=opt.plugin_paths(plugin), data_root=data_root)
     # All of the profile's noise levels stay: trained parts are known by them.
-    changes = Overrides(models=(model,), defenses=(defense,), samples=samples)
+    changes = Overrides(models=(model,), defenses=(defense,), samples=samples, no_extras=True)
     registry = open_registry(how.plugins, data_root=how.data_root)
     plan = Selection(profile, changes).make_plan(registry, how)
     context = open_context(plan, plugins=how.plugins, data_root=data_root, device=how.device)

@@ -16,6 +16,7 @@ def fit(
     sigmas: opt.Sigmas = None,
     limit: opt.Limit = None,
     samples: opt.Samples = None,
+    no_extras: opt.NoExtras = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -30,7 +31,7 @@ def fit(
     from bench.cli.selection import Selection
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
     selection = Selection(profile, changes, dataset)
     how = Execution(
         stages=("prepare", "fit"),

@@ -38,6 +38,9 @@ Defenses = Annotated[
 Sigmas = Annotated[str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")]
 Limit = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
+NoExtras = Annotated[
+    bool, typer.Option("--no-extras", help="Only the tables' cells, no rows beside them.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 Dataset = Annotated[
     str | None,
@@ -82,11 +85,13 @@ def overrides(
     sigmas: str | None,
     limit: int | None,
     samples: int | None,
+    *,
+    no_extras: bool = False,
 ) -> Overrides:
     """What the options of these names change in a profile."""
     from bench.plan.loading import Overrides
 
-    return Overrides(split(models), split(defenses), numbers(sigmas), limit, samples)
+    return Overrides(split(models), split(defenses), numbers(sigmas), limit, samples, no_extras)
 
 
 def split(text: str | None) -> tuple[str, ...] | None:

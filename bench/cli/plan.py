@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from bench.plan.units import Plan
+    from bench.plan.units import Cell, Plan, Unit
 
 
 def plan(
@@ -20,6 +22,7 @@ def plan(
     sigmas: opt.Sigmas = None,
     limit: opt.Limit = None,
     samples: opt.Samples = None,
+    no_extras: opt.NoExtras = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -33,20 +36,32 @@ def plan(
     from bench.cli.selection import Selection, open_registry
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
     selection = Selection(profile, changes, dataset)
     registry = open_registry(opt.plugin_paths(plugin), data_root=data_root)
     made = selection.make_plan(registry, Execution(device=resolve_device(device)))
     console = Console()
+    beside = made.extra_units
+    known = {unit.key for unit in beside}
     console.print(f"plan {made.hash[:8]}: {len(made.cells)} cells, folder {results / made.name}")
+    show(made, made.cells, [u for u in made.units if u.key not in known], results, console)
+    if made.extras:
+        console.print(f"beside them {len(made.extras)} extra cells (--no-extras leaves them out)")
+        show(made, made.extras, beside, results, console)
+
+
+def show(
+    plan: Plan, cells: Sequence[Cell], units: Sequence[Unit], results: Path, console: Console
+) -> None:
+    """Cells by what is in them, and the cost of their units."""
     for axis in ("dataset", "model", "defense", "sigma"):
-        values = dict.fromkeys(str(getattr(cell, axis)) for cell in made.cells)
+        values = dict.fromkeys(str(getattr(cell, axis)) for cell in cells)
         console.print(f"{axis:8} {', '.join(values)}", highlight=False)
-    console.print(cost_table(made, results))
+    console.print(cost_table(plan, units, results))
 
 
-def cost_table(plan: Plan, results: Path) -> Table:
-    """Units, forward passes and estimated time of each stage."""
+def cost_table(plan: Plan, chosen: Sequence[Unit], results: Path) -> Table:
+    """Units, forward passes and estimated time of each stage, for some units of a plan."""
     from rich.table import Table
 
     from bench.execution.planning import costs
@@ -56,13 +71,13 @@ def cost_table(plan: Plan, results: Path) -> Table:
     rates = load_rates(results, edition=plan.profile.edition, device=plan.device)
     table = Table("stage", "units", "forward passes", "estimated time")
     total, known = 0.0, True
-    for stage, (units, passes) in costs(plan).items():
+    for stage, (units, passes) in costs(chosen).items():
         seconds = rates[stage] * passes if stage in rates else None
         total, known = total + (seconds or 0.0), known and seconds is not None
         text = "not measured yet" if seconds is None else duration(seconds)
         table.add_row(stage, str(units), f"{passes:,.0f}", text)
     table.add_section()
-    passes = sum(unit.forward_passes for unit in plan.units)
+    passes = sum(unit.forward_passes for unit in chosen)
     text = duration(total) if known else f"more than {duration(total)}" if total else "unknown"
-    table.add_row("all", str(len(plan.units)), f"{passes:,.0f}", text)
+    table.add_row("all", str(len(chosen)), f"{passes:,.0f}", text)
     return table

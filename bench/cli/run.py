@@ -41,6 +41,7 @@ def run(
     sigmas: opt.Sigmas = None,
     limit: opt.Limit = None,
     samples: opt.Samples = None,
+    no_extras: opt.NoExtras = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -68,7 +69,7 @@ def run(
     from bench.execution.backends import Cluster
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples)
+    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
     selection = Selection(profile, changes, dataset)
     if not everything:
         selection.check_intent()
@@ -164,9 +165,15 @@ def check_weights(plan: Plan, registry: Registry) -> None:
 def summary(plan: Plan, folder: RunFolder) -> str:
     """What is about to happen."""
     return (
-        f"{len(plan.cells)} cells, {len(plan.units)} units, profile {plan.profile.name!r} "
+        f"{counted(plan)}, {len(plan.units)} units, profile {plan.profile.name!r} "
         f"({plan.profile.edition} edition) -> {folder.path}"
     )
+
+
+def counted(plan: Plan) -> str:
+    """How many cells there are, those beside the tables apart."""
+    beside = f" and {len(plan.extras)} extra cells" if plan.extras else ""
+    return f"{len(plan.cells)} cells{beside}"
 
 
 def interrupted(folder: RunFolder, plan: Plan) -> str:

@@ -47,7 +47,7 @@ class Selection:
             BenchError: Nothing was chosen from the profile.
         """
         profile = self.changed_profile()
-        if self.changes == Overrides():
+        if not self.changes.chooses:
             cells = len(profile.models) * len(profile.defenses) * len(profile.sigmas)
             raise BenchError(
                 f"nothing chosen: say --all for the {cells} cells of profile {profile.name!r}, or "

@@ -28,7 +28,7 @@ class _Scene:
 
     Attributes:
         profile: All settings.
-        defenses: By name, in the profile's order.
+        defenses: By name, in the profile's order: those of the tables, then the others.
         dataset_of: The data set of each model, by the model's name.
         images: Selected test items of each model, by the model's name.
         train_images: Number of training items of each data set.
@@ -74,10 +74,13 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     Raises:
         BenchError: A name is unknown, a part is broken or a setting is missing.
     """
-    for name in (*profile.data.limits, *(profile.audit.models or ())):
+    limited = (*profile.data.limits, *(profile.audit.models or ()), *profile.extras.model_names)
+    for name in limited:
         registry.model(name)  # a misspelt name would silently change the scope
+    for name in profile.extras.models:
+        registry.defense(name)
     modes = {name: registry.model(name).card.mode for name in profile.models}
-    defenses = {name: tuned(registry.defense(name), profile) for name in profile.defenses}
+    defenses = {name: tuned(registry.defense(name), profile) for name in profile.all_defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
     opened = {
         source: registry.dataset(source)
@@ -102,13 +105,14 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         code_sha256=code_sha256(),
         device=device,
         plugins=registry.code(_used(profile, opened)),
+        extras=tuple(_extras(scene)),
     )
 
 
 def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
     """Parts that a profile asks for, by kind and name."""
     return [
-        *(("defense", name) for name in profile.defenses),
+        *(("defense", name) for name in profile.all_defenses),
         *(("model", name) for name in profile.models),
         *(("dataset", name) for name in datasets),
     ]
@@ -116,7 +120,7 @@ def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
 
 def guarantee_cards(plan: Plan, registry: Registry) -> list[dict[str, Any]]:
     """What each defence of the plan promises, as plain values for the run's provenance."""
-    defenses = {name: registry.defense(name) for name in plan.profile.defenses}
+    defenses = {name: registry.defense(name) for name in plan.profile.all_defenses}
     return [
         {"name": name, "title": d.title, "citation": d.citation, **asdict(d.card)}
         for name, d in defenses.items()
@@ -170,6 +174,21 @@ def _cells(scene: _Scene) -> Iterator[Cell]:
             yield Cell(dataset, model, defense, sigma)
 
 
+def _extras(scene: _Scene) -> Iterator[Cell]:
+    """Model by model, what the profile wants beside its tables."""
+    profile, ordinary = scene.profile, set(_cells(scene))
+    for dataset, model in scene.pairs():
+        for defense, sigma in profile.extras.rows(model, profile.sigmas):
+            cell = Cell(dataset, model, defense, sigma)
+            if cell not in ordinary:
+                yield cell
+
+
+def _certified(scene: _Scene) -> list[Cell]:
+    """Every cell that is evaluated."""
+    return [*_cells(scene), *_extras(scene)]
+
+
 def _prepare(scene: _Scene) -> Iterator[Unit]:
     """One calibration line per model."""
     for dataset, model in scene.pairs():
@@ -179,7 +198,8 @@ def _prepare(scene: _Scene) -> Iterator[Unit]:
 
 def _fit(scene: _Scene) -> Iterator[Unit]:
     """One unit per trained part that anything below needs, with the defences that need it."""
-    needed = [*_cells(scene), *(cell for cell in _attacked(scene) if cell.defense != UNDEFENDED)]
+    attacked = (cell for cell in _attacked(scene) if cell.defense != UNDEFENDED)
+    needed = [*_certified(scene), *attacked]
     users: dict[Unit, list[str]] = {}
     for cell in needed:
         part = scene.defenses[cell.defense].part
@@ -202,29 +222,28 @@ def _fit(scene: _Scene) -> Iterator[Unit]:
 
 def _evaluate(scene: _Scene) -> Iterator[Unit]:
     """One set of draws per image serves every defence with the same smoother."""
-    groups: dict[str, list[str]] = {}
-    for name, defense in scene.defenses.items():
-        groups.setdefault(defense.smoother.name, []).append(name)
-    for (dataset, model), smoother in product(scene.pairs(), groups):
-        names = groups[smoother]
-        cost = scene.draw_cost(scene.defenses[names[0]])
-        for sigma, item in product(scene.profile.sigmas, scene.images[model]):
-            yield Unit(
-                "evaluate",
-                dataset,
-                model,
-                ",".join(names),
-                smoother,
-                sigma,
-                item.image_id,
-                forward_passes=cost,
-            )
+    groups: dict[Unit, list[str]] = {}
+    for cell in _certified(scene):
+        defense = scene.defenses[cell.defense]
+        shared = Unit(
+            "evaluate",
+            cell.dataset,
+            cell.model,
+            smoother=defense.smoother.name,
+            sigma=cell.sigma,
+            forward_passes=scene.draw_cost(defense),
+        )
+        groups.setdefault(shared, []).append(cell.defense)
+    for shared, names in groups.items():
+        for item in scene.images[shared.one_model]:
+            yield replace(shared, defense=",".join(names), image=item.image_id)
 
 
 def _time(scene: _Scene) -> Iterator[Unit]:
     """Cost does not depend on the noise level: the first one stands for all."""
     settings = scene.profile.time
-    for (dataset, model), (name, defense) in product(scene.pairs(), scene.defenses.items()):
+    for (dataset, model), name in product(scene.pairs(), scene.profile.defenses):
+        defense = scene.defenses[name]
         # With and without the certificate, hence twice.
         cost = 2 * (settings.repeats + settings.warmup) * scene.draw_cost(defense)
         yield Unit(
@@ -242,7 +261,7 @@ def _attacked(scene: _Scene) -> Iterator[Cell]:
     """Pairs of Figure 4 that are among the selected models and defences."""
     settings = scene.profile.attack
     for model, defense in product(settings.models, settings.defenses):
-        known = defense == UNDEFENDED or defense in scene.defenses
+        known = defense == UNDEFENDED or defense in scene.profile.defenses
         if model in scene.dataset_of and known:
             yield Cell(scene.dataset_of[model], model, defense, settings.sigma)
 
@@ -276,11 +295,17 @@ def _attack(scene: _Scene) -> Iterator[Unit]:
             )
 
 
+def _audited(scene: _Scene) -> list[Cell]:
+    """The tables' cells and those of further defences; a noise level is no other certificate."""
+    new = scene.profile.extras.defenses
+    return [*_cells(scene), *(cell for cell in _extras(scene) if cell.defense in new)]
+
+
 def _audit(scene: _Scene) -> Iterator[Unit]:
     """Attacks inside the certified balls of a few images of every cell."""
     settings = scene.profile.audit
     audited = scene.profile.models if settings.models is None else settings.models
-    for cell in _cells(scene):
+    for cell in _audited(scene):
         if cell.model not in audited:
             continue
         defense = scene.defenses[cell.defense]
@@ -312,10 +337,10 @@ _PLANNERS: tuple[Callable[[_Scene], Iterable[Unit]], ...] = (
 )
 
 
-def costs(plan: Plan) -> dict[str, tuple[int, float]]:
-    """Units and forward passes of each stage."""
+def costs(chosen: Iterable[Unit]) -> dict[str, tuple[int, float]]:
+    """Units and forward passes of each stage, of units in the order of a plan."""
     return {
         stage: (len(group), sum(unit.forward_passes for unit in group))
-        for stage, units in groupby(plan.units, lambda unit: unit.stage)
+        for stage, units in groupby(chosen, lambda unit: unit.stage)
         for group in [list(units)]
     }

@@ -338,7 +338,7 @@ def open_context(
         defenses={
             name: tuned(registry.defense(name), profile)
             for name in dict.fromkeys(
-                [*profile.defenses, *(d for d in profile.attack.defenses if d != UNDEFENDED)]
+                [*profile.all_defenses, *(d for d in profile.attack.defenses if d != UNDEFENDED)]
             )
         },
         load_model=lambda name: registry.model(name).build(profile.edition),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.base.errors import BenchError, invalid, unknown
-from bench.plan.profile import Profile
+from bench.plan.profile import ExtrasSection, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Overrides:
         sigmas: Noise levels to run.
         limit: Test images per data set.
         samples: Draws of every certificate, for input and for feature noise alike.
+        no_extras: Leaves out the rows beside the tables.
     """
 
     models: tuple[str, ...] | None = None
@@ -35,6 +36,12 @@ class Overrides:
     sigmas: tuple[float, ...] | None = None
     limit: int | None = None
     samples: int | None = None
+    no_extras: bool = False
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything of the tables is chosen."""
+        return replace(self, no_extras=False) != Overrides()
 
 
 def built_in_profiles() -> list[str]:
@@ -120,6 +127,10 @@ def overridden(profile: Profile, changes: Overrides) -> Profile:
         for field in ("models", "defenses", "sigmas")
         if getattr(changes, field) is not None
     }
+    if changes.no_extras:
+        chosen["extras"] = ExtrasSection()
+    elif changes.defenses is not None:
+        chosen["extras"] = profile.extras.narrowed(changes.defenses)
     if changes.limit is not None:
         chosen["data"] = profile.data.model_copy(update={"limit": changes.limit})
     if changes.samples is not None:

@@ -6,6 +6,8 @@ Every choice that the paper leaves open is a setting here with one line of reaso
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -181,6 +183,65 @@ class AuditSection(Section):
         return self.expectation if noise_kind == "input" else self.feature_expectation
 
 
+class MatchedSection(Section):
+    """Smaller noise levels than the tables', for the question of equal radius only."""
+
+    sigmas: tuple[Positive, ...] = ()
+    defenses: tuple[str, ...] = ()
+    """Whom the levels are added for; those with one smoother share their draws."""
+    models: tuple[str, ...] | None = None
+    """None takes every model of the profile."""
+
+    def rows(self, model: str) -> list[tuple[str, float]]:
+        """(defence, noise level) of a model's rows."""
+        if self.models is not None and model not in self.models:
+            return []
+        return list(product(self.defenses, self.sigmas))
+
+
+class ExtrasSection(Section):
+    """Rows beside the tables, counted and shown apart from them."""
+
+    defenses: tuple[str, ...] = ()
+    """Further defences, at the profile's noise levels."""
+    models: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Models of single ones of these defences, by its name: one that costs ten times another.
+    The others take every model of the profile."""
+    matched: MatchedSection = MatchedSection()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All defences that appear here, each once."""
+        return tuple(dict.fromkeys((*self.defenses, *self.matched.defenses)))
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """All models that appear here."""
+        limits = (*self.models.values(), self.matched.models or ())
+        return tuple(name for names in limits for name in names)
+
+    def rows(self, model: str, sigmas: Sequence[float]) -> list[tuple[str, float]]:
+        """(defence, noise level) of a model's rows, in order, each once.
+
+        Args:
+            model: The model.
+            sigmas: Noise levels of the tables.
+
+        >>> extras = ExtrasSection(defenses=("a",), matched=MatchedSection(
+        ...     sigmas=(0.1,), defenses=("b", "a"), models=("lpips",)))
+        >>> extras.rows("lpips", (0.1, 0.5)), extras.rows("dists", (0.5,))
+        ([('a', 0.1), ('a', 0.5), ('b', 0.1)], [('a', 0.5)])
+        """
+        chosen = [name for name in self.defenses if model in self.models.get(name, (model,))]
+        return list(dict.fromkeys([*product(chosen, sigmas), *self.matched.rows(model)]))
+
+    def narrowed(self, defenses: Sequence[str]) -> ExtrasSection:
+        """What stays when only some defences are chosen: as table rows, these are no extras."""
+        kept = tuple(name for name in self.matched.defenses if name in defenses)
+        matched = self.matched.model_copy(update={"defenses": kept})
+        return self.model_copy(update={"defenses": (), "matched": matched})
+
+
 class Profile(Section):
     """A whole benchmark: the only input of a plan besides the code."""
 
@@ -202,3 +263,9 @@ class Profile(Section):
     time: TimeSection = TimeSection()
     attack: AttackSection = AttackSection()
     audit: AuditSection = AuditSection()
+    extras: ExtrasSection = ExtrasSection()
+
+    @property
+    def all_defenses(self) -> tuple[str, ...]:
+        """Defences of the tables, then those beside them."""
+        return tuple(dict.fromkeys((*self.defenses, *self.extras.names)))

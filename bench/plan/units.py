@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from bench.base.errors import BenchError
-from bench.plan.profile import Profile
+from bench.plan.profile import ExtrasSection, Profile
 
 PLAN_VERSION = 1
 
@@ -147,12 +147,13 @@ class Plan:
 
     Attributes:
         profile: All settings.
-        cells: Rows of the answer.
+        cells: Rows of the answer: those of the tables.
         units: All work, by stage; units of a task stand together.
         data_sha256: Digest of each data set.
         code_sha256: Digest of the code and shipped weights that numbers depend on.
         device: Device type the noise streams are defined on: ``cpu`` or ``cuda``.
         plugins: Digest of each plugin file's code by its bare name, and of each used package's.
+        extras: Further rows beside the tables; empty in plans that know none.
     """
 
     profile: Profile
@@ -162,6 +163,12 @@ class Plan:
     code_sha256: str = ""
     device: str = "cpu"
     plugins: Mapping[str, str] = field(default_factory=dict)
+    extras: tuple[Cell, ...] = ()
+
+    @property
+    def all_cells(self) -> tuple[Cell, ...]:
+        """Every row: those of the tables, then those beside them."""
+        return (*self.cells, *self.extras)
 
     @property
     def hash(self) -> str:
@@ -192,17 +199,31 @@ class Plan:
         """Units of one stage, in order."""
         return tuple(unit for unit in self.units if unit.stage == stage)
 
+    @property
+    def extra_units(self) -> tuple[Unit, ...]:
+        """Units that only the rows beside the tables need, in order."""
+        if not self.extras:
+            return ()
+        beside: dict[str, bool] = {}
+        for unit in self.units:
+            if unit.task not in beside:
+                beside[unit.task] = _serves_any(unit, self.extras) and not _serves_any(
+                    unit, self.cells
+                )
+        return tuple(unit for unit in self.units if beside[unit.task])
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; units are written once per task with the list of their images."""
         return {
             "v": PLAN_VERSION,
-            "profile": self.profile.model_dump(mode="json"),
+            "profile": _profile_json(self.profile),
             "cells": [asdict(cell) for cell in self.cells],
             "tasks": [_task_json(list(units)) for _, units in groupby(self.units, _task_cost)],
             "data_sha256": dict(self.data_sha256),
             "code_sha256": self.code_sha256,
             "device": self.device,
             "plugins": dict(self.plugins),
+            **({"extras": [asdict(cell) for cell in self.extras]} if self.extras else {}),
         }
 
     @classmethod
@@ -225,9 +246,14 @@ class Plan:
                 code_sha256=content["code_sha256"],
                 device=content["device"],
                 plugins=content["plugins"],
+                extras=tuple(Cell(**cell) for cell in content.get("extras", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BenchError(f"{source}: expected a plan, found a mistake: {error}.") from error
+
+
+def _serves_any(unit: Unit, cells: Iterable[Cell]) -> bool:
+    return any(unit.serves(cell) for cell in cells)
 
 
 def canonical(content: Any) -> str:
@@ -237,6 +263,12 @@ def canonical(content: Any) -> str:
     '{"a":[1.5,null],"b":1}'
     """
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _profile_json(profile: Profile) -> dict[str, Any]:
+    """All settings; without the extras where there are none, as in plans older than these."""
+    unused = {"extras"} if profile.extras == ExtrasSection() else set()
+    return profile.model_dump(mode="json", exclude=unused)
 
 
 def _task_cost(unit: Unit) -> tuple[str, float]:

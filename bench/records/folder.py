@@ -45,11 +45,12 @@ class Completeness:
     """Requested against recorded.
 
     Attributes:
-        cells: All cells of the plan.
+        cells: All cells of the plan's tables.
         failed: Cells with a failed unit, and the first reason.
         missing: Cells with units that were never done, and how many.
         others_failed: Failed units that belong to no cell (the undefended model under attack).
         others_missing: Such units that were never done.
+        extras: Cells beside the tables, counted apart.
     """
 
     cells: tuple[Cell, ...]
@@ -57,11 +58,20 @@ class Completeness:
     missing: Mapping[Cell, int]
     others_failed: int = 0
     others_missing: int = 0
+    extras: tuple[Cell, ...] = ()
 
     @property
     def ok(self) -> int:
         """Cells with all their units done and none failed."""
-        return len(self.cells) - len(self.failed.keys() | self.missing.keys())
+        return self._ok(self.cells)
+
+    @property
+    def extras_ok(self) -> int:
+        """The same beside the tables."""
+        return self._ok(self.extras)
+
+    def _ok(self, cells: tuple[Cell, ...]) -> int:
+        return len(set(cells) - self.failed.keys() - self.missing.keys())
 
     @property
     def complete(self) -> bool:
@@ -70,15 +80,22 @@ class Completeness:
         return not broken
 
     def __str__(self) -> str:
-        """The verdict, e.g. ``108/108 cells ok``."""
+        """The verdict, e.g. ``108/108 cells ok``, and every remark."""
         lines = [f"{self.ok}/{len(self.cells)} cells ok"]
-        lines += _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
+        if self.extras:
+            lines.append(f"{self.extras_ok}/{len(self.extras)} extra cells ok")
+        return "\n".join([*lines, *self.remarks])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is failed or missing, one line each."""
+        lines = _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
         lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
         if self.others_failed:
             lines.append(f"failed: {self.others_failed} units on undefended models")
         if self.others_missing:
             lines.append(f"missing: {self.others_missing} units on undefended models")
-        return "\n".join(lines)
+        return tuple(lines)
 
 
 def _grouped(word: str, reasons: Mapping[Cell, str]) -> list[str]:
@@ -305,7 +322,7 @@ class RunFolder:
         plan = self.plan()
         units = [unit for stage in stages for unit in plan.of_stage(stage)]
         outcomes = {key: o for stage in stages for key, o in self.outcomes(stage).items()}
-        return completeness(plan.cells, units, outcomes)
+        return completeness(plan.cells, units, outcomes, extras=plan.extras)
 
 
 STAGE_OF: Mapping[str, str] = {
@@ -316,7 +333,11 @@ STAGE_OF: Mapping[str, str] = {
 
 
 def completeness(
-    cells: tuple[Cell, ...], units: Iterable[Unit], outcomes: Mapping[str, Outcome]
+    cells: tuple[Cell, ...],
+    units: Iterable[Unit],
+    outcomes: Mapping[str, Outcome],
+    *,
+    extras: tuple[Cell, ...] = (),
 ) -> Completeness:
     """Requested against recorded: a cell is ok if all units that serve it are done, none failed."""
     failed: dict[Cell, str] = {}
@@ -328,7 +349,7 @@ def completeness(
         if outcome is not None and outcome.status != "failed":
             continue
         if unit.task not in served:
-            served[unit.task] = [cell for cell in cells if unit.serves(cell)]
+            served[unit.task] = [cell for cell in (*cells, *extras) if unit.serves(cell)]
         for cell in served[unit.task]:
             if outcome is None:
                 missing[cell] = missing.get(cell, 0) + 1
@@ -336,7 +357,7 @@ def completeness(
                 failed.setdefault(cell, f"{unit.stage}: {outcome.reason}")
         if not served[unit.task]:
             others["missing" if outcome is None else "failed"] += 1
-    return Completeness(cells, failed, missing, others["failed"], others["missing"])
+    return Completeness(cells, failed, missing, others["failed"], others["missing"], extras)
 
 
 def _none_failed(outcomes: Mapping[str, Outcome]) -> bool:

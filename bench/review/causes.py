@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["code", "weights", "data", "seed", "settings", "hardware", "versions"]
 
-_SELECTION = frozenset({"models", "defenses", "sigmas", "seed"})
+_SELECTION = frozenset({"models", "defenses", "sigmas", "seed", "extras"})
 """Fields of a profile that are no settings: they choose cells, or have a kind of their own."""
 _NOT_ABOUT_CELLS = frozenset({"name", "time", "attack", "audit"})
 """Settings that change no evaluation record."""
@@ -125,7 +125,7 @@ def _weights(a: Facts, b: Facts) -> Iterator[Cause]:
     files = [f.provenance.get("weights_sha256", {}) for f in (a, b)]
     for name, x, y in _both(files[0], files[1]):
         stem = name.split(".")[0]
-        model = stem if stem in {c.model for c in (*a.plan.cells, *b.plan.cells)} else None
+        model = stem if stem in {c.model for c in (*a.plan.all_cells, *b.plan.all_cells)} else None
         yield Cause("weights", f"file {name} {_short(x)} -> {_short(y)}", model=model)
     for (dataset, model), x, y in _both(a.models, b.models):
         text = f"parameters or code of {model} {_short(x)} -> {_short(y)}"

@@ -116,8 +116,8 @@ def compare_tables(
     """Compare evaluation records of two runs."""
     one, other = (_by_cell(frame) for frame in frames)
     why = causes(*facts)
-    planned = set(facts[0].plan.cells) & set(facts[1].plan.cells)
-    order = {cell: i for i, cell in enumerate([*facts[0].plan.cells, *facts[1].plan.cells])}
+    planned = set(facts[0].plan.all_cells) & set(facts[1].plan.all_cells)
+    order = {cell: i for i, cell in enumerate(_in_order(facts))}
     cells = []
     for cell in sorted(one.keys() | other.keys(), key=lambda c: (order.get(c, -1), str(c))):
         reasons = tuple(cause for cause in why if cause.concerns(cell))
@@ -129,6 +129,12 @@ def compare_tables(
             found: Literal["only A", "only B"] = "only A" if cell in one else "only B"
             cells.append(CellChange(cell, found, cell in planned, causes=reasons))
     return Comparison(facts[0].name, facts[1].name, _adjusted(cells), why, tuple(_notes(facts)))
+
+
+def _in_order(facts: tuple[Facts, Facts]) -> list[Cell]:
+    """The tables' cells of both plans, then those beside them."""
+    a, b = (fact.plan for fact in facts)
+    return [*a.cells, *b.cells, *a.extras, *b.extras]
 
 
 def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from bench.plan.profile import Profile
+from bench.plan.profile import ExtrasSection, MatchedSection, Profile
 from bench.plan.units import STAGES, Cell, Plan, Unit
 from bench.records.journal import Entry
 from bench.records.parquet import unique_rows
@@ -22,6 +22,9 @@ from bench.records.schema import EvaluationRecord, Record
 
 _SHARED = frozenset({"evaluate", "fit"})
 """Stages with units that serve several defences."""
+
+_USUAL: tuple[str, ...] = Profile.model_fields["defenses"].default
+"""Defences in the order of the paper's tables."""
 
 Name = TypeVar("Name", str, float)
 
@@ -76,10 +79,11 @@ def merged(runs: Sequence[Run]) -> tuple[Plan, list[Entry]]:
     plans = [run.plan for run in runs]
     profile = joint_profile([plan.profile for plan in plans])
     cells = _cells(plans, profile)
+    extras = _extras(plans, profile, cells)
     units: list[Unit] = []
     entries: list[Entry] = []
     for pieces in _tasks(runs).values():
-        for names in _equally_far(pieces, profile.defenses):
+        for names in _equally_far(pieces, profile.all_defenses):
             for work in pieces:
                 unit = replace(work.unit, defense=",".join(names))
                 units.append(unit)
@@ -90,7 +94,8 @@ def merged(runs: Sequence[Run]) -> tuple[Plan, list[Entry]]:
         first,
         profile=profile,
         cells=cells,
-        units=tuple(_in_order(units, cells, profile)),
+        extras=extras,
+        units=tuple(_in_order(units, (*cells, *extras), profile)),
         data_sha256=_union(plan.data_sha256 for plan in plans),
         plugins=_union(plan.plugins for plan in plans),
     )
@@ -99,14 +104,38 @@ def merged(runs: Sequence[Run]) -> tuple[Plan, list[Entry]]:
 
 def joint_profile(profiles: Sequence[Profile]) -> Profile:
     """The settings that all share, with everything that any of them selects."""
-    usual = {name: Profile.model_fields[name].default for name in ("models", "defenses")}
     return profiles[0].model_copy(
         update={
-            "models": _joined([p.models for p in profiles], usual["models"]),
-            "defenses": _joined([p.defenses for p in profiles], usual["defenses"]),
+            "models": _joined([p.models for p in profiles], Profile.model_fields["models"].default),
+            "defenses": _joined([p.defenses for p in profiles], _USUAL),
             "sigmas": _joined([p.sigmas for p in profiles], ()),
+            "extras": _joint_extras([p.extras for p in profiles]),
         }
     )
+
+
+def _joint_extras(sections: Sequence[ExtrasSection]) -> ExtrasSection:
+    """Everything that any of them wants beside its tables."""
+    matched = [section.matched for section in sections]
+    limits = {
+        name: _joint_limit([s.models.get(name) for s in sections if name in s.defenses])
+        for name in sorted({name for section in sections for name in section.defenses})
+    }
+    return ExtrasSection(
+        defenses=_joined([s.defenses for s in sections], ()),
+        models={name: models for name, models in limits.items() if models is not None},
+        matched=MatchedSection(
+            sigmas=_joined([m.sigmas for m in matched], ()),
+            defenses=_joined([m.defenses for m in matched], _USUAL),
+            models=_joint_limit([m.models for m in matched]),
+        ),
+    )
+
+
+def _joint_limit(limits: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Models of any of them; no limit where one has none."""
+    known = [names for names in limits if names is not None]
+    return _joined(known, ()) if len(known) == len(limits) else None
 
 
 def _joined(lists: Sequence[tuple[Name, ...]], usual: Sequence[Name]) -> tuple[Name, ...]:
@@ -137,6 +166,17 @@ def _cells(plans: Sequence[Plan], profile: Profile) -> tuple[Cell, ...]:
         return tuple(o.index(n) for o, n in zip(orders, names, strict=True))
 
     return tuple(sorted({cell for plan in plans for cell in plan.cells}, key=place))
+
+
+def _extras(plans: Sequence[Plan], profile: Profile, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """All cells beside the tables that no run has in its tables, in the order of one run."""
+
+    def place(cell: Cell) -> tuple[int, int]:
+        rows = profile.extras.rows(cell.model, profile.sigmas)
+        return profile.models.index(cell.model), rows.index((cell.defense, cell.sigma))
+
+    found = {cell for plan in plans for cell in plan.extras}
+    return tuple(sorted(found - set(cells), key=place))
 
 
 def _tasks(runs: Sequence[Run]) -> dict[str, list[_Work]]:

@@ -198,7 +198,7 @@ def facts(noted: Sequence[Mapping[str, Any]], runs: Sequence[Run], plan: Plan) -
     }
     joint: dict[str, Any] = {"plan_sha256": plan.hash, "data_sha256": dict(plan.data_sha256)}
     if cards:
-        joint["cards"] = [cards[name] for name in plan.profile.defenses if name in cards]
+        joint["cards"] = [cards[name] for name in plan.profile.all_defenses if name in cards]
     if weights:
         joint["weights_sha256"] = dict(sorted(weights.items()))
     for name, choose in (("started", min), ("finished", max)):

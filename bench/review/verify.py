@@ -110,7 +110,7 @@ def verify(run: RunFolder, *, defenses: Mapping[str, Defense] | None = None) -> 
     started = time.perf_counter()
     plan = run.plan()
     known = load_defenses(plan) if defenses is None else defenses
-    wanted = {name: tuned(known[name], plan.profile) for name in plan.profile.defenses}
+    wanted = {name: tuned(known[name], plan.profile) for name in plan.profile.all_defenses}
     evaluations, draws = rows(run.table("evaluate")), rows(run.table("draws"))
     differences = [
         *check_rows(plan, "evaluate", evaluations, evaluation_keys(plan)),
@@ -136,7 +136,7 @@ def load_defenses(plan: Plan) -> dict[str, Defense]:
 
     files = [name for name in plan.plugins if name.endswith(".py")]  # the others are installed
     registry = Registry.open(files, kinds=("defense",))
-    return {name: registry.defense(name) for name in plan.profile.defenses}
+    return {name: registry.defense(name) for name in plan.profile.all_defenses}
 
 
 # --- is everything there, once? -------------------------------------------------------------------
@@ -285,7 +285,7 @@ def check_aggregates(run: RunFolder, rows: Iterable[Row]) -> tuple[int, list[Dif
         if row["status"] in ("ok", "abstained") and plain(row["score"]) is not None:
             key = (row["mode"], row["model"], row["defense"], float(row["sigma"]))
             cells.setdefault(key, []).append(row)
-    reported = agreements(from_folder(run), reps=1) if cells else {}
+    reported = agreements(from_folder(run).everything(), reps=1) if cells else {}
     wrong = []
     for cell, part in cells.items():
         mode, model, defense, sigma = cell

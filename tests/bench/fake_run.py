@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.measure.certificates import Terms, certificate_columns
 from bench.plan.loading import load_profile
+from bench.plan.profile import ExtrasSection
 from bench.plan.units import Cell, Plan, Unit
 from bench.records.folder import RunFolder
 from bench.records.parquet import write_table, write_units
@@ -37,6 +38,7 @@ def fake_plan(*, images: int = 3, samples: int = 200, familywise: bool = False) 
             "defenses": tuple(DEFENSES),
             "sigmas": SIGMAS,
             "certificate": certificate,
+            "extras": ExtrasSection(),
         }
     )
     cells = tuple(Cell("set", *rest) for rest in product(MODELS, DEFENSES, SIGMAS))

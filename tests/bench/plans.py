@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 from bench.plan.loading import load_profile
+from bench.plan.profile import ExtrasSection
 from bench.plan.units import STAGES, Cell, Plan, Unit
 
 MODELS, DEFENSES, SIGMAS = ("dbcnn", "lpips"), ("ms", "fs-iqa"), (0.1, 0.25)
@@ -14,7 +15,13 @@ IMAGES = ("a/1", "a/2", "b|3", "c/4")
 
 def small_plan(name: str = "tiny") -> Plan:
     profile = load_profile("embedded").model_copy(
-        update={"name": name, "models": MODELS, "defenses": DEFENSES, "sigmas": SIGMAS}
+        update={
+            "name": name,
+            "models": MODELS,
+            "defenses": DEFENSES,
+            "sigmas": SIGMAS,
+            "extras": ExtrasSection(),
+        }
     )
     cells = tuple(Cell("set", *rest) for rest in product(MODELS, DEFENSES, SIGMAS))
     prepare = [Unit("prepare", "set", model) for model in MODELS]

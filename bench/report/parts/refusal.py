@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from bench.analysis.names import model_order, model_title
 from bench.analysis.source import FrameRun, RunTables
 from bench.records.schema import BY_TABLE
@@ -28,10 +30,22 @@ def without_models(run: RunTables, models: Sequence[str]) -> RunTables:
     """The run with no record of these models' scores; the run itself if there are none."""
     if not models:
         return run
+    return FrameRun(
+        run.profile,
+        _kept(run, models),
+        run.completeness,
+        run.provenance,
+        run.cards,
+        beside=_kept(run.extras(), models),
+    )
+
+
+def _kept(run: RunTables, models: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """All tables, without these models' scores."""
     tables = {name: run.table(name) for name in BY_TABLE if name != "draws"}
     for name in _SCORES:
         tables[name] = tables[name][~tables[name]["model"].isin(models)].reset_index(drop=True)
-    return FrameRun(run.profile, tables, run.completeness, run.provenance, run.cards)
+    return tables
 
 
 def refusal(models: Sequence[str]) -> str:
