@@ -5,7 +5,7 @@ This module knows which work a profile asks for; it must not know how the work i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,10 @@ class _Scene:
     def pairs(self) -> list[tuple[str, str]]:
         """(data set, model), in the profile's order."""
         return [(self.dataset_of[model], model) for model in self.profile.models]
+
+    def joined(self, names: Sequence[str]) -> str:
+        """Defences that share a unit, in one order whatever the cells' order is."""
+        return ",".join(name for name in self.defenses if name in names)
 
     def fit_cost(self, cell: Cell) -> float:
         """Forward passes of training a cell's part; one epoch's where features are cached."""
@@ -97,6 +101,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         train_images={name: _train_images(data, profile) for name, data in datasets.items()},
     )
     _check_fit_settings(scene)
+    _check_levels(scene)
     return Plan(
         profile=profile,
         cells=tuple(_cells(scene)),
@@ -166,6 +171,22 @@ def _check_fit_settings(scene: _Scene) -> None:
             )
 
 
+def _check_levels(scene: _Scene) -> None:
+    """A part that was trained for the tables' noise levels together serves no other level."""
+    known = set(scene.profile.sigmas)
+    for cell in _extras(scene):
+        part = scene.defenses[cell.defense].part
+        if part is None or cell.sigma in known:
+            continue
+        if scene.profile.fit[part.name].noise_levels == "all":
+            levels = ", ".join(f"{sigma:g}" for sigma in scene.profile.sigmas)
+            raise BenchError(
+                f"profile {scene.profile.name}: expected no {cell.defense} at sigma "
+                f"{cell.sigma:g} in [extras.matched], its part {part.name!r} is trained for "
+                f"{levels} together."
+            )
+
+
 def _cells(scene: _Scene) -> Iterator[Cell]:
     """Model by model, defence by defence, noise level by noise level."""
     profile = scene.profile
@@ -217,7 +238,7 @@ def _fit(scene: _Scene) -> Iterator[Unit]:
         if cell.defense not in names:
             names.append(cell.defense)
     for unit, names in users.items():
-        yield replace(unit, defense=",".join(names))
+        yield replace(unit, defense=scene.joined(names))
 
 
 def _evaluate(scene: _Scene) -> Iterator[Unit]:
@@ -236,7 +257,7 @@ def _evaluate(scene: _Scene) -> Iterator[Unit]:
         groups.setdefault(shared, []).append(cell.defense)
     for shared, names in groups.items():
         for item in scene.images[shared.one_model]:
-            yield replace(shared, defense=",".join(names), image=item.image_id)
+            yield replace(shared, defense=scene.joined(names), image=item.image_id)
 
 
 def _time(scene: _Scene) -> Iterator[Unit]:

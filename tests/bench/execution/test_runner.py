@@ -22,6 +22,7 @@ from bench.execution.worker import Chunk, Done
 from bench.plan.units import Cell, Unit
 from bench.records.folder import Completeness, Outcome, RunFolder, completeness
 from bench.records.journal import journal_files
+from tests.bench.extras import small_plan_with_extras
 from tests.bench.plans import DEFENSES, IMAGES, MODELS, SIGMAS, small_plan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -116,6 +117,22 @@ def test_a_bad_image_fails_alone_and_is_tried_again(
     run, verdict = run_small(tmp_path, jobs=jobs)
     assert verdict.complete
     assert tables(run) == undisturbed
+
+
+def test_a_row_beside_the_tables_fails_alone_and_is_tried_again(tmp_path: Path) -> None:
+    folder = order(tmp_path, "fail-e_2")
+    plan = small_plan_with_extras()
+    run = RunFolder.create(tmp_path, plan)
+    how = Execution(jobs=1, workshop="tests.bench.fake_workshop")
+    verdict = execute(run, how, Silent())  # type: ignore[arg-type]
+    assert not verdict.complete
+    assert str(verdict).splitlines()[:2] == ["8/8 cells ok", "0/2 extra cells ok"]
+    before = worked_on(tmp_path)
+    (folder / "fail-e_2").unlink()
+    verdict = execute(run, how, Silent())  # type: ignore[arg-type]
+    assert verdict.complete and str(verdict) == "8/8 cells ok\n2/2 extra cells ok"
+    again = {unit.key for unit in plan.extra_units if unit.image == "e/2"}
+    assert set(worked_on(tmp_path) - before) == again
 
 
 def test_debug_lets_exceptions_through(tmp_path: Path) -> None:
