@@ -32,6 +32,15 @@ class CellCount:
     expected: int
     remarks: tuple[str, ...] = ()
     """What is failed or missing, one sentence each."""
+    extras_ok: int = 0
+    extras_expected: int = 0
+    """The same counts beside the tables."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The counts, e.g. ``108/108 cells ok``; those beside the tables where there are any."""
+        beside = f"{self.extras_ok}/{self.extras_expected} extra cells ok"
+        return (f"{self.ok}/{self.expected} cells ok", *([beside] if self.extras_expected else []))
 
     @property
     def complete(self) -> bool:
@@ -139,7 +148,13 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         profile=plan.profile,
         tables={**found, **{name: found[name][~mask] for name, mask in extra.items()}},
         beside={name: found[name][mask] for name, mask in extra.items()},
-        completeness=CellCount(counted.ok, len(counted.cells), counted.remarks),
+        completeness=CellCount(
+            counted.ok,
+            len(counted.cells),
+            counted.remarks,
+            counted.extras_ok,
+            len(counted.extras),
+        ),
         provenance=facts,
         cards=tuple(cards) or tuple(facts.get("cards", ())),
     )

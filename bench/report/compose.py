@@ -152,7 +152,7 @@ def _verdict_box(
     run: RunTables, found: Mapping[str, Agreement], judged: Sequence[Verdict]
 ) -> tuple[str, ...]:
     count = run.completeness
-    lines = [f"{count.ok}/{count.expected} cells ok", *count.remarks]
+    lines = [*count.words, *count.remarks]
     lines += [f"{mode}: {leader_sentence(agreement)}" for mode, agreement in found.items()]
     lines += _audit_lines(run)
     words = [v.word for v in judged]

@@ -45,12 +45,17 @@ def reproduce_line(run: RunTables) -> str:
     profile = run.profile
     return (
         f"python -m bench run --profile {profile.name}"
-        f" --models {','.join(profile.models)} --defenses {','.join(profile.defenses)}"
+        f" --models {','.join(profile.models)}{_chosen_defenses(profile)}"
         f" --sigmas {','.join(f'{s:g}' for s in profile.sigmas)}"
         + (f" --limit {profile.data.limit}" if profile.data.limit else "")
         + f" --samples {profile.certificate.samples}"
         + _own_data(profile)
     )
+
+
+def _chosen_defenses(profile: Profile) -> str:
+    """The option that names the defences; with further ones beside them none were chosen."""
+    return "" if profile.extras.defenses else f" --defenses {','.join(profile.defenses)}"
 
 
 def _own_data(profile: Profile) -> str:
