@@ -6,13 +6,14 @@ run cannot fill becomes a sentence that says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from bench.analysis.agreement import METRICS, Agreement, agreements
 from bench.analysis.frames import known, rows
+from bench.analysis.matched import Matched, matched
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_title
 from bench.analysis.published import published
 from bench.analysis.source import RunTables
@@ -42,6 +43,7 @@ from bench.report.parts.guarantee import (
     width_table,
 )
 from bench.report.parts.leaders import leader_sentence
+from bench.report.parts.matched import matched_section
 from bench.report.parts.provenance import provenance_section
 from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
@@ -84,11 +86,13 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
     family = run.profile.certificate.familywise
     data = {mode: guarantees(frame, mode=mode, familywise=family) for mode in found}
     judged = verdicts(run, found, published())
+    equal = matched_section(_matched(run, found, reps=reps), run.table("time"))
     sections = (
         *(_accuracy(run, found[mode]) for mode in found),
         _claims(judged),
         _figures(run, found),
         _guarantee(run, data),
+        *([equal] if equal is not None else []),
         _ranks(found),
         _cost(run, found, data),
         *([worked] if worked is not None else []),
@@ -109,6 +113,13 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
         sections=sections,
         facts=_facts(run),
     )
+
+
+def _matched(run: RunTables, modes: Iterable[str], *, reps: int) -> dict[str, Matched]:
+    """Every evaluated row at equal radius, those beside the tables included."""
+    frame = run.table("evaluate")
+    found = {mode: matched(frame, mode, reps=reps, seed=run.profile.seed) for mode in modes}
+    return {mode: data for mode, data in found.items() if data is not None}
 
 
 def _subtitle(run: RunTables) -> str:
