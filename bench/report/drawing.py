@@ -75,6 +75,8 @@ def panels(count: int, *, height: float = 2.5, share_y: bool = True) -> tuple[Ca
 
 def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
     """One line with markers for each name in the column ``by``."""
+    if frame.empty:
+        return
     dashes = {name: look.dashes or "" for name, look in looks.items()}
     looking = {"dashes": dashes, "markeredgewidth": 0.4, **_looking(by, looks)}
     before = len(ax.lines)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from bench.analysis.agreement import Agreement
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ENOUGH
+from bench.analysis.widths import PROVED
 from bench.report.numbers import number
 
 EVERYWHERE = "every noise level"
@@ -32,6 +33,19 @@ def too_few(agreement: Agreement) -> str:
         f"Too few photographs to rank ({agreement.photographs}; at least {ENOUGH} are needed), so "
         "nobody is named best."
     )
+
+
+def rigor_words(rigor: Mapping[str, str]) -> str:
+    """How a figure shows whose radius is proved.
+
+    >>> rigor_words({"ms": "proved", "fs-iqa": "first-order"})
+    'Solid: radius proved. Dashed and hollow: not proved, FS-IQA (first-order).'
+    """
+    others = defense_order(d for d, word in rigor.items() if word != PROVED)
+    if not others:
+        return "All radii are proved."
+    told = listed(f"{defense_title(d)} ({rigor[d]})" for d in others)
+    return f"Solid: radius proved. Dashed and hollow: not proved, {told}."
 
 
 def leader_sentence(agreement: Agreement) -> str:

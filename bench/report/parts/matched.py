@@ -16,13 +16,12 @@ from bench.analysis.cost import model_seconds
 from bench.analysis.frames import known, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, NARROW, Matched
 from bench.analysis.names import defense_order, defense_title, model_title
-from bench.analysis.statistics import ENOUGH
-from bench.analysis.widths import PROVED, reference_radii
+from bench.analysis.widths import reference_radii
 from bench.report import drawing
 from bench.report.document import Block, Chapter, Column, Field, Figure, Paragraph, Table
 from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
 from bench.report.parts.guarantee import SHARE_DOWN, UNPROVED_NOTE, WIDTH_UP, titled
-from bench.report.parts.leaders import listed
+from bench.report.parts.leaders import listed, rigor_words, too_few
 from bench.report.theme import by_rigor, defense_looks
 
 _WHOLE = Format(0, unit=" %", scale=100)
@@ -76,8 +75,8 @@ def matched_section(found: dict[str, Matched], time: pd.DataFrame) -> Chapter | 
 
 
 _INTRODUCTION = (
-    "At an equal noise level the guarantees are unequal. Here the radius is given, and each defence "
-    "takes the noise level that serves it best: of those that give at least "
+    "At an equal noise level the guarantees are unequal. Here the radius is given, and each "
+    "defence takes the noise level that serves it best: of those that give at least "
     f"{number(ENOUGH_CERTIFIED, _WHOLE)} of the images an interval narrower than the score range, "
     "the one with the highest SRCC. The choice is made on the same images that it is judged by, so "
     "these values flatter every defence a little; how many photographs can be left out, one at a "
@@ -103,8 +102,9 @@ def accuracy_figure(data: Matched, *, id: str, title: str) -> Figure:
         canvas, axes = drawing.panels(len(panes), height=3.0)
         points: list[drawing.Spot] = []
         for ax, (frame, words) in zip(axes, panes, strict=True):
+            ax.set_xlim(data.radii[0] / 1.2, data.radii[-1] * 1.2)
             points += _line(ax, frame.dropna(subset=["srcc"]), "srcc", looks)
-            ax.set(title=words, xlabel="l2 radius ρ", ylabel="", xlim=_limits(data))
+            ax.set(title=words, xlabel="l2 radius ρ", ylabel="")
             if data.undefended is not None:
                 ax.axhline(data.undefended, color="#7a7a7a", lw=0.9, ls=":")
         axes[0].set_ylabel("SRCC of the best noise level")
@@ -116,7 +116,7 @@ def accuracy_figure(data: Matched, *, id: str, title: str) -> Figure:
             points=points,
             data=Table.behind(id, _FRONTIER | _DATA, [*_rows(data.best), *_rows(data.frontier)]),
             caption="A line ends where no noise level fits any more. Dotted: the undefended "
-            f"models. {_rigor_words(data)} {_frontier_words(data)}",
+            f"models. {rigor_words(data.rigor)} {_frontier_words(data)}",
             alt="SRCC against radius, one line per defence.",
         )
 
@@ -145,16 +145,15 @@ def share_figure(data: Matched, *, id: str, title: str) -> Figure:
             data=Table.behind(id, _DATA, _rows(data.best)),
             caption="Images of all models with an interval of that width at the radius, at the "
             "noise level chosen for it; where none certifies enough images, at the one that "
-            f"certifies most. {_rigor_words(data)}",
+            f"certifies most. {rigor_words(data.rigor)}",
             alt="Share of images with an interval against radius.",
         )
 
 
 def _line(ax: Axes, frame: pd.DataFrame, y: str, looks: drawing.Looks) -> list[drawing.Spot]:
     drawing.lines(ax, frame, x="radius", y=y, by="defense", looks=looks)
-    if len(frame):
-        drawing.log_axis(ax, x=True)
-    named = frame.assign(title=frame["defense"].map(defense_title), y=frame[y])
+    drawing.log_axis(ax, x=True)
+    named = frame.assign(title=frame["defense"].map(defense_title))
     return drawing.spots(ax, named, x="radius", y=y, words=_words)
 
 
@@ -165,24 +164,12 @@ def _words(row: dict[str, Any]) -> str:
     )
 
 
-def _limits(data: Matched) -> tuple[float, float]:
-    return data.radii[0] / 1.2, data.radii[-1] * 1.2
-
-
 def _looks(data: Matched) -> drawing.Looks:
     return by_rigor(defense_looks(data.rigor), data.rigor)
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows(frame.assign(title=frame["defense"].map(defense_title)))
-
-
-def _rigor_words(data: Matched) -> str:
-    others = defense_order(d for d, word in data.rigor.items() if word != PROVED)
-    if not others:
-        return "All radii are proved."
-    told = listed(f"{defense_title(d)} ({data.rigor[d]})" for d in others)
-    return f"Solid: radius proved. Dashed and hollow: not proved, {told}."
 
 
 def _frontier_words(data: Matched) -> str:
@@ -240,10 +227,7 @@ def best_table(data: Matched, *, id: str, title: str) -> Table:
 def _best_caption(data: Matched, letters: dict[float, dict[str, str]]) -> str:
     """Who leads among proved radii, at a few of them."""
     if not data.agreement.enough:
-        return (
-            f"Too few photographs to rank ({data.agreement.photographs}; at least {ENOUGH} are "
-            "needed), so nobody is named best."
-        )
+        return too_few(data.agreement)
     words = []
     for radius in reference_radii(data.radii, _SHOWN):
         leading = defense_order(d for d, letter in letters[radius].items() if letter == "a")
