@@ -59,10 +59,15 @@ def conclusions(report: str) -> str:
     return "\n".join(lines)
 
 
+def attacked(report: str) -> str:
+    """What page 1 of a report says that attacks on its certificates found."""
+    return "\n".join(line[2:] for line in report.splitlines() if line.startswith("> - Audit"))
+
+
 def block() -> str:
     """What the README shows of the committed reports."""
     report, real = read(EMBEDDED), read(REAL)
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION, attacked(report) + "\n"]
     for number, mode in (("1", "No-reference"), ("2", "Full-reference")):
         caption, rows = table(report, number)
         lines.append(f"**{mode} models.** {caption}\n\n{rows}\n")

@@ -18,11 +18,14 @@ from bench.analysis.frames import grouped, numbers, of_mode
 from bench.analysis.names import UNDEFENDED, defense_order, model_order
 from bench.analysis.source import RunTables
 from bench.analysis.statistics import (
+    ENOUGH,
     Array,
     Estimate,
     bootstrap_plcc,
     bootstrap_srcc,
+    cluster_interval,
     cluster_weights,
+    correlation_interval,
     plcc,
     sem,
     srcc,
@@ -82,6 +85,8 @@ class Agreement:
     sigmas: tuple[float, ...]
     scores: Mapping[Key, Scores]
     samples: Mapping[tuple[Metric, Key], Array]
+    photographs: int
+    """Independent groups of images, of the data set that has fewest."""
 
     def mean(self, metric: Metric, defense: str, sigma: float) -> ModelMean:
         """Mean over the models that have this cell."""
@@ -108,20 +113,52 @@ class Agreement:
         ]
         return np.mean(found, axis=0) if found else np.full(1, np.nan)
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are photographs enough to rank anybody."""
+        return self.photographs >= ENOUGH
+
+    def interval(self, metric: Metric, key: Key) -> tuple[float, float] | None:
+        """95 % interval of one cell's correlation."""
+        value = self.scores[key].estimate(metric).value
+        if value is None:
+            return None
+        return correlation_interval(value, self.samples[metric, key], groups=self.photographs)
+
+    def mean_interval(
+        self, metric: Metric, defense: str, sigma: float
+    ) -> tuple[float, float] | None:
+        """95 % interval of a mean over models, which are taken as given."""
+        value = self.mean(metric, defense, sigma).value
+        if value is None:
+            return None
+        samples = self.mean_samples(metric, defense, sigma)
+        return correlation_interval(value, samples, groups=self.photographs)
+
+    def difference(
+        self, metric: Metric, one: str, other: str, sigma: float
+    ) -> tuple[float, tuple[float, float] | None]:
+        """Mean of one defence minus another's, with its 95 % paired interval."""
+        a, b = (self.mean(metric, name, sigma).value for name in (one, other))
+        value = (a or 0.0) - (b or 0.0)
+        samples = self.mean_samples(metric, one, sigma) - self.mean_samples(metric, other, sigma)
+        return value, cluster_interval(value, samples, groups=self.photographs)
+
     def rankable(self, sigma: float) -> bool:
         """Whether all defences rest on the same full set of models and images."""
         means = [self.mean("srcc", d, sigma) for d in self.defenses]
         return len(means) > 1 and all(m.complete for m in means)
 
     def groups(self, metric: Metric, sigma: float) -> dict[str, str]:
-        """Letters of tied defences; empty where the sets are unequal."""
+        """Letters of tied defences; empty where the sets are unequal or photographs too few."""
         if not self.rankable(sigma):
             return {}
         values = {d: self.mean(metric, d, sigma).value for d in self.defenses}
         known = {d: v for d, v in values.items() if v is not None}
         if len(known) < len(values):
             return {}
-        return tie_groups(known, {d: self.mean_samples(metric, d, sigma) for d in known})
+        samples = {d: self.mean_samples(metric, d, sigma) for d in known}
+        return tie_groups(known, samples, groups=self.photographs)
 
     def leaders(self, metric: Metric, sigma: float) -> tuple[str, ...]:
         """The best defence by value, then those that are tied with it; empty if not rankable."""
@@ -147,13 +184,14 @@ def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
     """Agreement by mode (``NR``, ``FR``), for modes that have records."""
     frame = run.table("evaluate")
     return {
-        mode: _agreement(mode, of_mode(frame, mode), reps=reps, seed=run.profile.seed)
+        mode: agreement_of(of_mode(frame, mode), mode, reps=reps, seed=run.profile.seed)
         for mode in ("NR", "FR")
         if (frame["mode"] == mode).any()
     }
 
 
-def _agreement(mode: str, frame: pd.DataFrame, *, reps: int, seed: int) -> Agreement:
+def agreement_of(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Agreement:
+    """Agreement of any evaluation records of one mode."""
     scores: dict[Key, Scores] = {}
     samples: dict[tuple[Metric, Key], Array] = {}
     for (dataset,), data in grouped(frame, ["dataset"]):
@@ -173,6 +211,7 @@ def _agreement(mode: str, frame: pd.DataFrame, *, reps: int, seed: int) -> Agree
         sigmas=tuple(sorted(frame["sigma"].unique().tolist())),
         scores=scores,
         samples=samples,
+        photographs=min((d["group"].nunique() for _, d in grouped(frame, ["dataset"])), default=0),
     )
 
 

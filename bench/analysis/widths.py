@@ -8,6 +8,7 @@ Failed images are left out and lower n.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,40 @@ import pandas as pd
 from bench.analysis.frames import grouped, numbers
 from bench.analysis.rankings import certified_srcc, disjoint_share
 from bench.analysis.statistics import Array, srcc
+from bench.records.schema import Rigor
 
 BINS = 10
 """Groups of images of equal size, by radius."""
 CELL = ["model", "defense", "sigma"]
+PROVED = "proved"
 
 
 def judged(frame: pd.DataFrame) -> pd.DataFrame:
     """Records that ended in a certificate or an abstention."""
     return frame[frame["status"].isin(["ok", "abstained"])]
+
+
+def rigors(frame: pd.DataFrame) -> dict[str, str]:
+    """How far each defence's radius is proved: the weakest word of its records."""
+    order = get_args(Rigor)
+    return {
+        str(defense): max(part["rigor"].astype(str), key=order.index)
+        for (defense,), part in grouped(frame, ["defense"])
+    }
+
+
+def own_spread(cell: pd.DataFrame) -> float:
+    """Distance of the 5 % and the 95 % point of a cell's own scores.
+
+    Noise that makes all scores alike makes all intervals narrow: as a share of this spread they
+    are not.  NaN without scores.
+    """
+    scores = numbers(cell, "score")
+    scores = scores[np.isfinite(scores)]
+    if not len(scores):
+        return float("nan")
+    low, high = np.quantile(scores, [0.05, 0.95])
+    return float(high - low)
 
 
 def radius_grid(frame: pd.DataFrame) -> tuple[float, ...]:
@@ -44,7 +70,10 @@ def reference_radii(grid: tuple[float, ...], count: int = 3) -> tuple[float, ...
 
 
 def curves(frame: pd.DataFrame, grid: tuple[float, ...]) -> pd.DataFrame:
-    """One row per image and radius: bounds, width as a share of the range, ceiling."""
+    """One row per image and radius: bounds, width and ceiling.
+
+    Widths are shares of the range (``share``) and of the cell's own spread of scores (``own``).
+    """
     usable = judged(frame)
     if not grid or usable.empty:
         return pd.DataFrame()
@@ -64,11 +93,18 @@ def curves(frame: pd.DataFrame, grid: tuple[float, ...]) -> pd.DataFrame:
                     "lower": low.ravel(),
                     "upper": high.ravel(),
                     "share": ((high - low) / span[:, None]).ravel(),
+                    "own": _ratio(high - low, own_spread(cell)).ravel(),
                     "ceiling": ceiling.ravel(),
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def _ratio(width: Array, spread: float) -> Array:
+    """Widths in units of a spread; infinite where there is none."""
+    with np.errstate(divide="ignore"):
+        return np.where(width > 0, width / spread, 0.0)
 
 
 def _bounds(cell: pd.DataFrame, grid: tuple[float, ...]) -> tuple[Array, Array, Array]:
@@ -92,7 +128,7 @@ def _bounds(cell: pd.DataFrame, grid: tuple[float, ...]) -> tuple[Array, Array, 
 
 
 def width_summary(curve: pd.DataFrame) -> pd.DataFrame:
-    """Median and quartiles of the width share over images of all models, and the ceiling share."""
+    """Width over images of all models: medians and quartiles, and the share at the ceiling."""
     keys = ["defense", "sigma", "radius"]
     return (
         curve.groupby(keys, sort=True)
@@ -100,6 +136,7 @@ def width_summary(curve: pd.DataFrame) -> pd.DataFrame:
             median=("share", "median"),
             low=("share", lambda s: s.quantile(0.25)),
             high=("share", lambda s: s.quantile(0.75)),
+            own=("own", "median"),
             ceiling=("ceiling", "mean"),
             images=("image", "size"),
         )
@@ -139,22 +176,6 @@ def ranking_summary(curve: pd.DataFrame, radii: tuple[float, ...]) -> pd.DataFra
             }
         )
     return pd.DataFrame(out)
-
-
-def human_width(frame: pd.DataFrame, calibration: pd.DataFrame) -> pd.Series:
-    """Width at the native radius in standard deviations of the human scores, by record.
-
-    Scores of feature-space defences are predictions of human scores already (slope 1); other
-    scores go through the line fitted for their undefended model.
-    """
-    fitted = calibration[calibration["status"] == "ok"].set_index(["dataset", "model"])
-    index = pd.MultiIndex.from_frame(frame[["dataset", "model"]])
-    slope = fitted["slope"].reindex(index).astype(float).abs().to_numpy()
-    spread = fitted["mos_std"].reindex(index).astype(float).to_numpy()
-    slope = np.where(frame["smoother"].astype(str).str.startswith("feature"), 1.0, slope)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        width = (numbers(frame, "upper") - numbers(frame, "lower")) * slope / spread
-    return pd.Series(width, index=frame.index)
 
 
 def radius_bins(frame: pd.DataFrame) -> pd.DataFrame:

@@ -111,7 +111,7 @@ def certificate_table(result: dict[str, Any]) -> Table:
     rows += [
         ("claim", f"{result['claim']}, {result['rigor']}: {result['statement']}"),
         ("assumes", "; ".join(result["assumptions"])),
-        ("may fail with", f"probability {result['failure']:.3g} (both sides and radius)"),
+        ("may fail with", _failure(result["failure"], result["rigor"])),
         ("from", f"{result['samples']} draws, sigma {result['sigma']:g}, {result['edition']}"),
     ]
     for name, text in rows:
@@ -121,6 +121,17 @@ def certificate_table(result: dict[str, Any]) -> Table:
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.5f}"
+
+
+def _failure(probability: float | None, rigor: str) -> str:
+    """How likely the certificate is wrong, if anybody can say.
+
+    >>> _failure(None, "first-order")
+    'unknown, the radius is first-order'
+    """
+    if probability is None:
+        return f"unknown, the radius is {rigor}"
+    return f"probability {probability:.3g} (both sides and radius)"
 
 
 def _interval(lower: float, upper: float) -> str:

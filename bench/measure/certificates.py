@@ -29,15 +29,17 @@ class Terms:
     Attributes:
         section: The profile's numbers.
         confidence: Per side, after the family-wise correction if the profile asks for one.
+        delta: Of the radius, likewise; None takes the section's.
     """
 
     section: CertificateSection
     confidence: float
+    delta: float | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Terms:
         """Those of a plan."""
-        return cls(plan.profile.certificate, plan.per_side_confidence)
+        return cls(plan.profile.certificate, plan.per_side_confidence, plan.spectral_delta)
 
     def samples(self, defense: Defense) -> int:
         """Draws per certificate of a defence."""
@@ -50,7 +52,7 @@ class Terms:
             tau=self.section.tau,
             method=spectral.method,
             steps=spectral.steps,
-            delta=spectral.delta,
+            delta=spectral.delta if self.delta is None else self.delta,
             tolerance=spectral.tolerance,
             radii=self.section.radii,
             seed=seed,

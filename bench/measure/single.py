@@ -19,7 +19,7 @@ from bench.datasets.images import Decoding
 from bench.measure.context import Context
 from bench.measure.defended import Defended
 from bench.plan.units import Cell
-from defenses.base import Array, Geometry
+from defenses.base import Array, Defense, Geometry
 from defenses.certify import CertificateError, sorted_draws, width_curve
 
 
@@ -100,6 +100,11 @@ def read_pair(question: Question, context: Context) -> Pair:
     return Pair(image, reference)
 
 
+def failure(defense: Defense, *, confidence: float, delta: float) -> float | None:
+    """Probability that a certificate is wrong; None where its radius is not proved: unknown."""
+    return 2 * (1 - confidence) + delta if defense.card.rigor == "proved" else None
+
+
 def describe(defended: Defended, geometry: Geometry) -> dict[str, Any]:
     """What is known before any draw is looked at."""
     defense, confidence = defended.defense, defended.terms.confidence
@@ -111,7 +116,7 @@ def describe(defended: Defended, geometry: Geometry) -> dict[str, Any]:
         "sigma": defended.target.sigma,
         "samples": defended.samples,
         "confidence": confidence,
-        "failure": 2 * (1 - confidence) + geometry.delta,
+        "failure": failure(defense, confidence=confidence, delta=geometry.delta),
         "range": [defended.scale.low, defended.scale.high],
         "higher_is_better": defended.scale.higher_is_better,
         "claim": defense.card.claim,

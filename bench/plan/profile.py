@@ -74,10 +74,13 @@ class CertificateSection(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.999
     """Per side; the paper's 'alpha = 0.999'."""
     familywise: bool = False
-    """Split the failure probability over all certificates of a table (Bonferroni)."""
+    """Split the failure probability, the radius' own too, over all certificates (Bonferroni)."""
     tau: Positive = 1e-3
     """FS-IQA abstains where ||J||_2 < tau."""
-    radii: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+    radii: tuple[Positive, ...] = (
+        *(0.001, 0.003, 0.01, 0.02, 0.03, 0.05),
+        *(0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
+    )
     """l2 radii of every certificate's curve, image units."""
     batch: Count = 32
     """Noisy images per forward pass where the memory of a pass cannot be measured; a CPU's passes

@@ -186,14 +186,25 @@ class Plan:
         """Confidence of each side of each certificate.
 
         With ``familywise`` the profile's failure probability is split evenly over both sides of
-        every certificate of the plan (Bonferroni), so it bounds the chance that *any* of them
-        fails.
+        every certificate of the plan (Bonferroni), and the radius' own over every certificate, so
+        1 - confidence + delta bounds the chance that *any* proved one of them fails.
         """
         settings = self.profile.certificate
-        if not settings.familywise:
+        if not self._family:
             return settings.confidence
-        certificates = sum(len(unit.defense.split(",")) for unit in self.of_stage("evaluate"))
-        return 1.0 - (1.0 - settings.confidence) / (2.0 * max(certificates, 1))
+        return 1.0 - (1.0 - settings.confidence) / (2.0 * self._family)
+
+    @property
+    def spectral_delta(self) -> float:
+        """Failure probability of each certificate's radius; split with ``familywise``."""
+        return self.profile.certificate.spectral.delta / (self._family or 1)
+
+    @property
+    def _family(self) -> int:
+        """Certificates that share the profile's failure probability; 0 where each has its own."""
+        if not self.profile.certificate.familywise:
+            return 0
+        return sum(len(unit.defense.split(",")) for unit in self.of_stage("evaluate"))
 
     def of_stage(self, stage: str) -> tuple[Unit, ...]:
         """Units of one stage, in order."""

@@ -6,11 +6,14 @@ run cannot fill becomes a sentence that says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from bench.analysis.agreement import METRICS, Agreement, agreements
 from bench.analysis.frames import known, rows
+from bench.analysis.matched import Matched, matched
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_title
 from bench.analysis.published import published
 from bench.analysis.source import RunTables
@@ -31,15 +34,18 @@ from bench.report.parts.charts import equal_radius, pareto, rank_intervals
 from bench.report.parts.claims import is_papers_setting, verdicts
 from bench.report.parts.cost import cost_frame, cost_table
 from bench.report.parts.figures import attack_gain, width_against_radius
+from bench.report.parts.found import audit_lines, audited
 from bench.report.parts.guarantee import (
     Guarantees,
     guarantees,
     native_table,
-    ranking_table,
+    own_width_table,
     width_table,
 )
 from bench.report.parts.leaders import leader_sentence
+from bench.report.parts.matched import matched_section
 from bench.report.parts.provenance import provenance_section
+from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
 from bench.report.parts.tables import difference_table, lead_table, main_table, model_table
 from bench.report.parts.worked import worked_section
@@ -76,15 +82,17 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
     run = without_models(run, refused)
     worked = worked_section(run)
     found = agreements(run, reps=reps)
-    frame, calibration = run.table("evaluate"), run.table("calibration")
+    frame = run.table("evaluate")
     family = run.profile.certificate.familywise
-    data = {mode: guarantees(frame, calibration, mode=mode, familywise=family) for mode in found}
+    data = {mode: guarantees(frame, mode=mode, familywise=family) for mode in found}
     judged = verdicts(run, found, published())
+    equal = matched_section(_matched(run, found, reps=reps), run.table("time"))
     sections = (
         *(_accuracy(run, found[mode]) for mode in found),
         _claims(judged),
         _figures(run, found),
         _guarantee(run, data),
+        *([equal] if equal is not None else []),
         _ranks(found),
         _cost(run, found, data),
         *([worked] if worked is not None else []),
@@ -105,6 +113,13 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
         sections=sections,
         facts=_facts(run),
     )
+
+
+def _matched(run: RunTables, modes: Iterable[str], *, reps: int) -> dict[str, Matched]:
+    """Every evaluated row at equal radius, those beside the tables included."""
+    frame = run.table("evaluate")
+    found = {mode: matched(frame, mode, reps=reps, seed=run.profile.seed) for mode in modes}
+    return {mode: data for mode, data in found.items() if data is not None}
 
 
 def _subtitle(run: RunTables) -> str:
@@ -154,7 +169,7 @@ def _verdict_box(
     count = run.completeness
     lines = [*count.words, *count.remarks]
     lines += [f"{mode}: {leader_sentence(agreement)}" for mode, agreement in found.items()]
-    lines += _audit_lines(run)
+    lines += audit_lines(run.table("audit"))
     words = [v.word for v in judged]
     lines.append(
         f"Claims of the paper: {words.count('reproduced')} reproduced, "
@@ -167,14 +182,6 @@ def _verdict_box(
         )
     )
     return tuple(lines)
-
-
-def _audit_lines(run: RunTables) -> list[str]:
-    audit = run.table("audit")
-    decided = audit[audit["status"] == "ok"]["violated"].dropna().astype(bool)
-    if decided.empty:
-        return []
-    return [f"Audit: {int(decided.sum())} of {len(decided)} attacked certificates violated."]
 
 
 # --- sections ----------------------------------------------------------------------------------
@@ -239,6 +246,11 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
                 id=f"table-g1{x}",
                 title=f"Table G1{x}. Width at equal radius, {mode} models",
             ),
+            own_width_table(
+                guarantee,
+                id=f"table-g4{x}",
+                title=f"Table G4{x}. Width at equal radius against own spread, {mode} models",
+            ),
             native_table(
                 guarantee,
                 id=f"table-g2{x}",
@@ -252,7 +264,7 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
         )
         blocks += [table for table in tables if table is not None]
     blocks += _audit(run)
-    cards = [_card(card) for card in run.cards]
+    cards = [_card(card, run.table("audit")) for card in run.cards]
     blocks += cards or [Paragraph("The run holds no guarantee cards.")]
     return Chapter("guarantee", "What is guaranteed", tuple(blocks))
 
@@ -277,13 +289,14 @@ def _audit(run: RunTables) -> list[Block]:
     return [table, Paragraph(f"**Violated certificates.**{more}"), Bullets(shown)]
 
 
-def _card(card: Mapping[str, Any]) -> Card:
+def _card(card: Mapping[str, Any], audit: pd.DataFrame) -> Card:
     def text(value: Any) -> str:
         return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     fields = tuple((title, text(card[key])) for key, title in _CARD_FIELDS if card.get(key))
-    title = card.get("title") or defense_title(str(card.get("name", "")))
-    return Card(f"Guarantee card: {title}", fields)
+    name = str(card.get("name", ""))
+    title = card.get("title") or defense_title(name)
+    return Card(f"Guarantee card: {title}", (*fields, ("attacked", audited(audit, name))))
 
 
 def _ranks(found: Mapping[str, Agreement]) -> Chapter:

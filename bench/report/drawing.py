@@ -18,6 +18,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -74,9 +75,17 @@ def panels(count: int, *, height: float = 2.5, share_y: bool = True) -> tuple[Ca
 
 def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
     """One line with markers for each name in the column ``by``."""
+    if frame.empty:
+        return
     dashes = {name: look.dashes or "" for name, look in looks.items()}
     looking = {"dashes": dashes, "markeredgewidth": 0.4, **_looking(by, looks)}
+    before = len(ax.lines)
     sns.lineplot(frame, x=x, y=y, estimator=None, ax=ax, **looking)
+    hollow = {look.color for look in looks.values() if look.hollow}
+    for drawn in ax.lines[before:]:
+        color = to_hex(drawn.get_color())
+        if color in hollow:
+            drawn.set(markerfacecolor="white", markeredgecolor=color, markeredgewidth=1.0)
 
 
 def scatter(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
@@ -132,8 +141,9 @@ def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
             color=look.color,
             marker=look.marker,
             linestyle=(0, look.dashes) if look.dashes else "-",
-            markeredgecolor="white",
-            markeredgewidth=0.4,
+            markerfacecolor="white" if look.hollow else look.color,
+            markeredgecolor=look.color if look.hollow else "white",
+            markeredgewidth=1.0 if look.hollow else 0.4,
             label=look.title,
         )
         for look in looks.values()

@@ -6,8 +6,8 @@ and line style repeat the distinction for print in grey.  This module must not k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_order, model_title
 
@@ -23,6 +23,7 @@ class Look:
     color: str
     marker: str
     dashes: Dashes = ()
+    hollow: bool = False
 
 
 Shape = tuple[str, str, Dashes]
@@ -58,6 +59,15 @@ def defense_looks(names: Iterable[str]) -> dict[str, Look]:
     others = [name for name in order if name not in _DEFENSES]
     shapes = _DEFENSES | {name: _SPARE[i % len(_SPARE)] for i, name in enumerate(others)}
     return {name: Look(defense_title(name), *shapes[name]) for name in order}
+
+
+def by_rigor(looks: Mapping[str, Look], rigor: Mapping[str, str]) -> dict[str, Look]:
+    """Solid lines for proved radii; dashed ones with hollow markers for all others."""
+    return {
+        name: replace(look, dashes=() if proved else (3, 2), hollow=not proved)
+        for name, look in looks.items()
+        for proved in [rigor[name] == "proved"]
+    }
 
 
 def model_looks(names: Iterable[str]) -> dict[str, Look]:

@@ -2,7 +2,8 @@
 
 Both runs are reduced to the images that both have, and resampled together by photograph with one
 set of weights.  The standard error is the bootstrap's; interval and p-value are Student's with one
-degree of freedom less than there are photographs, so few of them say little.
+degree of freedom less than there are photographs, so few of them say little
+(:class:`bench.analysis.statistics.ClusterError`).
 
 This module knows evaluation records of one cell; it must not know plans, causes or other cells.
 """
@@ -14,13 +15,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import stats
 
 from bench.analysis.frames import median, numbers
 from bench.analysis.statistics import (
     Array,
     bootstrap_plcc,
     bootstrap_srcc,
+    cluster_error,
     cluster_weights,
     plcc,
     srcc,
@@ -191,14 +192,13 @@ def _tested(change: Change, sides: list[_Side], weights: Array) -> Change:
     if change.photographs < 2:
         return replace(change, reason="fewer than 2 photographs")
     samples = sides[1].samples(weights) - sides[0].samples(weights)
-    known = samples[np.isfinite(samples)]
-    if len(known) < 0.99 * len(samples):
+    spread = cluster_error(samples, groups=change.photographs)
+    if spread is None:
         return replace(change, reason="undefined in too many resamples")
-    error, freedom = float(np.std(known, ddof=1)), change.photographs - 1
-    reach = float(stats.t.ppf(0.975, freedom)) * error
+    reach = spread.reach()
     # Rounding alone is no spread: every resample of equal differences is the same difference.
-    if error <= 1e-12 * max(abs(a), abs(b), 1.0):
+    if spread.error <= 1e-12 * max(abs(a), abs(b), 1.0):
         p = 1.0 if abs(difference) <= 1e-12 else 0.0
     else:
-        p = float(2 * stats.t.sf(abs(difference) / error, freedom))
+        p = spread.p_value(difference)
     return replace(change, low=difference - reach, high=difference + reach, p=p)

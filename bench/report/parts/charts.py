@@ -21,7 +21,8 @@ from bench.report import drawing
 from bench.report.document import Column, Figure, Table
 from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
 from bench.report.parts.guarantee import WIDTH_UP, Guarantees, rms_levels
-from bench.report.theme import defense_looks
+from bench.report.parts.leaders import rigor_words, too_few
+from bench.report.theme import by_rigor, defense_looks
 
 _FLOOR = 0.05
 """Per cent of the range: narrower widths are drawn here (a logarithmic axis has no zero)."""
@@ -47,7 +48,7 @@ _PARETO_COLUMNS = {
     "srcc": Column("SRCC"),
     "seconds": Column("seconds certified", SECONDS),
     "plain": Column("seconds estimate only", SECONDS),
-    "width": Column("median width", WIDTH_UP),
+    "width": Column("median width / own spread", WIDTH_UP),
 }
 
 
@@ -59,7 +60,7 @@ def equal_radius(data: Guarantees, *, id: str, title: str) -> Figure | None:
     summary["title"] = summary["defense"].map(defense_title)
     percent = (100 * summary[["low", "median", "high"]]).clip(lower=_FLOOR)
     drawn = summary.join(percent, rsuffix="_percent")
-    looks = defense_looks(summary["defense"])
+    looks = by_rigor(defense_looks(summary["defense"]), data.rigor)
     panes = list(grouped(drawn, ["sigma"]))
     with drawing.style():
         canvas, axes = drawing.panels(len(panes), height=3.0)
@@ -82,8 +83,8 @@ def equal_radius(data: Guarantees, *, id: str, title: str) -> Figure | None:
             data=Table.behind(id, _CURVE_COLUMNS, rows(summary)),
             caption="Lower is better; 100 % says nothing. Lines are medians over images of all "
             "models, bands the middle half; images without a certificate count as 100 %. Top "
-            "axis: the same radius as root mean square of 8-bit levels. FS-IQA's radius is "
-            "first-order, the others' is proved. " + _crossing(summary),
+            "axis: the same radius as root mean square of 8-bit levels. "
+            f"{rigor_words(data.rigor)} {_crossing(summary)}",
             alt="Interval width against l2 radius, one line per defence.",
         )
 
@@ -149,7 +150,10 @@ def rank_intervals(found: Mapping[str, Agreement], *, id: str, title: str) -> Fi
             _draw_ranks(ax, frame, defense_looks(frame["defense"]))
             points += drawing.spots(ax, frame, x="rank", y="place", words=_rank_point)
             ax.set(title=f"{mode} models", xlabel="average rank by SRCC (1 is best)", ylabel="")
-        words = [_rank_words(mode, *pair) for mode, pair in compared.items()]
+        words = [
+            _rank_words(mode, *pair) if found[mode].enough else f"{mode}: {too_few(found[mode])}"
+            for mode, pair in compared.items()
+        ]
         everything = [row for frame in ranked.values() for row in rows(frame)]
         return drawing.finish(
             canvas,
@@ -236,7 +240,7 @@ def pareto(
             ax.set(
                 xlabel="seconds per certificate",
                 title=f"certificate at ρ = {radius:g}",
-                ylabel="median width (% of range)",
+                ylabel="median width (% of own spread)",
             )
         for ax in axes:
             ax.margins(0.12)
@@ -279,7 +283,7 @@ def _accuracy_panel(ax: Axes, cost: pd.DataFrame, looks: drawing.Looks) -> list[
 
 def _width_words(row: dict[str, Any]) -> str:
     return (
-        f"{row['title']}: width {number(row['width'], WIDTH_UP)}, "
+        f"{row['title']}: width {number(row['width'], WIDTH_UP)} of own spread, "
         f"{number(row['seconds'], SECONDS)} s"
     )
 

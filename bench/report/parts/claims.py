@@ -21,7 +21,7 @@ from bench.analysis.cost import model_seconds, stability
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_order, model_title
 from bench.analysis.published import Published
 from bench.analysis.source import RunTables
-from bench.analysis.statistics import Array, clopper_pearson, percentile_interval
+from bench.analysis.statistics import Array, clopper_pearson, cluster_interval
 from bench.plan.profile import Profile
 from bench.report.document import Verdict, VerdictWord
 from bench.report.numbers import PERCENT, Format, number
@@ -106,17 +106,18 @@ def _gain(evidence: Evidence, metric: Metric) -> Verdict:
         "(mean relative gain over NR and FR and all noise levels)"
     )
     rule = (
-        "size: the 95 % bootstrap interval of the gain contains the paper's number, or the gain is "
-        f"within {number(_SIZE_TOLERANCE, PERCENT)} (points) of it."
+        "size: the 95 % interval (over photographs) of the gain contains the paper's number, or "
+        f"the gain is within {number(_SIZE_TOLERANCE, PERCENT)} (points) of it."
         if evidence.scope == "size"
-        else "trend: reproduced if the 95 % bootstrap interval of the gain lies above zero, not "
-        "reproduced if it lies below, otherwise it cannot be said."
+        else "trend: reproduced if the 95 % interval (over photographs) of the gain lies above "
+        "zero, not reproduced if it lies below, otherwise it cannot be said."
     )
     claim = _Claim(words, rule, evidence.scope)
     gain, samples, problem = relative_gain(evidence.found, metric)
     if gain is None:
         return claim.unknown(problem)
-    interval = percentile_interval(samples)
+    groups = min(agreement.photographs for agreement in evidence.found.values())
+    interval = cluster_interval(gain, samples, groups=groups)
     if interval is None:
         return claim.unknown(f"Measured gain {number(gain, PERCENT)}; its bootstrap is undefined.")
     low, high = interval
@@ -281,7 +282,7 @@ def _alike(evidence: Evidence) -> Verdict:
     words = "RS-Reg, Cert-Reg and MS have the same SRCC and PLCC (RS-Reg = Cert-Reg = MS)"
     rule = (
         f"reproduced if no two of their means differ by more than {_SAME:g} in any column of "
-        "Tables 1 and 2, or where they do, the 95 % paired bootstrap interval contains zero."
+        "Tables 1 and 2, or where they do, the 95 % paired interval contains zero."
     )
     claim = _Claim(words, rule, evidence.scope)
     worst, clear, columns = 0.0, [], 0
@@ -306,11 +307,8 @@ def _alike(evidence: Evidence) -> Verdict:
 
 
 def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigma: float) -> bool:
-    difference = agreement.mean_samples(metric, first, sigma) - agreement.mean_samples(
-        metric, second, sigma
-    )
-    interval = percentile_interval(difference)
-    return interval is not None and (interval[0] > 0 or interval[1] < 0)
+    _, found = agreement.difference(metric, first, second, sigma)
+    return found is not None and not found[0] <= 0.0 <= found[1]
 
 
 def _flat(evidence: Evidence) -> Verdict:

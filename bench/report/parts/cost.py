@@ -104,7 +104,7 @@ def _cost_notes(usable: pd.DataFrame) -> tuple[str, ...]:
 def cost_frame(
     time: pd.DataFrame, agreement: Agreement, data: Guarantees, *, radius: float | None
 ) -> pd.DataFrame:
-    """Per defence: mean SRCC, seconds with and without certificate, median width at a radius."""
+    """Per defence: mean SRCC, seconds with and without certificate, median width / own spread."""
     out = []
     for defense in agreement.defenses:
         srcc = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
@@ -132,4 +132,5 @@ def _width(data: Guarantees, defense: str, radius: float | None) -> float:
     if radius is None or data.curve.empty:
         return np.nan
     chosen = data.curve[(data.curve["defense"] == defense) & (data.curve["radius"] == radius)]
-    return float(chosen["share"].median()) if len(chosen) else np.nan
+    width = float(chosen["own"].median()) if len(chosen) else np.nan
+    return width if np.isfinite(width) else np.nan

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.analysis.frames import known, median, numbers
+from bench.analysis.frames import grouped, known, median, numbers
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ledger
 from bench.analysis.widths import (
+    PROVED,
     curves,
-    human_width,
     judged,
     largest_radius,
+    own_spread,
     radius_grid,
-    ranking_summary,
     reference_radii,
+    rigors,
     width_summary,
 )
 from bench.report.document import Column, Field, Table
@@ -29,9 +30,10 @@ from bench.report.numbers import PERCENT, Format, number
 
 RADIUS_DOWN = Format(significant=2, rounding="down")
 WIDTH_UP = Format(1, unit=" %", scale=100, rounding="up")
-STD_UP = Format(2, rounding="up")
 SHARE_DOWN = Format(1, unit=" %", scale=100, rounding="down")
-SRCC_DOWN = Format(2, rounding="down")
+_RISK = Format(significant=2, rounding="up")
+UNPROVED = "†"
+UNPROVED_NOTE = f"{UNPROVED} The radius is not proved (see rigor), so neither is the interval."
 TARGET_SHARE = 0.1
 """Width, as a share of the score range, for which the largest radius is stated."""
 
@@ -43,7 +45,6 @@ class Guarantees:
     mode: str
     frame: pd.DataFrame
     curve: pd.DataFrame
-    calibration: pd.DataFrame
     grid: tuple[float, ...]
     familywise: bool
 
@@ -54,36 +55,52 @@ class Guarantees:
         return [(d, s) for d in defense_order(self.frame["defense"]) for s in sigmas]
 
     @property
+    def rigor(self) -> dict[str, str]:
+        """How far each defence's radius is proved."""
+        return rigors(self.frame)
+
+    @property
+    def proved(self) -> list[str]:
+        """Defences with a proved radius: only these can be called best."""
+        return [d for d in defense_order(self.frame["defense"]) if self.rigor[d] == PROVED]
+
+    @property
     def block_ends(self) -> tuple[int, ...]:
         """Rows that end a defence."""
         size = len(self.frame["sigma"].unique())
         return tuple(range(size - 1, len(self.order) - 1, size))
 
 
-def guarantees(
-    frame: pd.DataFrame, calibration: pd.DataFrame, *, mode: str, familywise: bool
-) -> Guarantees:
+def guarantees(frame: pd.DataFrame, *, mode: str, familywise: bool) -> Guarantees:
     """Collect what one mode's records say."""
     chosen = frame[frame["mode"] == mode]
     grid = radius_grid(judged(chosen))
-    return Guarantees(mode, chosen, curves(chosen, grid), calibration, grid, familywise)
+    return Guarantees(mode, chosen, curves(chosen, grid), grid, familywise)
 
 
-def _heads() -> tuple[Column, Column, Column]:
+def _heads() -> tuple[Column, Column, Column, Column]:
     return (
         Column("Defence", kind="text"),
+        Column("rigor", kind="text"),
         Column("σ", Format(significant=2)),
         Column("certified", kind="text"),
     )
 
 
-def _row_start(data: Guarantees, defense: str, sigma: float) -> tuple[Field, Field, Field]:
-    part = _cell(data.frame, defense, sigma)
+def _row_start(data: Guarantees, defense: str, sigma: float) -> tuple[Field, Field, Field, Field]:
+    part = cell_of(data.frame, defense, sigma)
     done = int((part["status"] == "ok").sum())
-    return Field(defense_title(defense)), Field(sigma), Field(f"{done}/{len(part)}")
+    rigor = data.rigor[defense]
+    return titled(defense, rigor), Field(rigor), Field(sigma), Field(f"{done}/{len(part)}")
 
 
-def _cell(frame: pd.DataFrame, defense: str, sigma: float) -> pd.DataFrame:
+def titled(defense: str, rigor: str) -> Field:
+    """A defence's name, marked where its radius is not proved."""
+    return Field(defense_title(defense), mark="" if rigor == PROVED else UNPROVED)
+
+
+def cell_of(frame: pd.DataFrame, defense: str, sigma: float) -> pd.DataFrame:
+    """Records of one defence at one noise level."""
     return frame[(frame["defense"] == defense) & (frame["sigma"] == sigma)]
 
 
@@ -97,9 +114,18 @@ def rms_levels(radius: float, frame: pd.DataFrame) -> float | None:
 
 def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     """Median width as a share of the range, all defences at the same radii."""
+    return _widths(data, "median", id=id, title=title)
+
+
+def own_width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
+    """The same as a share of the 5-95 % spread of the defence's own scores."""
+    return _widths(data, "own", id=id, title=title)
+
+
+def _widths(data: Guarantees, measure: str, *, id: str, title: str) -> Table | None:
     if data.curve.empty:
         return None
-    summary = width_summary(data.curve).set_index(["defense", "sigma", "radius"])["median"]
+    summary = width_summary(data.curve).set_index(["defense", "sigma", "radius"])[measure]
     columns = (
         *_heads(),
         *(Column(f"{r:g}", WIDTH_UP, group="median width at l2 radius ρ") for r in data.grid),
@@ -114,55 +140,80 @@ def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     return Table(
         id=id,
         title=title,
-        caption=_width_caption(data),
+        caption=_width_caption(data, measure),
         columns=columns,
         rows=body,
         rule_after=data.block_ends,
         notes=(
-            "Share of the score range, over images of all models, rounded up; an image without a "
-            "certificate counts as 100 %. Bounds limited by the number of samples are the end of "
-            "the range on that side.",
+            f"Share of {_MEASURES[measure]}, over images of all models, rounded up; an image "
+            "without a certificate counts with the whole range. Bounds limited by the number of "
+            "samples are the end of the range on that side.",
+            UNPROVED_NOTE,
             f"As root mean square of 8-bit levels at the median image size, ρ = {rms}.",
             ledger_note(data),
         ),
     )
 
 
-def _unequal(data: Guarantees) -> bool:
+_MEASURES = {
+    "median": "the score range",
+    "own": "the distance between the 5 % and the 95 % point of the defence's own scores (model by "
+    "model)",
+}
+
+
+def unequal(data: Guarantees) -> bool:
     """Whether some defence has fewer judged images than another."""
-    return len({len(judged(_cell(data.frame, d, s))) for d, s in data.order}) > 1
+    return len({len(judged(cell_of(data.frame, d, s))) for d, s in data.order}) > 1
 
 
-def _width_caption(data: Guarantees) -> str:
-    """Which defence is narrowest at small and large radius; only stated over equal sets."""
-    if _unequal(data):
+def _width_caption(data: Guarantees, measure: str) -> str:
+    """Which proved defence is narrowest at small and large radius, against its own spread."""
+    if measure != "own":
+        return (
+            "Noise that makes all scores alike narrows every interval, so no order is stated here; "
+            "the next table compares with each defence's own spread of scores."
+        )
+    if unequal(data):
         return "The defences rest on unequal sets of images, so no order is stated."
+    if not data.proved:
+        return "No radius is proved, so no order is stated."
     summary = width_summary(data.curve)
     words = []
     for radius in reference_radii(data.grid, 2):
-        at = summary[summary["radius"] == radius].groupby("defense")["median"].mean()
-        best = min(defense_order(at.index), key=lambda d: float(at[d]))
+        at = summary[summary["radius"] == radius].groupby("defense")["own"].mean()
+        best = min(data.proved, key=lambda d: float(at[d]))
         words.append(
             f"at ρ = {radius:g} {defense_title(best)} has the narrowest intervals "
-            f"({number(float(at[best]), WIDTH_UP)} of the range, mean over noise levels)"
+            f"({number(float(at[best]), WIDTH_UP)} of its own spread, mean over noise levels)"
         )
-    return "At equal radius: " + "; ".join(words) + "."
+    return "Among proved radii: " + "; ".join(words) + "."
 
 
 def ledger_note(data: Guarantees) -> str:
     """The alpha ledger of one mode's certificates in one sentence."""
     issued = data.frame[data.frame["status"] == "ok"]
-    account = ledger(numbers(issued, "confidence"), numbers(issued, "delta"))
+    account = ledger(
+        numbers(issued, "confidence"), numbers(issued, "delta"), issued["rigor"].tolist()
+    )
     family = (
         "the failure probability was split over all certificates of the table"
         if data.familywise
         else "no family-wise correction"
     )
+    unknown = (
+        f" {account.unknown} certificates besides have a radius that is not proved: each fails "
+        "with an unknown probability, and no such number can be stated over them."
+        if account.unknown
+        else ""
+    )
+    if not account.certificates:
+        return f"Alpha ledger: no certificate with a proved radius.{unknown}"
     return (
-        f"Alpha ledger: {account.certificates} certificates (at one radius), expected failing at "
-        f"most {number(account.expected_failures, Format(significant=2, rounding='up'))} (both "
-        "sides' failure probabilities plus the radius' own); probability that any fails at most "
-        f"{number(account.any_failure, Format(significant=2, rounding='up'))}; {family}."
+        f"Alpha ledger: {account.certificates} certificates with a proved radius (at one radius), "
+        f"expected failing at most {number(account.expected_failures, _RISK)} (both sides' failure "
+        "probabilities plus the radius' own); probability that any fails at most "
+        f"{number(account.any_failure, _RISK)}; {family}.{unknown}"
     )
 
 
@@ -174,7 +225,7 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
         Column("8-bit RMS", RADIUS_DOWN, group="own radius"),
         Column("population", WIDTH_UP, group="median width"),
         Column("deployed", WIDTH_UP, group="median width"),
-        Column("human σ", STD_UP, group="median width"),
+        Column("of own spread", WIDTH_UP, group="median width"),
         Column("abstained", PERCENT),
         Column("at ceiling", PERCENT),
         Column("l2, width ≤ 10 %", RADIUS_DOWN, group="largest radius"),
@@ -194,8 +245,10 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
             "Own radius: one unit of the defence's own noise (σ, or σ over the Jacobian's norm), "
             "so these widths are at unequal radii. Medians over images of all models with a "
             "certificate; radii rounded down, widths up. Population: the smoothed model itself; "
-            "deployed: a fresh estimate from as many samples. Human σ: standard deviations of "
-            "human scores, through the calibration line (slope 1 for feature-space defences).",
+            "deployed: a fresh estimate from as many samples (both as shares of the range). Of "
+            "own spread: population, as a share of the distance between the 5 % and the 95 % "
+            "point of the defence's own scores.",
+            UNPROVED_NOTE,
             "At ceiling: a bound is limited by the number of samples. Largest radius: median over "
             "images, abstained ones as 0, of the largest radius of the grid whose interval is at "
             f"most {number(TARGET_SHARE, Format(0, unit=' %', scale=100))} of the range.",
@@ -210,7 +263,7 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
 def _native_row(
     data: Guarantees, reach: pd.Series | None, defense: str, sigma: float
 ) -> tuple[Field, ...]:
-    part = _cell(data.frame, defense, sigma)
+    part = cell_of(data.frame, defense, sigma)
     issued, tried = part[part["status"] == "ok"], judged(part)
     span = numbers(issued, "range_high") - numbers(issued, "range_low")
     radius = median(numbers(issued, "radius"))
@@ -218,7 +271,11 @@ def _native_row(
     deployed = median(
         (numbers(issued, "deployed_upper") - numbers(issued, "deployed_lower")) / span
     )
-    human = median(human_width(issued, data.calibration).to_numpy(dtype=float))
+    spreads = {model: own_spread(cell) for (model,), cell in grouped(part, ["model"])}
+    own_width = median(
+        (numbers(issued, "upper") - numbers(issued, "lower"))
+        / issued["model"].map(spreads).to_numpy(dtype=float)
+    )
     ceiling = median_share(issued["at_ceiling"])
     abstained = float((tried["status"] == "abstained").mean()) if len(tried) else None
     largest = None
@@ -236,7 +293,7 @@ def _native_row(
         Field(None if radius is None else rms_levels(radius, issued)),
         Field(width),
         Field(deployed),
-        Field(human),
+        Field(own_width),
         Field(abstained),
         Field(ceiling),
         Field("none" if largest == 0 else largest),
@@ -266,66 +323,4 @@ def _native_caption(data: Guarantees) -> str:
         "; ".join(parts) + "; no other defence abstains."
         if parts
         else "No defence abstains on any image."
-    )
-
-
-def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
-    """How much of the ranking of images is certified, at a few equal radii."""
-    if data.curve.empty:
-        return None
-    radii = reference_radii(data.grid)
-    summary = ranking_summary(data.curve, radii)
-    means = summary.groupby(["defense", "sigma", "radius"])[["pairs", "srcc"]].mean()
-    columns = (
-        Column("Defence", kind="text"),
-        Column("σ", Format(significant=2)),
-        Column("images", kind="text"),
-        *(
-            Column(f"ρ = {r:g}", SHARE_DOWN, group="image pairs with certified order")
-            for r in radii
-        ),
-        *(Column(f"ρ = {r:g}", SRCC_DOWN, group="certified SRCC (lower bound)") for r in radii),
-    )
-    body = []
-    for defense, sigma in data.order:
-        part = _cell(data.frame, defense, sigma)
-        values = [
-            [known(means[m].get((defense, sigma, r))) for r in radii] for m in ("pairs", "srcc")
-        ]
-        body.append(
-            (
-                Field(defense_title(defense)),
-                Field(sigma),
-                Field(f"{len(judged(part))}/{len(part)}"),
-                *(Field(v) for m in values for v in m),
-            )
-        )
-    return Table(
-        id=id,
-        title=title,
-        caption=_ranking_caption(data, summary, radii),
-        columns=columns,
-        rows=tuple(body),
-        rule_after=data.block_ends,
-        notes=(
-            "Certified order: the two intervals are disjoint, so no pair of perturbations within "
-            "the radius can swap the images. Certified SRCC: no choice of scores inside all "
-            "intervals has a smaller SRCC with the human scores (a proved lower bound of that "
-            "minimum, not always attained). Means over models, rounded down; abstained images "
-            "enter with the whole range. Both hold if all intervals of the cell hold.",
-        ),
-    )
-
-
-def _ranking_caption(data: Guarantees, summary: pd.DataFrame, radii: tuple[float, ...]) -> str:
-    if _unequal(data):
-        return "The defences rest on unequal sets of images, so no order is stated."
-    first = summary[summary["radius"] == radii[0]]
-    best = first.groupby("defense")["pairs"].mean()
-    if best.isna().all():
-        return "There are too few images to rank."
-    top = max(defense_order(best.index), key=lambda d: float(best[d]))
-    return (
-        f"At ρ = {radii[0]:g} the largest certified share of pairs is "
-        f"{number(float(best[top]), SHARE_DOWN)} ({defense_title(top)}, mean over noise levels)."
     )

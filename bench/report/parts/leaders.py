@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from bench.analysis.agreement import Agreement
 from bench.analysis.names import defense_order, defense_title
+from bench.analysis.statistics import ENOUGH
+from bench.analysis.widths import PROVED
 from bench.report.numbers import number
 
 EVERYWHERE = "every noise level"
@@ -25,6 +27,27 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def too_few(agreement: Agreement) -> str:
+    """Why nobody is ranked, where photographs are too few."""
+    return (
+        f"Too few photographs to rank ({agreement.photographs}; at least {ENOUGH} are needed), so "
+        "nobody is named best."
+    )
+
+
+def rigor_words(rigor: Mapping[str, str]) -> str:
+    """How a figure shows whose radius is proved.
+
+    >>> rigor_words({"ms": "proved", "fs-iqa": "first-order"})
+    'Solid: radius proved. Dashed and hollow: not proved, FS-IQA (first-order).'
+    """
+    others = defense_order(d for d, word in rigor.items() if word != PROVED)
+    if not others:
+        return "All radii are proved."
+    told = listed(f"{defense_title(d)} ({rigor[d]})" for d in others)
+    return f"Solid: radius proved. Dashed and hollow: not proved, {told}."
+
+
 def leader_sentence(agreement: Agreement) -> str:
     """Best by SRCC at each noise level, and the ties; says so where nobody can be named."""
     if not all(agreement.rankable(s) for s in agreement.sigmas):
@@ -32,6 +55,8 @@ def leader_sentence(agreement: Agreement) -> str:
             "Not all defences have all models and images, so no order is stated; "
             "the image counts say what is missing."
         )
+    if not agreement.enough:
+        return too_few(agreement)
     leaders = {sigma: agreement.leaders("srcc", sigma) for sigma in agreement.sigmas}
     if not all(leaders.values()):
         return "The correlations are not defined in every cell, so no order is stated."

@@ -14,10 +14,10 @@ from bench.analysis.agreement import METRICS, Agreement, Key, Metric, ModelMean
 from bench.analysis.cost import model_seconds
 from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_title
 from bench.analysis.published import Published
-from bench.analysis.statistics import percentile_interval, sem
+from bench.analysis.statistics import ENOUGH, cluster_interval, sem
 from bench.report.document import Column, Field, Table
 from bench.report.numbers import CORRELATION, DIFFERENCE, SECONDS, Format
-from bench.report.parts.leaders import leader_sentence
+from bench.report.parts.leaders import leader_sentence, too_few
 
 MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
 NAMES = {"srcc": "SRCC", "plcc": "PLCC"}
@@ -128,9 +128,7 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
         "Correlations are signed so that higher is better. PLCC is Pearson's, without a logistic "
         "mapping. Seconds depend on the machine and the image size; their paper values are for "
         "384x512 pixels, N = 2000.",
-        "Letters: defences that share a letter are tied (95 % interval of the paired bootstrap "
-        "over photographs contains a zero difference to the group's best; no correction for the "
-        "number of comparisons). Images: scored of wanted, over models and noise levels.",
+        _letters(agreement) + " Images: scored of wanted, over models and noise levels.",
     ]
     unequal = [f"{s:g}" for s in agreement.sigmas if not agreement.rankable(s)]
     if unequal:
@@ -139,6 +137,19 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
             "* mean over fewer models or images than planned."
         )
     return tuple(notes)
+
+
+def _letters(agreement: Agreement) -> str:
+    if not agreement.enough:
+        return (
+            f"No letters of ties: {agreement.photographs} photographs are too few to rank "
+            f"(at least {ENOUGH})."
+        )
+    return (
+        "Letters: defences that share a letter are tied (the 95 % interval of the paired "
+        f"difference to the group's best contains zero; {agreement.photographs} photographs; no "
+        "correction for the number of comparisons)."
+    )
 
 
 def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
@@ -162,8 +173,8 @@ def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
     return Table(
         id=f"table-{number.lower()}",
         title=f"Table {number}. {NAMES[metric]} per model, {MODE_WORDS[agreement.mode]}",
-        caption="Each model alone, with the 95 % percentile interval of the bootstrap over "
-        "photographs.",
+        caption="Each model alone, with the 95 % interval over "
+        f"{agreement.photographs} photographs (Student's, standard error by bootstrap).",
         columns=columns,
         rows=tuple(rows),
         rule_after=tuple(ends[:-1]),
@@ -181,9 +192,8 @@ def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -
             continue
         done, wanted = done + scores.n, wanted + scores.wanted
         estimate = scores.estimate(metric)
-        interval = percentile_interval(agreement.samples[metric, key])
         cells.append(
-            Field(estimate.value, interval=interval)
+            Field(estimate.value, interval=agreement.interval(metric, key))
             if estimate.value is not None
             else Field(estimate.reason)
         )
@@ -210,9 +220,9 @@ def difference_table(agreement: Agreement, *, number: str) -> Table | None:
             for d in agreement.defenses
         ),
         notes=(
-            "Mean over models minus that of the column's best, with the 95 % interval of the "
-            "bootstrap over photographs, the same resamples for both (paired). The models are "
-            "taken as given.",
+            "Mean over models minus that of the column's best, with the 95 % interval over "
+            f"{agreement.photographs} photographs (Student's, standard error by paired bootstrap). "
+            "The models are taken as given.",
         ),
     )
 
@@ -226,18 +236,18 @@ def _differences(agreement: Agreement, metric: Metric, sigma: float) -> dict[str
     if len(known) < len(means):
         return {}
     best = max(defense_order(known), key=lambda d: known[d])
-    base = agreement.mean_samples(metric, best, sigma)
     cells = {}
-    for defense, value in known.items():
-        interval = percentile_interval(agreement.mean_samples(metric, defense, sigma) - base)
-        cells[defense] = Field(value - known[best], interval=interval)
+    for defense in known:
+        value, interval = agreement.difference(metric, defense, best, sigma)
+        cells[defense] = Field(value, interval=interval)
     return {**cells, best: Field("best")}
 
 
 def _difference_caption(agreement: Agreement, cells: list[dict[str, Field]]) -> str:
     found = [c for column in cells for c in column.values() if c.value != "best"]
     apart = sum(c.interval is not None and c.interval[1] < 0 for c in found)
-    return f"{apart} of {len(found)} differences have an interval below zero."
+    text = f"{apart} of {len(found)} differences have an interval below zero."
+    return text if agreement.enough else f"{too_few(agreement)} {text}"
 
 
 def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | None:
@@ -273,7 +283,7 @@ def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | Non
         rows=tuple(rows),
         notes=(
             f"SRCC of {defense_title(leader)} minus the other's on the same images, with the 95 % "
-            "interval of the paired bootstrap over photographs.",
+            f"paired interval over {agreement.photographs} photographs.",
         ),
         rule_after=tuple(ends[:-1]),
     )
@@ -288,7 +298,8 @@ def _lead(agreement: Agreement, leader: Key, other: Key) -> Field:
         return Field("undefined")
     mine, his = (value for value in values if value is not None)
     samples = agreement.samples["srcc", leader] - agreement.samples["srcc", other]
-    return Field(mine - his, interval=percentile_interval(samples))
+    found = cluster_interval(mine - his, samples, groups=agreement.photographs)
+    return Field(mine - his, interval=found)
 
 
 def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...]]) -> str:

@@ -12,12 +12,14 @@ from bench.analysis.statistics import (
     bootstrap_plcc,
     bootstrap_srcc,
     clopper_pearson,
+    cluster_interval,
     cluster_weights,
+    correlation_interval,
     ledger,
-    percentile_interval,
     plcc,
     proportion_upper,
     sem,
+    separated,
     srcc,
     tie_groups,
     weighted_midranks,
@@ -100,7 +102,7 @@ def test_constant_resamples_are_undefined_not_wrong() -> None:
     values = bootstrap_srcc([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], weights)
     assert np.isnan(values[0])
     assert values[1] == pytest.approx(1.0)
-    assert percentile_interval(values) is None
+    assert cluster_interval(1.0, values, groups=3) is None
 
 
 def test_bootstrap_interval_covers(data: Data) -> None:
@@ -110,7 +112,9 @@ def test_bootstrap_interval_covers(data: Data) -> None:
         x = rng.normal(size=60)
         y = 0.6 * x + 0.8 * rng.normal(size=60)
         weights = cluster_weights([str(i) for i in range(60)], reps=200, seed=seed)
-        low, high = percentile_interval(bootstrap_plcc(x, y, weights), confidence=0.9)
+        found = plcc(x, y).value
+        samples = bootstrap_plcc(x, y, weights)
+        low, high = correlation_interval(found, samples, groups=60, confidence=0.9)
         hits += low <= 0.6 <= high
     assert hits >= 45
 
@@ -129,11 +133,20 @@ def test_a_tie_is_one_group_and_a_gap_is_two() -> None:
         "near": 0.895 + rng.normal(scale=0.02, size=500),
         "low": 0.5 + noise,
     }
-    assert tie_groups(estimates, samples) == {"best": "a", "near": "a", "low": "b"}
+    assert tie_groups(estimates, samples, groups=10) == {"best": "a", "near": "a", "low": "b"}
     paired = {"best": 0.9 + noise, "near": 0.895 + noise, "low": 0.5 + noise}
-    assert tie_groups(estimates, paired) == {"best": "a", "near": "b", "low": "c"}
+    assert tie_groups(estimates, paired, groups=10) == {"best": "a", "near": "b", "low": "c"}
     equal = {name: noise for name in "xy"}
-    assert tie_groups({"x": 0.3, "y": 0.3}, equal) == {"x": "a", "y": "a"}
+    assert tie_groups({"x": 0.3, "y": 0.3}, equal, groups=10) == {"x": "a", "y": "a"}
+    assert tie_groups(estimates, samples, groups=9) == {}
+
+
+def test_separation_takes_few_photographs_into_account() -> None:
+    samples = np.linspace(-0.5, 2.5, 301)
+    # Standard error 0.87 before the factor: 1.96 of them are 1.7, Student's 3.18 with 3 are 3.2.
+    assert separated(2.1, samples, groups=1000)
+    assert not separated(2.1, samples, groups=4)
+    assert separated(-2.1, samples, groups=1000)
 
 
 def test_proportions() -> None:
@@ -146,8 +159,14 @@ def test_proportions() -> None:
 
 
 def test_ledger_counts_both_sides_and_the_radius() -> None:
-    account = ledger([0.999] * 420 + [0.99], [0.0] * 420 + [0.05])
+    account = ledger([0.999] * 420 + [0.99], [0.0] * 420 + [0.05], ["proved"] * 421)
     assert account.certificates == 421
     assert account.expected_failures == pytest.approx(0.84 + 0.07)
     assert account.any_failure == account.expected_failures
-    assert ledger([0.9] * 100, [0.0] * 100).any_failure == 1.0
+    assert ledger([0.9] * 100, [0.0] * 100, ["proved"] * 100).any_failure == 1.0
+
+
+def test_ledger_states_nothing_over_radii_that_are_not_proved() -> None:
+    account = ledger([0.999, 0.99, 0.9], [0.0] * 3, ["proved", "first-order", "empirical"])
+    assert (account.certificates, account.unknown) == (1, 2)
+    assert account.expected_failures == pytest.approx(0.002)

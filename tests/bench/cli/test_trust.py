@@ -144,3 +144,8 @@ def test_table_rounds_outwards_and_keeps_brackets() -> None:
         console.print(certificate_table(result))
     assert "[0.12345, 0.12346]" in text.get()
     assert "S lies in [lower, upper]." in text.get()
+    assert "probability 0.002" in text.get()
+    with console.capture() as text:
+        console.print(certificate_table({**result, "rigor": "first-order", "failure": None}))
+    assert "unknown, the radius is first-order" in text.get()
+    assert "probability" not in text.get()

@@ -7,7 +7,7 @@ import pytest
 from bench.analysis.source import FrameRun
 from bench.report.build import ReportPaths, write
 from bench.report.compose import compose
-from bench.report.document import Document
+from bench.report.document import Document, Paragraph
 from tests.bench.report.synthetic import synthetic_run
 
 REPS = 60
@@ -33,3 +33,5 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents without drawings: most of the time goes into those."""
     for name in ("width_against_radius", "attack_gain", "equal_radius", "rank_intervals", "pareto"):
         monkeypatch.setattr(f"bench.report.compose.{name}", lambda *_, **__: None)
+    for name in ("accuracy_figure", "share_figure"):
+        monkeypatch.setattr(f"bench.report.parts.matched.{name}", lambda *_, **__: Paragraph(""))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bench.analysis.agreement import Agreement, agreements
 from bench.analysis.attacks import suppression
@@ -19,8 +20,9 @@ from bench.analysis.rankings import disjoint_share
 from bench.analysis.source import FrameRun
 from bench.analysis.statistics import srcc
 from bench.analysis.widths import (
-    human_width,
+    curves,
     largest_radius,
+    own_spread,
     radius_bins,
     ranking_summary,
     width_summary,
@@ -29,9 +31,15 @@ from bench.plan.profile import CertificateSection, DataSection
 from bench.report.compose import compose
 from bench.report.document import Document, Images
 from bench.report.parts.claims import relative_gain, verdicts
-from bench.report.parts.guarantee import guarantees, ledger_note
+from bench.report.parts.guarantee import (
+    guarantees,
+    ledger_note,
+    native_table,
+    own_width_table,
+)
 from bench.report.parts.leaders import leader_sentence
 from bench.report.parts.provenance import reproduce_line
+from bench.report.parts.ranking import ranking_table
 from bench.report.parts.tables import difference_table, lead_table, main_table
 from bench.report.parts.worked import amplified, worked_example, worked_section
 from bench.report.theme import defense_looks
@@ -120,10 +128,7 @@ def test_order_of_records_does_not_matter(run: FrameRun, no_figures: None) -> No
 
 def test_groups_add_up_to_the_whole(run: FrameRun) -> None:
     frame = run.table("evaluate")
-    parts = {
-        m: guarantees(frame, run.table("calibration"), mode=m, familywise=False)
-        for m in ("NR", "FR")
-    }
+    parts = {m: guarantees(frame, mode=m, familywise=False) for m in ("NR", "FR")}
     assert sum(len(p.frame) for p in parts.values()) == len(frame)
     for part in parts.values():
         judged = part.frame[part.frame["status"] != "failed"]
@@ -136,7 +141,7 @@ def test_groups_add_up_to_the_whole(run: FrameRun) -> None:
 
 
 def test_abstained_images_count_with_the_whole_range(run: FrameRun) -> None:
-    nr = guarantees(run.table("evaluate"), run.table("calibration"), mode="NR", familywise=False)
+    nr = guarantees(run.table("evaluate"), mode="NR", familywise=False)
     gone = nr.frame[nr.frame["status"] == "abstained"]
     assert len(gone) == 2
     curve = nr.curve.merge(gone[["model", "defense", "sigma", "image"]])
@@ -165,9 +170,7 @@ def test_largest_radius_stops_at_the_first_width_that_is_too_large() -> None:
 
 
 def test_certified_ranking_respects_the_direction(whole: FrameRun) -> None:
-    fr = guarantees(
-        whole.table("evaluate"), whole.table("calibration"), mode="FR", familywise=False
-    )
+    fr = guarantees(whole.table("evaluate"), mode="FR", familywise=False)
     summary = ranking_summary(fr.curve, (fr.grid[0], fr.grid[-1]))
     row = summary[(summary["model"] == "lpips") & (summary["defense"] == "ms")].iloc[0]
     part = fr.curve[
@@ -183,15 +186,55 @@ def test_certified_ranking_respects_the_direction(whole: FrameRun) -> None:
     assert row["srcc"] > -0.5
 
 
-def test_human_width_uses_the_right_slope(whole: FrameRun) -> None:
+def test_own_width_does_not_reward_alike_scores(whole: FrameRun) -> None:
     frame = whole.table("evaluate")
-    width = human_width(frame, whole.table("calibration"))
-    for model, slope in (("koncept", 4.0), ("dbcnn", 5.0)):
-        for defense in ("ms", "fs-iqa"):
-            i = frame.index[(frame["model"] == model) & (frame["defense"] == defense)][0]
-            used = 1.0 if defense == "fs-iqa" else slope
-            expected = (frame.at[i, "upper"] - frame.at[i, "lower"]) * used / 1.1
-            assert width[i] == pytest.approx(expected)
+    cell = frame[(frame["model"] == "koncept") & (frame["defense"] == "ms")]
+    cell = cell[cell["sigma"] == 0.1]
+    low, high = np.quantile(cell["score"], [0.05, 0.95])
+    assert own_spread(cell) == pytest.approx(high - low)
+    shrunk = cell.assign(**{c: cell[c] / 10 for c in ("score", "lower", "upper")})
+    shrunk["curve_lower"] = [[x / 10 for x in row] for row in cell["curve_lower"]]
+    shrunk["curve_upper"] = [[x / 10 for x in row] for row in cell["curve_upper"]]
+    before, after = (curves(part, (0.01, 0.1)) for part in (cell, shrunk))
+    assert after["share"].to_numpy() == pytest.approx(before["share"].to_numpy() / 10)
+    assert after["own"].to_numpy() == pytest.approx(before["own"].to_numpy())
+    alike = curves(cell.assign(score=0.5), (0.1,))
+    assert np.isinf(alike["own"]).all()
+
+
+def test_only_proved_radii_are_crowned(whole: FrameRun) -> None:
+    data = guarantees(whole.table("evaluate"), mode="NR", familywise=False)
+    assert data.proved == ["ms", "dms-iqa"]
+    rank = ranking_table(data, id="r", title="")
+    own = own_width_table(data, id="w", title="")
+    native = native_table(data, id="n", title="")
+    assert rank is not None and own is not None
+    for table in (rank, own, native):
+        marks = {str(row[0].value): (row[0].mark, row[1].value) for row in table.rows}
+        assert marks["MS"] == ("", "proved") and marks["FS-IQA"] == ("†", "first-order")
+    # It has the narrowest intervals and the largest share of pairs, and yet is not named.
+    shares = {str(row[0].value): row[4].value for row in rank.rows}
+    assert shares["FS-IQA"] == max(shares.values())
+    assert "FS-IQA" not in rank.caption + own.caption
+    assert rank.caption.startswith("Among proved radii: ")
+    only = whole.table("evaluate")
+    only = only[only["defense"] == "fs-iqa"]
+    alone = guarantees(only, mode="NR", familywise=False)
+    assert "No radius is proved" in ranking_table(alone, id="r", title="").caption
+    assert "no certificate with a proved radius" in ledger_note(alone)
+    assert "expected failing" not in ledger_note(alone)
+
+
+def test_nobody_is_ranked_on_few_photographs(whole: FrameRun) -> None:
+    frame = whole.table("evaluate")
+    fewer = frame[frame["group"].isin([f"photo{i}" for i in range(9)])]
+    few = agreements(replace(whole, tables={**whole.tables, "evaluate": fewer}), reps=40)["NR"]
+    assert few.photographs == 9
+    assert few.groups("srcc", 0.1) == {} and few.leaders("srcc", 0.1) == ()
+    table = main_table(few, whole.table("time"), published(), number=1)
+    assert "Too few photographs to rank (9; at least 10" in table.caption
+    assert all(field.group == "" for row in table.rows for field in row)
+    assert few.interval("srcc", ("koncept", "ms", 0.1)) is not None
 
 
 def test_time_is_per_model_and_defence(whole: FrameRun) -> None:
@@ -406,7 +449,8 @@ def test_leads_are_paired_and_by_model(found: dict[str, Agreement]) -> None:
                 float(agreement.scores[mine].estimate("srcc").value or 0)
                 - float(agreement.scores[his].estimate("srcc").value or 0)
             )
-            assert cell.interval == pytest.approx(tuple(np.percentile(difference, [2.5, 97.5])))
+            reach = stats.t.ppf(0.975, 11) * np.std(difference, ddof=1) * np.sqrt(12 / 11)
+            assert cell.interval == pytest.approx((cell.value - reach, cell.value + reach))
     assert table.caption.startswith("FS-IQA is ahead of every other defence at every noise level")
     worst = lead_table(agreement, "ms", number="x")
     assert worst is not None

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.analysis.statistics import plcc, srcc
+from bench.measure.certificates import Terms
 from bench.records.folder import RunFolder
 from bench.review.recomputing import correlations
 from bench.review.verify import Verification, verify
@@ -59,6 +60,9 @@ def test_familywise_confidence(tmp_path: Path) -> None:
     assert verify(run, defenses=DEFENSES).ok
     row = run.table("evaluate").iloc[0]
     assert row["confidence"] == pytest.approx(1 - 1e-3 / (2 * 48), rel=1e-12)
+    for plan, share in ((run.plan(), 48), (fake_plan(images=3), 1)):
+        settings = Terms.of(plan).geometry(seed=0)
+        assert settings.delta == pytest.approx(1e-3 / share, rel=1e-12)
 
 
 NUMBERS = (

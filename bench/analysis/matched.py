@@ -1,0 +1,190 @@
+"""Defences at equal radius: for each radius the noise level that serves a defence best.
+
+At an equal noise level the guarantees are unequal; here the radius is given and the noise level is
+the defence's own choice, from all that were run.  This module knows evaluation records of any
+origin; it must not know how anything is printed.
+
+A noise level can be chosen for a radius if it certifies enough of the images there, and of those
+the one with the highest SRCC is taken.  The choice is made on the same images that it is judged by;
+``kept`` says on how many photographs it rests, left out one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.agreement import Agreement, Scores, agreement_of
+from bench.analysis.frames import grouped, of_mode
+from bench.analysis.names import UNDEFENDED, defense_order
+from bench.analysis.statistics import Array, bootstrap_srcc, tie_groups
+from bench.analysis.widths import PROVED, curves, judged, radius_grid, rigors
+
+ENOUGH_CERTIFIED = 0.9
+"""Share of the images that need an interval narrower than the range at a radius."""
+NARROW = 0.1
+"""Width, as a share of the own spread of scores, that is called narrow."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One mode at equal radius.
+
+    Attributes:
+        agreement: SRCC of every defence and noise level, on the models that all of them have.
+        rigor: How far each defence's radius is proved.
+        best: A row for each radius and defence: the noise level that is best of those that certify
+            enough images.
+        frontier: The same of those whose median width is narrow.
+    """
+
+    agreement: Agreement
+    rigor: Mapping[str, str]
+    best: pd.DataFrame
+    frontier: pd.DataFrame
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """The radii compared at."""
+        return tuple(sorted(self.best["radius"].unique()))
+
+    @property
+    def undefended(self) -> float | None:
+        """Mean SRCC of the undefended models."""
+        return self.agreement.mean("srcc", UNDEFENDED, 0.0).value
+
+    def letters(self, radius: float) -> dict[str, str]:
+        """Ties at a radius, among proved radii on equal sets; ``a`` leads."""
+        rows = self.best[(self.best["radius"] == radius) & self.best["srcc"].notna()]
+        rows = rows[rows["rigor"] == PROVED]
+        if len(rows) < 2 or not rows["complete"].all():
+            return {}
+        estimates = dict(zip(rows["defense"], rows["srcc"], strict=True))
+        samples = {
+            d: self.agreement.mean_samples("srcc", d, s)
+            for d, s in zip(rows["defense"], rows["sigma"], strict=True)
+        }
+        return tie_groups(estimates, samples, groups=self.agreement.photographs)
+
+
+def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched | None:
+    """Compare all defences of one mode at equal radius.
+
+    Args:
+        frame: Evaluation records, of the tables and beside them.
+        mode: ``NR`` or ``FR``.
+        reps: Bootstrap resamples.
+        seed: Fixes them.
+
+    Returns:
+        None where no record holds bounds on a grid of radii.
+    """
+    chosen = _common_models(of_mode(frame, mode))
+    grid = radius_grid(judged(chosen))
+    if not grid:
+        return None
+    agreement = agreement_of(chosen, mode, reps=reps, seed=seed)
+    levels = _levels(chosen, grid, agreement)
+    rigor = rigors(chosen)
+    levels["rigor"] = levels["defense"].map(rigor)
+    left_out = _left_out(chosen, agreement)
+    fits = {
+        "best": levels["certified"] >= ENOUGH_CERTIFIED,
+        "frontier": levels["own"] <= NARROW,
+    }
+    tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
+    return Matched(agreement, rigor, **tables)
+
+
+def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
+    """Records of the models on which most noise levels and defences were run."""
+    pairs = frame.groupby("model").apply(
+        lambda part: len(part[["defense", "sigma"]].drop_duplicates()), include_groups=False
+    )
+    return frame[frame["model"].isin(pairs.index[pairs == pairs.max()])] if len(pairs) else frame
+
+
+def _levels(frame: pd.DataFrame, grid: Sequence[float], agreement: Agreement) -> pd.DataFrame:
+    """A row for each defence, noise level and radius: SRCC and widths of all its images."""
+    curve = curves(frame, tuple(grid))
+    rows = []
+    for (defense, sigma, radius), part in grouped(curve, ["defense", "sigma", "radius"]):
+        mean = agreement.mean("srcc", defense, sigma)
+        low, high = agreement.mean_interval("srcc", defense, sigma) or (np.nan, np.nan)
+        rows.append(
+            {
+                "radius": radius,
+                "defense": defense,
+                "sigma": sigma,
+                "srcc": mean.value if mean.models == mean.models_wanted else np.nan,
+                "low": low,
+                "high": high,
+                "width": float(part["share"].median()),
+                "own": float(part["own"].median()),
+                "certified": float((part["share"] < 1.0).mean()),
+                "narrow": float((part["own"] <= NARROW).mean()),
+                "images": mean.n,
+                "wanted": mean.wanted,
+                "complete": mean.complete,
+                "photographs": agreement.photographs,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _chosen(
+    levels: pd.DataFrame,
+    fits: pd.Series,
+    agreement: Agreement,
+    left_out: Mapping[tuple[str, float], Array],
+) -> pd.DataFrame:
+    """The best noise level of those that fit, for each radius and defence.
+
+    Where none fits, the one that certifies most images stands for the shares, without an SRCC.
+    """
+    rows = []
+    for (_, defense), part in grouped(levels, ["radius", "defense"]):
+        usable = part[fits.loc[part.index] & part["srcc"].notna()]
+        if usable.empty:
+            row = part.sort_values(["certified", "sigma"]).iloc[-1].to_dict()
+            rows.append({**row, "srcc": np.nan, "low": np.nan, "high": np.nan, "kept": None})
+            continue
+        row = usable.sort_values(["srcc", "sigma"]).iloc[-1].to_dict()
+        others = np.stack([left_out[defense, float(s)] for s in usable["sigma"]])
+        best = usable["sigma"].to_numpy()[np.argmax(np.nan_to_num(others, nan=-2.0), axis=0)]
+        rows.append({**row, "kept": int((best == row["sigma"]).sum())})
+    found = pd.DataFrame(rows)
+    order = {name: place for place, name in enumerate(defense_order(agreement.defenses))}
+    place = found["defense"].map(order)
+    return found.assign(place=place).sort_values(["radius", "place"]).drop(columns="place")
+
+
+def _left_out(frame: pd.DataFrame, agreement: Agreement) -> dict[tuple[str, float], Array]:
+    """Mean SRCC of each defence and noise level without one photograph, ``(photographs,)``."""
+    masks = {
+        dataset: _masks(part.drop_duplicates("image").sort_values("image")["group"])
+        for (dataset,), part in grouped(frame, ["dataset"])
+    }
+    home = dict(zip(frame["model"], frame["dataset"], strict=True))
+    single: dict[tuple[str, float], list[Array]] = {}
+    for (model, defense, sigma), cell in agreement.scores.items():
+        if defense != UNDEFENDED:
+            values = _signed(cell, masks[home[model]])
+            single.setdefault((defense, sigma), []).append(values)
+    # Data sets of one mode may differ in photographs; then the first ones of each are paired.
+    size = min(map(len, masks.values()))
+    return {key: np.mean([v[:size] for v in found], axis=0) for key, found in single.items()}
+
+
+def _masks(groups: pd.Series) -> Array:
+    """Weights of images with one photograph left out each, ``(photographs, images)``."""
+    names = sorted(groups.unique())
+    return np.stack([(groups != name).to_numpy(dtype=np.float64) for name in names])
+
+
+def _signed(cell: Scores, weights: Array) -> Array:
+    sign = 1.0 if cell.higher_is_better else -1.0
+    return sign * bootstrap_srcc(cell.values, cell.mos, weights)
