@@ -101,9 +101,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
     """Records of the models on which most noise levels and defences were run."""
-    pairs = frame.groupby("model").apply(
-        lambda part: len(part[["defense", "sigma"]].drop_duplicates()), include_groups=False
-    )
+    pairs = frame[["model", "defense", "sigma"]].drop_duplicates().groupby("model").size()
     return frame[frame["model"].isin(pairs.index[pairs == pairs.max()])] if len(pairs) else frame
 
 
