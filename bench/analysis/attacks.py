@@ -17,7 +17,7 @@ import pandas as pd
 
 from bench.analysis.frames import grouped, numbers
 from bench.analysis.names import PAPERS_DEFENSE, UNDEFENDED
-from bench.analysis.statistics import Array, cluster_weights, percentile_interval
+from bench.analysis.statistics import Array, cluster_interval, cluster_weights
 
 Measure = Literal["relative", "gain", "percentile"]
 MEASURES: tuple[Measure, ...] = ("relative", "gain", "percentile")
@@ -259,8 +259,9 @@ def _suppressed(
     gains = before.to_numpy(dtype=np.float64), after[before.columns].to_numpy(dtype=np.float64)
     groups = [str(group) for group in before.index.get_level_values("group")]
     weights = cluster_weights(groups, reps=reps, seed=seed)
-    value = _one_minus_ratio(np.ones((1, len(groups))), *gains)[0]
-    yield float(value), percentile_interval(_one_minus_ratio(weights, *gains))
+    value = float(_one_minus_ratio(np.ones((1, len(groups))), *gains)[0])
+    samples = _one_minus_ratio(weights, *gains)
+    yield value, cluster_interval(value, samples, groups=len(set(groups)))
 
 
 def _one_minus_ratio(weights: Array, plain: Array, defended: Array) -> Array:

@@ -121,7 +121,7 @@ def in_every_way(summary: pd.DataFrame, *, id: str, about: str) -> Figure:
         measure="gain",
         id=id,
         title=f"Figure 4, both attacks and directions: {model_title(model)}, {norm_title(norm)}",
-        caption=f"Mean gain as a share of the score range. {about}",
+        caption=f"Mean gain as a share of the score range. {about}".strip(),
         log=True,
     )
 
@@ -241,7 +241,7 @@ def suppression_table(found: pd.DataFrame, summary: pd.DataFrame, *, reps: int) 
             title=f"Table 4. How much of the attack's gain {title} takes away",
             caption="One minus the ratio of mean gains, averaged over the paper's strengths (from "
             f"{PAPERS_SMALLEST:g}), with its 95 % interval over photographs; below zero {title} "
-            "gives way more than the undefended model. The sign depends on the measure.",
+            "gives way more than the undefended model.",
             columns=(
                 Column("model", kind="text"),
                 Column("direction", kind="text"),
