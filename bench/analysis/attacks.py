@@ -1,47 +1,282 @@
 """What attacks gain, read off attack records.
 
 This module knows the columns of attack records; it must not know how an attack is made or shown.
+A gain is the change in the direction the attacker pushes, so positive is success both ways.  A
+stronger attacker may do what a weaker one can: image by image the best of all strengths up to each
+is kept, so no curve falls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
+from bench.analysis.frames import grouped, numbers
 from bench.analysis.names import PAPERS_DEFENSE, UNDEFENDED
+from bench.analysis.statistics import Array, cluster_interval, cluster_weights
+
+Measure = Literal["relative", "gain", "percentile"]
+MEASURES: tuple[Measure, ...] = ("relative", "gain", "percentile")
+"""Gain as a share of the score before (the paper's), as a share of the score range, and as the
+share of clean scores that the attacked score moved past."""
+LINE = ["model", "defense", "attack", "norm", "direction"]
+"""What one curve of a figure is about."""
+PAPERS_SMALLEST = 0.02
+"""The paper's strengths begin here."""
+_SIGN = {"up": 1.0, "down": -1.0}
+_NOTHING = 1e-6
 
 
-def attack_summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean gain per model, defence, norm and strength: share of range and share of the score.
+def of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Attack records of one kind; a run from before there were two has white-box attacks."""
+    return frame[frame["attack"].fillna("white-box") == kind]
 
-    A gain is the change in the direction the attacker pushes, so positive is success both ways.
+
+def measured(attack: pd.DataFrame, evaluate: pd.DataFrame) -> pd.DataFrame:
+    """A row for each attacked image and strength, with its gain in every measure.
+
+    Args:
+        attack: Attack records.
+        evaluate: Evaluation records of the same run, whose scores are the clean ones.
+
+    Returns:
+        The columns of attack records, the kept ``change``, what this strength alone changed
+        (``made``, a share of the range), every measure, and the change in standard deviations of
+        the clean scores (``deviations``).
     """
-    usable = frame[frame["status"] == "ok"].dropna(subset=["score_before", "score_after"]).copy()
+    kept = _kept(attack)
+    if kept.empty:
+        return kept
+    clean = clean_scores(attack, evaluate)
+    return pd.concat(
+        [_in_measures(part, clean[key[0], key[1]]) for key, part in grouped(kept, LINE)],
+        ignore_index=True,
+    )
+
+
+def _kept(attack: pd.DataFrame) -> pd.DataFrame:
+    """Attacks of the images that have every strength of their line, the best so far kept."""
+    usable = attack[attack["status"] == "ok"].dropna(subset=["score_before", "score_after"])
+    usable = usable.assign(attack=usable["attack"].fillna("white-box")).sort_values("epsilon")
     if usable.empty:
-        return pd.DataFrame()
-    sign = usable["direction"].map({"up": 1.0, "down": -1.0})
-    change = (usable["score_after"] - usable["score_before"]).astype(float) * sign
-    usable["gain"] = change / (usable["range_high"] - usable["range_low"]).astype(float)
-    before = usable["score_before"].astype(float)
-    usable["relative"] = (change / before).where(before > 0)
-    keys = ["model", "defense", "norm", "direction", "epsilon"]
-    grouped = usable.groupby(keys, sort=True)
-    return grouped.agg(
-        gain=("gain", "mean"),
-        relative=("relative", "mean"),
-        images=("image", "nunique"),
-        spread=("gain", lambda v: v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else 0.0),
-    ).reset_index()
+        return usable
+    sign = usable["direction"].map(_SIGN)
+    usable["change"] = sign * (numbers(usable, "score_after") - numbers(usable, "score_before"))
+    usable["made"] = usable["change"] / _range(usable)
+    images = usable.groupby([*LINE, "image"])
+    # Means over images that come and go could fall.
+    whole = images["epsilon"].transform("size") == usable.groupby(LINE)["epsilon"].transform(
+        "nunique"
+    )
+    return usable.assign(change=images["change"].cummax())[whole]
 
 
-def suppression(attack: pd.DataFrame) -> dict[str, float]:
-    """One minus defended over undefended mean gain, averaged over strengths, by norm."""
-    summary = attack_summary(attack)
-    if summary.empty:
-        return {}
-    gains = summary.pivot_table(index=["norm", "epsilon"], columns="defense", values="gain")
-    if not {UNDEFENDED, PAPERS_DEFENSE} <= set(gains.columns):
-        return {}
-    usable = gains.dropna()[lambda g: g[UNDEFENDED] > 1e-6]
-    shares = 1 - usable[PAPERS_DEFENSE] / usable[UNDEFENDED]
-    return {str(n): float(v) for n, v in shares.groupby(level="norm").mean().items()}
+def _range(frame: pd.DataFrame) -> Array:
+    return numbers(frame, "range_high") - numbers(frame, "range_low")
+
+
+def _in_measures(line: pd.DataFrame, clean: Array) -> pd.DataFrame:
+    """One line's gains in every measure."""
+    sign = _SIGN[str(line["direction"].iloc[0])]
+    before, change = numbers(line, "score_before"), numbers(line, "change")
+    moved = percentile(before + sign * change, clean) - percentile(before, clean)
+    spread = float(np.std(clean, ddof=1)) if len(clean) > 1 else 0.0
+    return line.assign(
+        gain=change / _range(line),
+        relative=np.divide(change, before, out=np.full(len(line), np.nan), where=before > 0),
+        percentile=sign * moved,
+        deviations=change / spread if spread > 0 else np.nan,
+    )
+
+
+def clean_scores(attack: pd.DataFrame, evaluate: pd.DataFrame) -> dict[tuple[str, str], Array]:
+    """Scores of the run's images as they are, by model and defence.
+
+    Where the run did not evaluate what it attacked, those of the attacked images before.
+    """
+    found: dict[tuple[str, str], Array] = {}
+    for (model, defense, sigma), part in grouped(attack, ["model", "defense", "sigma"]):
+        of_model = evaluate[(evaluate["model"] == model)]
+        if defense == UNDEFENDED:
+            scores = numbers(of_model.drop_duplicates("image"), "undefended")
+        else:
+            same = (of_model["defense"] == defense) & (of_model["sigma"] == sigma)
+            scores = numbers(of_model[same], "score")
+        scores = scores[np.isfinite(scores)]
+        own = numbers(part.drop_duplicates("image"), "score_before")
+        found[model, defense] = scores if len(scores) > 1 else own[np.isfinite(own)]
+    return found
+
+
+def percentile(scores: Array, clean: Array) -> Array:
+    """Share of the clean scores below each score; equal ones count half.
+
+    >>> percentile(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])).tolist()
+    [0.0, 0.375, 1.0]
+    """
+    ordered = np.sort(clean)
+    below = np.searchsorted(ordered, scores, side="left")
+    upto = np.searchsorted(ordered, scores, side="right")
+    return np.asarray((below + upto) / (2 * max(len(ordered), 1)), dtype=np.float64)
+
+
+def attack_summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over images of every measure with their standard errors, line by line.
+
+    Args:
+        rows: What :func:`measured` made.
+    """
+    return pd.DataFrame([_means(key, part) for key, part in grouped(rows, [*LINE, "epsilon"])])
+
+
+def _means(key: Sequence[object], part: pd.DataFrame) -> dict[str, object]:
+    found: dict[str, object] = dict(zip([*LINE, "epsilon"], key, strict=True))
+    groups = [str(group) for group in part["group"]]
+    for measure in MEASURES:
+        values = numbers(part, measure)
+        found[measure] = _mean(values)
+        found[f"{measure}_error"] = clustered_error(values, groups)
+    found["deviations"] = _mean(numbers(part, "deviations"))
+    found["made"] = _mean(numbers(part, "made"))
+    return found | {"images": part["image"].nunique(), "photographs": len(set(groups))}
+
+
+def _mean(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def clustered_error(values: Array, groups: Sequence[str]) -> float:
+    """Standard error of a mean whose values come in groups; NaN for fewer than two groups.
+
+    Versions of one photograph are not independent.  With one value a group it is the usual one.
+
+    >>> round(clustered_error(np.array([1.0, 3.0]), ["a", "b"]), 12)
+    1.0
+    """
+    known = np.isfinite(values)
+    names, place = np.unique(np.asarray(groups, dtype=str)[known], return_inverse=True)
+    if len(names) < 2:
+        return float("nan")
+    residuals = values[known] - values[known].mean()
+    sums = np.bincount(place, weights=residuals)
+    shrunk = len(names) / (len(names) - 1)
+    return float(np.sqrt(shrunk * np.sum(sums**2)) / known.sum())
+
+
+def strength_for_one_deviation(line: pd.DataFrame) -> float | None:
+    """Smallest strength whose mean change is one standard deviation of the clean scores.
+
+    Between two strengths the curve is taken as straight; at strength 0 nothing has changed.
+
+    Args:
+        line: Rows of one line of :func:`attack_summary`.
+
+    Returns:
+        None if no tried strength reaches it.
+    """
+    ordered = line.sort_values("epsilon")
+    across = np.concatenate([[0.0], numbers(ordered, "epsilon")])
+    up = np.concatenate([[0.0], numbers(ordered, "deviations")])
+    reached = np.flatnonzero(up >= 1.0)
+    if not len(reached):
+        return None
+    at = int(reached[0])
+    share = (1.0 - up[at - 1]) / (up[at] - up[at - 1])
+    return float(across[at - 1] + share * (across[at] - across[at - 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """How much less an attack gains against the paper's defence than against the plain model.
+
+    Attributes:
+        attack: ``transfer`` or ``white-box``.
+        norm: Of the attack.
+        direction: ``up`` or ``down``.
+        measure: In which gains are compared.
+        value: One minus the ratio of mean gains, averaged over the paper's strengths.
+        interval: 95 %, over photographs; None if it is undefined.
+    """
+
+    attack: str
+    norm: str
+    direction: str
+    measure: Measure
+    value: float
+    interval: tuple[float, float] | None
+
+
+def suppressions(rows: pd.DataFrame, *, reps: int = 2000, seed: int = 0) -> list[Suppression]:
+    """Suppression by the paper's defence in every measure: upwards first, transfer first.
+
+    Args:
+        rows: What :func:`measured` made.
+        reps: Resamples of photographs.
+        seed: Of the resampling.
+    """
+    if rows.empty:
+        return []
+    papers = rows[rows["epsilon"] >= PAPERS_SMALLEST]
+    plain, defended = (papers[papers["defense"] == d] for d in (UNDEFENDED, PAPERS_DEFENSE))
+    return [
+        Suppression(attack, norm, direction, measure, value, interval)
+        for direction in ("up", "down")
+        for attack in ("transfer", "white-box")
+        for norm in sorted(papers["norm"].unique(), reverse=True)
+        for measure in MEASURES
+        for value, interval in _suppressed(
+            *(
+                part[(part["norm"] == norm) & (part["direction"] == direction)]
+                for part in (plain, defended[defended["attack"] == attack])
+            ),
+            measure=measure,
+            reps=reps,
+            seed=seed,
+        )
+    ]
+
+
+def _suppressed(
+    plain: pd.DataFrame, defended: pd.DataFrame, *, measure: Measure, reps: int, seed: int
+) -> Iterator[tuple[float, tuple[float, float] | None]]:
+    """Suppression of one attack in one measure, if both sides have gains."""
+    before, after = (
+        part.pivot_table(index=["group", "image"], columns="epsilon", values=measure)
+        for part in (plain, defended)
+    )
+    before, after = before.align(after, join="inner")
+    before = before.dropna()
+    after = after.reindex(before.index).dropna()
+    before = before.loc[after.index]
+    before = before.loc[:, before.mean() > _NOTHING]
+    if before.empty:
+        return
+    gains = before.to_numpy(dtype=np.float64), after[before.columns].to_numpy(dtype=np.float64)
+    groups = [str(group) for group in before.index.get_level_values("group")]
+    weights = cluster_weights(groups, reps=reps, seed=seed)
+    value = float(_one_minus_ratio(np.ones((1, len(groups))), *gains)[0])
+    samples = _one_minus_ratio(weights, *gains)
+    yield value, cluster_interval(value, samples, groups=len(set(groups)))
+
+
+def _one_minus_ratio(weights: Array, plain: Array, defended: Array) -> Array:
+    """One minus the ratio of weighted mean gains, averaged over strengths, ``(reps,)``."""
+    below = weights @ plain
+    ratio = np.divide(weights @ defended, below, out=np.full(below.shape, np.nan), where=below > 0)
+    return np.asarray(1.0 - ratio.mean(axis=1), dtype=np.float64)
+
+
+def by_norm(
+    found: Sequence[Suppression], *, attack: str, measure: Measure, direction: str = "up"
+) -> Mapping[str, Suppression]:
+    """Suppressions of one attack in one measure, by norm."""
+    return {
+        s.norm: s
+        for s in found
+        if (s.attack, s.measure, s.direction) == (attack, measure, direction)
+    }

@@ -288,32 +288,48 @@ def _attacked(scene: _Scene) -> Iterator[Cell]:
 
 
 def _attack(scene: _Scene) -> Iterator[Unit]:
-    """Every norm, strength and direction, on the same images."""
+    """Every norm, strength and direction, on the same images.
+
+    One unit serves all defences of a model: what was found on the undefended model is scored by
+    each of them (transfer), so it is searched for once.
+    """
     settings = scene.profile.attack
-    for cell in _attacked(scene):
-        defense = scene.defenses.get(cell.defense)
-        by_input = defense is not None and defense.smoother.noise_kind == "input"
-        cost = settings.steps * (settings.expectation if by_input else 1) * 3.0
-        images = scene.some(cell.model, settings.images)
+    order = (UNDEFENDED, *scene.defenses)
+    for (dataset, model), cells in groupby(_attacked(scene), lambda c: (c.dataset, c.model)):
+        names = sorted({cell.defense for cell in cells}, key=order.index)
+        cost = _attack_cost(scene, names)
+        images = scene.some(model, settings.images)
         pictured = {
             (settings.norms[0], settings.picture_epsilon, "up", image)
-            for image in scene.some(cell.model, min(settings.pictures, settings.images))
+            for image in scene.some(model, min(settings.pictures, settings.images))
         }
-        for norm, epsilon, direction, image in product(
-            settings.norms, settings.epsilons, ("up", "down"), images
-        ):
+        strengths = [(norm, e) for norm in settings.norms for e in settings.strengths(norm)]
+        for (norm, epsilon), direction, image in product(strengths, ("up", "down"), images):
             kept = ":picture" if (norm, epsilon, direction, image) in pictured else ""
             yield Unit(
                 "attack",
-                cell.dataset,
-                cell.model,
-                cell.defense,
-                defense.smoother.name if defense is not None else "",
-                cell.sigma,
-                image,
-                f"{norm}:{epsilon}:{direction}{kept}",
-                cost,
+                dataset,
+                model,
+                ",".join(names),
+                sigma=settings.sigma,
+                image=image,
+                detail=f"{norm}:{epsilon}:{direction}{kept}",
+                forward_passes=cost,
             )
+
+
+def _attack_cost(scene: _Scene, names: Iterable[str]) -> float:
+    """Forward passes of one unit: a search on the model, one on each defence, three scores of it.
+
+    A gradient costs as much as three passes.
+    """
+    settings = scene.profile.attack
+    passes = 3.0 * settings.steps
+    for defense in (scene.defenses[name] for name in names if name != UNDEFENDED):
+        by_input = defense.smoother.noise_kind == "input"
+        passes += 3.0 * settings.steps * (settings.expectation if by_input else 1)
+        passes += 3.0 * scene.draw_cost(defense)
+    return passes
 
 
 def _audited(scene: _Scene) -> list[Cell]:

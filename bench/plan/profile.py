@@ -156,6 +156,10 @@ class AttackSection(Section):
     sigma: Positive = 0.25
     norms: tuple[Literal["linf", "l2"], ...] = ("linf", "l2")
     epsilons: tuple[Positive, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)
+    """The paper's strengths, in every norm."""
+    faint: tuple[Positive, ...] = (1 / 2550, 1 / 1275, 1 / 510, 1 / 255, 2 / 255, 4 / 255)
+    """Smaller strengths in linf, from a tenth of an 8-bit level: at 0.02 most of a score range is
+    used up already.  In l2 the paper's strengths are far from that."""
     steps: Count = 10
     images: Count = 100
     expectation: Count = 256
@@ -163,6 +167,14 @@ class AttackSection(Section):
     pictures: Annotated[int, Field(ge=0)] = 6
     """Attacked images that are kept as pictures for the report, at the strength below."""
     picture_epsilon: Positive = 0.05
+
+    def strengths(self, norm: Literal["linf", "l2"]) -> tuple[float, ...]:
+        """Strengths tried in a norm, rising.
+
+        >>> AttackSection(epsilons=(0.1,), faint=(0.01,)).strengths("linf")
+        (0.01, 0.1)
+        """
+        return tuple(sorted({*self.epsilons, *(self.faint if norm == "linf" else ())}))
 
 
 class AuditSection(Section):

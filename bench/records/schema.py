@@ -220,7 +220,7 @@ class TimeRecord(Record):
 
 
 class AttackRecord(Record):
-    """One I-FGSM attack at one strength on one image."""
+    """One I-FGSM attack at one strength on one image, scored by the model or by a defence of it."""
 
     table: ClassVar[str] = "attack"
     key: ClassVar[tuple[str, ...]] = (
@@ -228,6 +228,7 @@ class AttackRecord(Record):
         "model",
         "defense",
         "sigma",
+        "attack",
         "norm",
         "epsilon",
         "direction",
@@ -238,6 +239,9 @@ class AttackRecord(Record):
     defense: str
     """``undefended`` or a defence name."""
     sigma: Finite
+    attack: Literal["white-box", "transfer"] = "white-box"
+    """``transfer``: made on the undefended model, scored by the defence.  Runs from before the
+    column have white-box attacks only."""
     norm: Literal["linf", "l2"]
     epsilon: Finite
     direction: Literal["up", "down"]

@@ -7,7 +7,7 @@ run cannot fill becomes a sentence that says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -27,13 +27,15 @@ from bench.report.document import (
     Paragraph,
     Verdict,
     Verdicts,
+    VerdictWord,
 )
 from bench.report.numbers import number
+from bench.report.parts.attacks import attack_blocks
 from bench.report.parts.audit import audit_table, violations
 from bench.report.parts.charts import equal_radius, pareto, rank_intervals
 from bench.report.parts.claims import is_papers_setting, verdicts
 from bench.report.parts.cost import cost_frame, cost_table
-from bench.report.parts.figures import attack_gain, width_against_radius
+from bench.report.parts.figures import width_against_radius
 from bench.report.parts.found import audit_lines, audited
 from bench.report.parts.guarantee import (
     Guarantees,
@@ -90,7 +92,7 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
     sections = (
         *(_accuracy(run, found[mode]) for mode in found),
         _claims(judged),
-        _figures(run, found),
+        _figures(run, found, reps=reps),
         _guarantee(run, data),
         *([equal] if equal is not None else []),
         _ranks(found),
@@ -171,10 +173,9 @@ def _verdict_box(
     lines += [f"{mode}: {leader_sentence(agreement)}" for mode, agreement in found.items()]
     lines += audit_lines(run.table("audit"))
     words = [v.word for v in judged]
+    counted = ", ".join(f"{words.count(w)} {w}" for w in get_args(VerdictWord) if w in words)
     lines.append(
-        f"Claims of the paper: {words.count('reproduced')} reproduced, "
-        f"{words.count('not reproduced')} not reproduced, {words.count('cannot be said')} cannot "
-        f"be said from this run"
+        f"Claims of the paper: {counted}"
         + (
             "."
             if is_papers_setting(run.profile)
@@ -215,17 +216,15 @@ def _claims(judged: Sequence[Verdict]) -> Chapter:
     )
 
 
-def _figures(run: RunTables, found: Mapping[str, Agreement]) -> Chapter:
+def _figures(run: RunTables, found: Mapping[str, Agreement], *, reps: int) -> Chapter:
     frame = run.table("evaluate")
     blocks: list[Block] = [
         width_against_radius(frame, mode=mode, number_=f"3{_LETTER[mode]}")
         or Paragraph(f"Figure 3, {mode}: FS-IQA has no certificate in this run.")
         for mode in found
     ]
-    blocks.append(
-        attack_gain(run.table("attack"))
-        or Paragraph("Figure 4: the attack stage was not run, so nothing is said about it.")
-    )
+    absent = Paragraph("Figure 4: the attack stage was not run, so nothing is said about it.")
+    blocks += attack_blocks(run.table("attack"), frame, reps=reps) or [absent]
     return Chapter("figures", "Figures 3 and 4", tuple(blocks))
 
 

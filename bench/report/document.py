@@ -15,7 +15,10 @@ from typing import Any, Literal, TypeVar
 
 from bench.report.numbers import PLAIN, Format, number
 
-VerdictWord = Literal["reproduced", "not reproduced", "cannot be said"]
+VerdictWord = Literal[
+    "reproduced", "not reproduced", "same direction", "opposite", "undecided", "cannot be said"
+]
+"""``reproduced`` is about a size; where only a direction is judged, it is the same or opposite."""
 SUPERSCRIPTS: Mapping[str, str] = dict(
     zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True)
 )

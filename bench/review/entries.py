@@ -86,11 +86,7 @@ def place(unit: Unit) -> Place:
     if unit.stage == "attack":
         norm, epsilon, direction = unit.detail.split(":")[:3]
         strength = (norm, float(epsilon), direction)
-        return (
-            unit.stage,
-            *(unit.dataset, unit.model, unit.defense, unit.sigma, unit.image),
-            *strength,
-        )
+        return (unit.stage, unit.dataset, unit.model, unit.sigma, unit.image, *strength)
     return (unit.stage, unit.dataset, unit.model, unit.defense, unit.sigma, unit.image)
 
 
@@ -113,17 +109,24 @@ def place_of(record: Record) -> Place:
             )
         case TimeRecord():
             return (stage, record.dataset, record.model, record.defense, record.sigma)
-    columns = ("dataset", "model", "defense", "sigma", "image")
-    common = (stage, *(getattr(record, column) for column in columns))
-    match record:
-        case AttackRecord():
-            return (*common, record.norm, record.epsilon, record.direction)
-        case PictureRecord():
+        case AttackRecord() | PictureRecord():
             # A picture is kept of the attack that raises the score.
-            return (*common, record.norm, record.epsilon, "up")
-    return common
+            direction = record.direction if isinstance(record, AttackRecord) else "up"
+            strength = (record.norm, record.epsilon, direction)
+            return (
+                stage,
+                record.dataset,
+                record.model,
+                record.sigma,
+                record.image,
+                *strength,
+            )
+    columns = ("dataset", "model", "defense", "sigma", "image")
+    return (stage, *(getattr(record, column) for column in columns))
 
 
 def belongs(record: Record, unit: Unit) -> bool:
     """Whether a record of a unit's place is the unit's own."""
-    return not isinstance(record, EvaluationRecord) or record.defense in unit.defense.split(",")
+    if isinstance(record, EvaluationRecord | AttackRecord | PictureRecord):
+        return record.defense in unit.defense.split(",")
+    return True

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from bench.plan.profile import ExtrasSection, MatchedSection, Profile
-from bench.plan.units import STAGES, Cell, Plan, Unit
+from bench.plan.units import STAGES, UNDEFENDED, Cell, Plan, Unit
 from bench.records.journal import Entry
 from bench.records.parquet import unique_rows
-from bench.records.schema import EvaluationRecord, Record
+from bench.records.schema import Record
+from bench.review.entries import belongs
 
-_SHARED = frozenset({"evaluate", "fit"})
+_SHARED = frozenset({"evaluate", "fit", "attack"})
 """Stages with units that serve several defences."""
 
 _USUAL: tuple[str, ...] = Profile.model_fields["defenses"].default
@@ -83,7 +84,7 @@ def merged(runs: Sequence[Run]) -> tuple[Plan, list[Entry]]:
     units: list[Unit] = []
     entries: list[Entry] = []
     for pieces in _tasks(runs).values():
-        for names in _equally_far(pieces, profile.all_defenses):
+        for names in _equally_far(pieces, (UNDEFENDED, *profile.all_defenses)):
             for work in pieces:
                 unit = replace(work.unit, defense=",".join(names))
                 units.append(unit)
@@ -187,7 +188,7 @@ def _tasks(runs: Sequence[Run]) -> dict[str, list[_Work]]:
             shared = unit.stage in _SHARED
             bare = replace(unit, defense="") if shared else unit
             # Strengths of an attack stand image by image, and some are told apart by a picture.
-            task = (bare if shared else replace(bare, detail="")).task
+            task = (replace(bare, detail="") if unit.stage == "attack" else bare).task
             work = tasks.setdefault(task, {}).setdefault(bare.key, _Work(bare))
             entry = run.entries.get(unit.key)
             for name in unit.defense.split(","):
@@ -209,10 +210,9 @@ def _entry(unit: Unit, found: Sequence[Entry]) -> Entry | None:
     """The result of a unit from the results of those that did parts of it."""
     if not found:
         return None
-    names = unit.defense.split(",")
     tables: dict[str, list[Record]] = {}
     for record in (record for entry in found for record in entry.records):
-        if not isinstance(record, EvaluationRecord) or record.defense in names:
+        if belongs(record, unit):
             tables.setdefault(record.table, []).append(record)
     records = [record for rows in tables.values() for record in unique_rows(rows)]
     attempt = max(entry.attempt for entry in found)
@@ -230,8 +230,9 @@ def _in_order(units: Iterable[Unit], cells: Sequence[Cell], profile: Profile) ->
     def place(unit: Unit) -> tuple[int, int, int]:
         stage = STAGES.index(unit.stage)
         if unit.stage == "attack" and unit.model in attack.models:
-            known = unit.defense in attack.defenses
-            rank = attack.defenses.index(unit.defense) if known else len(attack.defenses)
+            first_name = unit.defense.split(",")[0]
+            known = first_name in attack.defenses
+            rank = attack.defenses.index(first_name) if known else len(attack.defenses)
             return stage, attack.models.index(unit.model), rank
         if unit.task not in first:
             served = (i for i, cell in enumerate(cells) if unit.serves(cell))

@@ -2,15 +2,16 @@
 
 The defended model is attacked through its expectation (EOT, Athalye et al. 2018): the gradient of
 the mean score over fresh noise.  Feature noise costs one backbone pass for any number of draws.
+What was found on the undefended model is also scored by the defence: transfer, as in the paper.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image as PillowImage
@@ -18,10 +19,14 @@ from torch import Tensor
 
 from bench.measure.attacks import Norm, Objective, ifgsm
 from bench.measure.context import Context
-from bench.plan.units import UNDEFENDED, Unit
+from bench.plan.units import UNDEFENDED, Cell, Unit
 from bench.records.schema import AttackRecord, PictureRecord, Record
+from defenses.expectation import unclamped
 
 NAME = "attack"
+Kind = Literal["white-box", "transfer"]
+KINDS: tuple[Kind, ...] = ("white-box", "transfer")
+"""Made on what is attacked, or made on the undefended model and scored by a defence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Strength:
 
 
 class Attack:
-    """Stage ``attack``: one unit per model, defence (or none), strength and image."""
+    """Stage ``attack``: one unit per model, strength and image, for all that is attacked."""
 
     name = NAME
 
@@ -56,7 +61,11 @@ class Attack:
 
     def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
         """An attack that could not be run."""
-        return [AttackRecord(status="failed", reason=reason, **columns_of(unit, context))]
+        return [
+            AttackRecord(status="failed", reason=reason, **columns_of(cell, kind, unit, context))
+            for cell in unit.cells
+            for kind in (("white-box",) if cell.defense == UNDEFENDED else KINDS)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,8 @@ class Victim:
 
     Attributes:
         image: ``(1, 3, H, W)`` in [0, 1].
-        expected: Differentiable score of a point at a step.
+        expected: Differentiable score of a point at a step, not clamped to the score range: an
+            attacker is not stopped by a flat end, whatever is attacked.
         score: Score of a point as a user would compute it, with the noise of a repeat.
     """
 
@@ -75,40 +85,71 @@ class Victim:
 
 
 def attack(unit: Unit, context: Context) -> list[Record]:
-    """Attack one image and score it before and after with fresh noise."""
+    """Attack the model and its defences; what was found on the model is scored by all of them."""
     strength = Strength.parse(unit.detail)
+    steps = context.profile.attack.steps
+    plain = undefended(unit, context)
+    carried = search(plain, strength, steps=steps)
+    records: list[Record] = []
+    for cell in unit.cells:
+        if cell.defense == UNDEFENDED:
+            victim, own = plain, carried
+        else:
+            victim = defended(cell, unit, context)
+            own = search(victim, strength, steps=steps)
+        points: dict[Kind, Tensor] = {"white-box": own}
+        if victim is not plain:
+            points["transfer"] = carried
+        records += scored(victim, points, cell, unit, context)
+        records += pictures(cell, unit, strength, victim.image, own)
+    return records
+
+
+def search(victim: Victim, strength: Strength, *, steps: int) -> Tensor:
+    """The attacked image that I-FGSM finds."""
     sign = 1.0 if strength.direction == "up" else -1.0
-    victim = (undefended if unit.defense == UNDEFENDED else defended)(unit, context)
-    attacked = ifgsm(
+    return ifgsm(
         lambda point, step: sign * victim.expected(point, step),
         victim.image,
         epsilon=strength.epsilon,
-        steps=context.profile.attack.steps,
+        steps=steps,
         norm=strength.norm,
     )
-    found = AttackRecord(
-        status="ok",
-        score_before=victim.score(victim.image, 0),
-        score_after=victim.score(attacked, 1),
-        **columns_of(unit, context),
-    )
-    return [found, *pictures(unit, strength, victim.image, attacked)]
 
 
-def defended(unit: Unit, context: Context) -> Victim:
+def scored(
+    victim: Victim, points: Mapping[Kind, Tensor], cell: Cell, unit: Unit, context: Context
+) -> list[Record]:
+    """A record for each attacked image: the score before, and after with fresh noise."""
+    before = victim.score(victim.image, 0)
+    return [
+        AttackRecord(
+            status="ok",
+            score_before=before,
+            score_after=victim.score(point, 1 + KINDS.index(kind)),
+            **columns_of(cell, kind, unit, context),
+        )
+        for kind, point in points.items()
+    ]
+
+
+def defended(cell: Cell, unit: Unit, context: Context) -> Victim:
     """The defended model, through its expectation."""
-    one = context.defended_item(unit.cell, unit.one_image)
+    one = context.defended_item(cell, unit.one_image)
+    free = replace(one, target=unclamped(one.target))
     draws = context.profile.attack.expectation
 
     def score(point: Tensor, repeat: int) -> float:
         # Named by the stage: repeats of the timed image are other noise.
         return one.score(replace(one.stream("repeat", repeat=repeat), dataset=NAME), at=point)
 
-    return Victim(one.image, lambda point, step: one.expected(point, draws=draws, step=step), score)
+    return Victim(
+        one.image, lambda point, step: free.expected(point, draws=draws, step=step), score
+    )
 
 
 def undefended(unit: Unit, context: Context) -> Victim:
-    """The plain model; its gradient is the score's before clamping, which survives at the ends."""
+    """The plain model."""
     pair = context.pair(unit.dataset, context.item(unit.dataset, unit.one_image))
     bound = context.bind(context.model(unit.one_model), [pair])
 
@@ -123,14 +164,16 @@ def undefended(unit: Unit, context: Context) -> Victim:
     )
 
 
-def pictures(unit: Unit, strength: Strength, image: Tensor, attacked: Tensor) -> list[Record]:
+def pictures(
+    cell: Cell, unit: Unit, strength: Strength, image: Tensor, attacked: Tensor
+) -> list[Record]:
     """The attacked image as a picture, if it is one of those that are kept."""
     if not strength.picture:
         return []
     return [
         PictureRecord(
             status="ok",
-            **asdict(unit.cell),
+            **asdict(cell),
             image=unit.one_image,
             norm=strength.norm,
             epsilon=strength.epsilon,
@@ -148,12 +191,13 @@ def png(image: Tensor) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def columns_of(unit: Unit, context: Context) -> dict[str, Any]:
-    """Columns that follow from the unit."""
+def columns_of(cell: Cell, kind: Kind, unit: Unit, context: Context) -> dict[str, Any]:
+    """Columns that follow from the unit, for one of its defences."""
     strength = Strength.parse(unit.detail)
-    scale = context.scale(unit.cell)
+    scale = context.scale(cell)
     return {
-        **asdict(unit.cell),
+        **asdict(cell),
+        "attack": kind,
         "norm": strength.norm,
         "epsilon": strength.epsilon,
         "direction": strength.direction,

@@ -8,7 +8,7 @@ and labels are not the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from bench.analysis.agreement import METRICS, Agreement, Metric
-from bench.analysis.attacks import suppression
+from bench.analysis.attacks import Measure, Suppression, by_norm, measured, suppressions
 from bench.analysis.cost import model_seconds, stability
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_order, model_title
 from bench.analysis.published import Published
@@ -25,7 +25,7 @@ from bench.analysis.statistics import Array, clopper_pearson, cluster_interval
 from bench.plan.profile import Profile
 from bench.report.document import Verdict, VerdictWord
 from bench.report.numbers import PERCENT, Format, number
-from bench.report.parts.figures import norm_title
+from bench.report.parts.attacks import norm_title
 
 RIVAL = "dms-iqa"
 ALIKE = ("rs-reg", "cert-reg", "ms")
@@ -66,6 +66,11 @@ class _Claim:
         """Reproduced or not; without a ``no`` of its own, whatever is not a yes is a no."""
         word: VerdictWord = "not reproduced" if no is None or no else "cannot be said"
         return Verdict(self.words, "reproduced" if yes else word, self.scope, evidence, self.rule)
+
+    def directed(self, evidence: str, *, same: bool, opposite: bool) -> Verdict:
+        """The paper's direction, the other one, or neither."""
+        word: VerdictWord = "same direction" if same else "opposite" if opposite else "undecided"
+        return Verdict(self.words, word, self.scope, evidence, self.rule)
 
     def unknown(self, why: str) -> Verdict:
         """What is in the way of an answer."""
@@ -203,34 +208,58 @@ def _suppression(evidence: Evidence) -> Verdict:
     words = f"FS-IQA suppresses {number(value, PERCENT)} of the attack's gain on KonCept"
     size = evidence.scope == "size"
     rule = (
-        "Suppression is one minus the ratio of mean gains (share of the score range), averaged "
+        "The paper made its perturbations with the undefended model: judged under transfer, "
+        "upwards. Suppression is one minus the ratio of mean gains relative to the score, averaged "
         "over strengths; the paper does not state its norm. "
         + (
             f"size: any norm is within {number(0.1, PERCENT)} (points) of the paper's number."
             if size
-            else "trend: reproduced if the suppression is positive in every norm, not "
-            "reproduced if in none, otherwise it cannot be said."
+            else "trend: same direction if the 95 % interval over photographs lies above zero in "
+            "every norm, opposite if it lies below in every norm, otherwise undecided."
         )
     )
     claim = _Claim(words, rule, evidence.scope)
-    by_norm = suppression(evidence.run.table("attack"))
-    if not by_norm:
+    attack = evidence.run.table("attack")
+    found = suppressions(measured(attack, evidence.run.table("evaluate")))
+    judged = list(by_norm(found, attack="transfer", measure="relative").values())
+    text = _suppression_text(found)
+    others = set(attack["model"]) - {ATTACKED}
+    if found and others:
+        names = ", ".join(model_title(name) for name in model_order(set(attack["model"])))
+        return claim.unknown(f"The attack was run on {names}. {text}")
+    if not judged:
         return claim.unknown(
-            "The attack was not run on both the undefended and the FS-IQA model, or the "
-            "undefended model gains nothing."
+            "What was found on the undefended model was not scored by FS-IQA, or it gains "
+            f"nothing there. {text}".strip()
         )
-    text = "Measured: " + ", ".join(
-        f"{number(v, PERCENT)} ({norm_title(n)})" for n, v in sorted(by_norm.items())
-    )
-    attacked = set(evidence.run.table("attack")["model"])
-    if attacked != {ATTACKED}:
-        others = ", ".join(model_title(name) for name in model_order(attacked))
-        return claim.unknown(f"The attack was run on {others}. {text}.")
-    values = list(by_norm.values())
     if size:
-        close = any(abs(v - value) <= 0.1 for v in values)
-        return claim.judged(text + ".", yes=close)
-    return claim.judged(text + ".", yes=min(values) > 0, no=max(values) <= 0)
+        return claim.judged(text, yes=any(abs(s.value - value) <= 0.1 for s in judged))
+    low, high = (
+        [s.interval[end] if s.interval else float("nan") for s in judged] for end in (0, 1)
+    )
+    return claim.directed(text, same=min(low) > 0, opposite=max(high) < 0)
+
+
+def _suppression_text(found: Sequence[Suppression]) -> str:
+    """Upwards, in the paper's measure and as a share of the range, transfer first."""
+    kinds = (("transfer", "Transfer"), ("white-box", "White-box"))
+    measures: tuple[tuple[Measure, str], ...] = (("relative", "score"), ("gain", "range"))
+    sentences = []
+    for (attack, kind), (measure, of) in product(kinds, measures):
+        values = by_norm(found, attack=attack, measure=measure)
+        if values:
+            listed = ", ".join(
+                f"{number(s.value, PERCENT)}{_between(s.interval)} ({norm_title(norm)})"
+                for norm, s in sorted(values.items())
+            )
+            sentences.append(f"{kind}, share of {of}: {listed}.")
+    return " ".join(sentences)
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return ""
+    return f" [{number(interval[0], PERCENT)}, {number(interval[1], PERCENT)}]"
 
 
 def _abstention(evidence: Evidence) -> Verdict:

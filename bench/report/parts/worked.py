@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from bench.analysis.attacks import of_kind
 from bench.analysis.frames import known, rows
 from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_title
 from bench.analysis.source import RunTables
@@ -106,6 +107,7 @@ def _moved(attacks: pd.DataFrame, row: dict[str, Any]) -> list[str]:
     """Score before and after the pictured attack."""
     if attacks.empty:
         return []
+    attacks = of_kind(attacks, "white-box")
     same = attacks[
         (attacks["image"] == row["image"])
         & (attacks["defense"] == row["defense"])

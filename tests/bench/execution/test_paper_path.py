@@ -39,7 +39,8 @@ SMALL = {
     "width": "4",
 }
 FEWER = {
-    "attack": 'models = ["dbcnn"]\nsteps = 1\nepsilons = [0.05]\nexpectation = 2\npictures = 1',
+    "attack": 'models = ["dbcnn"]\nsteps = 1\nepsilons = [0.05]\nfaint = []\nexpectation = 2\n'
+    "pictures = 1",
     "audit": "steps = 1\nexpectation = 2\nfeature_expectation = 2\nscales = [1.0]",
     "fit.denoiser-iqa": "score_epochs = 1",
     "time": "samples = 4",

@@ -102,6 +102,32 @@ def test_the_attack_brings_the_part_it_needs(registry: Registry) -> None:
     assert ("dbcnn", 0.25) not in sigmas
 
 
+def test_one_search_on_the_model_serves_all_its_defences(registry: Registry) -> None:
+    settings = load_profile("embedded").attack
+    again = settings.model_copy(
+        update={
+            "models": ("lpips", "koncept"),
+            "defenses": ("fs-iqa", "undefended", "ms"),
+            "epsilons": (0.1, 0.02),
+            "faint": (0.001,),
+            "images": 2,
+        }
+    )
+    profile = profile_of().model_copy(update={"attack": again})
+    units = make_plan(profile, registry).of_stage("attack")
+    # In the order of the profile's defences, so that joined runs name them alike.
+    assert {unit.defense for unit in units} == {"undefended,ms,fs-iqa"}
+    tried = {tuple(unit.detail.split(":")[:3]) for unit in units}
+    assert {(norm, e) for norm, e, _ in tried} == {
+        *(("linf", e) for e in ("0.001", "0.02", "0.1")),
+        *(("l2", e) for e in ("0.02", "0.1")),
+    }
+    assert len(units) == 2 * 5 * 2 * 2 == len({unit.key for unit in units})
+    assert len({unit.forward_passes for unit in units}) == 1
+    alone = make_plan(profile_of(defenses=("dms",)), registry).of_stage("attack")
+    assert alone[0].forward_passes < units[0].forward_passes
+
+
 def test_the_attack_keeps_to_the_selection(registry: Registry) -> None:
     plan = make_plan(profile_of(models=("koncept", "lpips"), defenses=("ms", "dms")), registry)
     assert {(u.model, u.defense) for u in plan.of_stage("attack")} == {("koncept", "undefended")}

@@ -31,7 +31,13 @@ def report(document: Document, tmp_path_factory: pytest.TempPathFactory) -> Repo
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents without drawings: most of the time goes into those."""
-    for name in ("width_against_radius", "attack_gain", "equal_radius", "rank_intervals", "pareto"):
+    for name in (
+        "width_against_radius",
+        "attack_blocks",
+        "equal_radius",
+        "rank_intervals",
+        "pareto",
+    ):
         monkeypatch.setattr(f"bench.report.compose.{name}", lambda *_, **__: None)
     for name in ("accuracy_figure", "share_figure"):
         monkeypatch.setattr(f"bench.report.parts.matched.{name}", lambda *_, **__: Paragraph(""))

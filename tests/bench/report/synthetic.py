@@ -220,7 +220,12 @@ def _time(models: Sequence[str], defenses: Sequence[str], sigmas: Sequence[float
 
 def _attack() -> pd.DataFrame:
     rows = []
-    for defense, factor in (("undefended", 0.5), ("fs-iqa", 0.15)):
+    kinds = (
+        ("undefended", "white-box", 0.5),
+        ("fs-iqa", "transfer", 0.15),
+        ("fs-iqa", "white-box", 0.6),
+    )
+    for defense, kind, factor in kinds:
         for norm, scale in (("linf", 1.0), ("l2", 0.1)):
             for epsilon in (0.02, 0.1, 0.25):
                 for image in range(6):
@@ -234,6 +239,7 @@ def _attack() -> pd.DataFrame:
                             "model": "koncept",
                             "defense": defense,
                             "sigma": 0.1,
+                            "attack": kind,
                             "norm": norm,
                             "epsilon": epsilon,
                             "direction": "up",

@@ -12,7 +12,6 @@ import pytest
 from scipy import stats
 
 from bench.analysis.agreement import Agreement, agreements
-from bench.analysis.attacks import suppression
 from bench.analysis.cost import model_seconds, repeat_deviation, stability
 from bench.analysis.names import DEFENSE_TITLES
 from bench.analysis.published import published
@@ -29,7 +28,9 @@ from bench.analysis.widths import (
 )
 from bench.plan.profile import CertificateSection, DataSection
 from bench.report.compose import compose
-from bench.report.document import Document, Images
+from bench.report.document import Document, Figure, Images, Table, Verdict
+from bench.report.numbers import MINUS
+from bench.report.parts.attacks import attack_blocks
 from bench.report.parts.claims import relative_gain, verdicts
 from bench.report.parts.guarantee import (
     guarantees,
@@ -259,13 +260,6 @@ def test_relative_gain_is_the_mean_over_columns(found: dict[str, Agreement]) -> 
     assert len(samples) == 40
 
 
-def test_suppression_by_norm(whole: FrameRun) -> None:
-    attack = whole.table("attack")
-    assert suppression(attack) == pytest.approx({"linf": 0.7, "l2": 0.7})
-    weaker = attack[attack["defense"] == "undefended"]
-    assert suppression(weaker) == {}
-
-
 @pytest.mark.parametrize("edition", ["compact", "published"])
 def test_verdicts_say_what_the_numbers_say(edition: str) -> None:
     run = synthetic_run(
@@ -277,8 +271,8 @@ def test_verdicts_say_what_the_numbers_say(edition: str) -> None:
     words = {v.claim.split(" (")[0]: (v.word, v.scope) for v in made}
     scope = "size" if edition == "published" else "trend"
     assert len(made) == 10
-    suppressed = words["FS-IQA suppresses 69.9 % of the attack's gain on KonCept"]
-    assert suppressed == ("reproduced", scope)
+    suppression = words["FS-IQA suppresses 69.9 % of the attack's gain on KonCept"]
+    assert suppression == ("reproduced" if edition == "published" else "same direction", scope)
     saved = next(v for v in made if "with the certificate" in v.claim)
     assert saved.word == ("not reproduced" if edition == "published" else "reproduced")
     alike = next(v for v in made if "RS-Reg = Cert-Reg = MS" in v.claim)
@@ -300,6 +294,66 @@ def test_sizes_are_judged_in_the_papers_own_setting_only() -> None:
     assert scope(edition="compact") == "trend"
 
 
+def suppressed(run: FrameRun) -> Verdict:
+    made = verdicts(run, agreements(run, reps=10), published())
+    return next(v for v in made if "on KonCept" in v.claim)
+
+
+def with_attack(run: FrameRun, attack: pd.DataFrame) -> FrameRun:
+    return replace(run, tables={**run.tables, "attack": attack})
+
+
+def test_suppression_is_judged_under_transfer_with_white_box_beside_it(whole: FrameRun) -> None:
+    found = suppressed(whole)
+    assert found.word == "same direction"
+    assert "Transfer, share of score: 70.0 % [70.0 %, 70.0 %] (l2), 70.0 %" in found.evidence
+    assert f"White-box, share of score: {MINUS}20.0 %" in found.evidence
+    attack = whole.table("attack")
+    swapped = {"transfer": "white-box", "white-box": "transfer"}
+    plain = attack["defense"] == "undefended"
+    other = attack.assign(attack=attack["attack"].where(plain, attack["attack"].map(swapped)))
+    assert suppressed(with_attack(whole, other)).word == "opposite"
+    mixed = pd.concat([attack[attack["norm"] == "l2"], other[other["norm"] == "linf"]])
+    assert suppressed(with_attack(whole, mixed)).word == "undecided"
+
+
+def test_without_transfer_suppression_cannot_be_said(whole: FrameRun) -> None:
+    attack = whole.table("attack")
+    old = attack[attack["attack"] == "white-box"].drop(columns="attack")
+    found = suppressed(with_attack(whole, old))
+    assert found.word == "cannot be said" and "White-box, share of score" in found.evidence
+    first, *_ = attack_blocks(
+        with_attack(whole, old).table("attack"), whole.table("evaluate"), reps=10
+    )
+    assert isinstance(first, Figure) and "white-box, upwards" in first.title
+
+
+def test_figure_4_first_in_the_papers_form_then_on_shared_axes(whole: FrameRun) -> None:
+    first, *others, table = attack_blocks(whole.table("attack"), whole.table("evaluate"), reps=10)
+    assert isinstance(first, Figure) and first.id == "figure-4"
+    assert "transfer, upwards" in first.title and "6 images of 6 photographs" in first.caption
+    drawn = [block for block in others if isinstance(block, Figure)]
+    assert [block.id for block in drawn] == ["figure-4-koncept-linf", "figure-4-koncept-l2"]
+    heading = [column.name for column in first.data.columns]
+    rows = [dict(zip(heading, row, strict=True)) for row in first.data.rows]
+    assert {(row["defence"].value, row["attack"].value) for row in rows} == {
+        ("undefended", "white-box"),
+        ("FS-IQA", "transfer"),
+    }
+    assert {row["norm"].value for row in rows} == {"l∞"}
+    errors = [row["standard error, share of range"].value for row in rows]
+    assert all(isinstance(error, float) and error > 0 for error in errors)
+    assert isinstance(table, Table)
+    printed = [[cell.line for cell in row] for row in table.printed()]
+    assert [row[1:4] for row in printed] == [
+        ["upwards", "transfer", "l∞"],
+        ["upwards", "transfer", "l2"],
+        ["upwards", "white-box", "l∞"],
+        ["upwards", "white-box", "l2"],
+    ]
+    assert printed[0][5] == "70.0 % [70.0 %, 70.0 %]"
+
+
 def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> None:
     attack = whole.table("attack").assign(model="lpips")
     other = replace(whole, tables={**whole.tables, "attack": attack})
@@ -309,7 +363,7 @@ def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> 
         if "on KonCept" in v.claim
     )
     assert found.word == "cannot be said"
-    assert found.evidence.startswith("The attack was run on LPIPS. Measured: ")
+    assert found.evidence.startswith("The attack was run on LPIPS. Transfer, share of score: ")
 
 
 def test_claims_cannot_be_said_without_the_records(whole: FrameRun) -> None:

@@ -29,15 +29,13 @@ def full_plan() -> Plan:
             "attack",
             "set",
             model,
-            defense,
+            "undefended,fs-iqa",
             "",
             0.1,
             f"photo{image}/blur",
             f"linf:{epsilon}:up{':picture' if (epsilon, image) == (0.05, 1) else ''}",
         )
-        for model, defense, epsilon, image in product(
-            attack.models, attack.defenses, (0.02, 0.05, 0.1), range(3)
-        )
+        for model, epsilon, image in product(attack.models, (0.02, 0.05, 0.1), range(3))
     ]
     evaluate, audit = plan.of_stage("evaluate"), plan.of_stage("audit")
     units = (*prepare, *fits, *evaluate, *attacks, *audit)
