@@ -131,10 +131,12 @@ def chosen_stages(names: tuple[str, ...] | None) -> tuple[StageName, ...]:
     """Stages in their order.
 
     Raises:
-        BenchError: A stage is unknown.
+        BenchError: A stage is unknown, or none is named.
     """
     from bench.plan.units import STAGES
 
+    if names == ():
+        raise BenchError(f"--stages: expected one or more of {', '.join(STAGES)}, found none.")
     for name in names or ():
         if name not in STAGES:
             raise unknown("stage", name, STAGES)

@@ -1,0 +1,95 @@
+"""Parts and pictures that misbehave while a run is under way: a failed record, never a false ok."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.base.errors import SOME_FAILED
+from bench.cli.app import main
+from bench.records.folder import RunFolder
+
+DEFENSE = """
+import sys
+from dataclasses import dataclass, replace
+from defenses.ms import DEFENSE as MS
+from defenses.smoothers import InputSmoother
+
+@dataclass(frozen=True, slots=True)
+class Odd(InputSmoother):
+    name: str = "odd"
+
+    def sample(self, target, image, noise):
+        scores = InputSmoother.sample(self, target, image, noise)
+        return {body}
+
+DEFENSE = replace(MS, name="odd", title="Odd", smoother=Odd())
+"""
+TABLE = """
+name = "mine"
+title = "Mine"
+licence = "none"
+citation = "none"
+csv = "scores.csv"
+image_column = "file"
+mos_columns = ["score"]
+higher_is_better = true
+range = [1.0, 5.0]
+split_column = "part"
+"""
+COUNT = 14
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Fourteen scored pictures, two of them for the test."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    rows = ["file,score,part"]
+    for index in range(COUNT):
+        noise = np.random.default_rng(index).standard_normal((96, 96, 3)) * (5 + 6 * index)
+        Image.fromarray((128 + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / f"{index}.png")
+        rows.append(f"{index}.png,{5 - index / 4:.2f},{'test' if index < 2 else 'train'}")
+    (tmp_path / "scores.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "dataset.toml").write_text(TABLE, encoding="utf-8")
+    return tmp_path
+
+
+def run_it(data: Path, defenses: str, *more: str) -> tuple[int, RunFolder]:
+    """A run of some stages in this process; its exit code and its folder."""
+    words = ["run", "--dataset", str(data / "dataset.toml"), "--models", "koncept"]
+    chosen = ["--defenses", defenses, "--sigmas", "0.1", "--samples", "64", "--jobs", "1"]
+    code = main([*words, *chosen, "--stages", "prepare,fit,evaluate", *more])
+    (plan,) = data.glob("results/*/plan.json")
+    return code, RunFolder.open(plan.parent)
+
+
+def odd(data: Path, body: str) -> tuple[str, str]:
+    """The option that brings a defence whose smoother returns ``body``."""
+    (data / "odd.py").write_text(DEFENSE.format(body=body), encoding="utf-8")
+    return "--plugin", str(data / "odd.py")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("scores[:-1]", "expected one score for each of 16 draws, found shape (15,)"),
+        ("scores.mean()", "expected one score for each of 16 draws, found shape ()"),
+        ("scores * float('nan')", "64 of 64 draws are not finite numbers"),
+    ],
+)
+def test_too_few_scores_or_none_that_is_a_number(
+    data: Path, body: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, run = run_it(data, "ms,odd", *odd(data, body))
+    assert code == SOME_FAILED
+    said = capsys.readouterr().out
+    assert said.startswith("1/2 cells ok\nfailed: mine / koncept / odd / sigma 0.1")
+    assert words in said
+    table = run.table("evaluate").set_index("defense")
+    assert set(table.loc["ms", "status"]) == {"ok"}
+    assert set(table.loc["odd", "status"]) == {"failed"}
+    assert table.loc["odd", "lower"].isna().all()
