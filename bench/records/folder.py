@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.base.errors import BenchError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.base.errors import BenchError, invalid
 from bench.base.files import write_atomically
 from bench.plan.units import Cell, Plan, Unit, canonical
 from bench.records.journal import Entry, JournalWriter, Latest, journal_files, summaries
@@ -111,6 +113,27 @@ def _grouped(word: str, reasons: Mapping[Cell, str]) -> list[str]:
     ]
 
 
+class _NotedCard(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str
+
+
+class _Noted(BaseModel):
+    """Facts of run.json that are looked into; all others may be anything."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    started: str | None = None
+    finished: str | None = None
+    edition: str | None = None
+    device_type: str | None = None
+    rates: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    data_sha256: dict[str, str] = {}
+    weights_sha256: dict[str, str] = {}
+    machine: dict[str, Any] = {}
+    cards: list[_NotedCard] = []
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """A run on disk, by its path."""
@@ -167,7 +190,14 @@ class RunFolder:
     def provenance(self) -> dict[str, Any]:
         """Content of run.json; empty before the first run."""
         file = self.path / "run.json"
-        return _read_json(file) if file.exists() else {}
+        if not file.exists():
+            return {}
+        content = _read_json(file)
+        try:
+            _Noted.model_validate(content)
+        except ValidationError as error:
+            raise BenchError(f"{file}: {invalid(error, whole='the file')}") from error
+        return content
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json."""
@@ -311,7 +341,7 @@ class RunFolder:
         stage = STAGE_OF[name]
         file = self.path / f"{name}.parquet"
         if file.exists() and self.in_tables(stage):
-            return read_table(file)
+            return read_table(file, kind)
         rows = _by_table(self.journaled(stage).values()).get(name, [])
         return frame(kind, rows)
 
