@@ -178,9 +178,16 @@ def _test_images(dataset: Dataset, model: str, profile: Profile) -> list[Item]:
 
 
 def _train_images(dataset: Dataset, profile: Profile) -> int:
-    """How many training images are used."""
+    """How many training images are used.
+
+    Raises:
+        BenchError: Too few for the line from model score to human score.
+    """
     available = len(dataset.items("train"))
-    return min(available, profile.data.train_limit or available)
+    used = min(available, profile.data.train_limit or available)
+    if used < 2:
+        raise BenchError(f"{dataset.name}: expected at least 2 training images, found {used}.")
+    return used
 
 
 def _check_fit_settings(scene: _Scene) -> None:

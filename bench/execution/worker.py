@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _ONE_AT_A_TIME = threading.Lock()
 """A cluster's worker may have several threads; models and journals of a process serve one."""
+UNIT_ENDS = (Exception, SystemExit)
+"""What makes a unit fail: a plugin's sys.exit too, but never Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Session:
                 yield self._keep(unit, records, chunk.attempt(unit))
         except JournalError:
             raise
-        except Exception:
+        except UNIT_ENDS:
             if self.assignment.how.debug:
                 raise
         # With its neighbours gone, one bad image fails alone.
@@ -169,7 +171,7 @@ class Session:
             return self._keep(unit, results[0][1], attempt)
         except JournalError:
             raise
-        except Exception as error:
+        except UNIT_ENDS as error:
             if self.assignment.how.debug:
                 raise
             return self.fail(unit, describe(error), attempt)
@@ -185,7 +187,7 @@ class Session:
             self.writer(unit.stage).append(entry)
         except JournalError:
             raise
-        except Exception:  # not even the rows can be named: the unit's own line must do
+        except UNIT_ENDS:  # not even the rows can be named: the unit's own line must do
             self.writer(unit.stage).append(blank.without_records(reason))
         return Done(unit.key, "failed", unit.forward_passes)
 

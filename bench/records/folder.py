@@ -355,10 +355,13 @@ class RunFolder:
         return completeness(plan.cells, units, outcomes, extras=plan.extras)
 
 
-STAGE_OF: Mapping[str, str] = {
-    table: {"calibration": "prepare", "draws": "evaluate", "pictures": "attack"}.get(table, table)
-    for table in BY_TABLE
+_WRITERS = {
+    "calibration": "prepare",
+    "training": "prepare",
+    "draws": "evaluate",
+    "pictures": "attack",
 }
+STAGE_OF: Mapping[str, str] = {table: _WRITERS.get(table, table) for table in BY_TABLE}
 """Stage that writes each table; no table has two."""
 
 

@@ -309,6 +309,15 @@ class CalibrationRecord(Record):
     label_kind: str | None = None
 
 
+class TrainingImageRecord(Record):
+    """A training or validation image that cannot be used; those that can leave no record."""
+
+    table: ClassVar[str] = "training"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "image")
+    dataset: str
+    image: str
+
+
 class PictureRecord(Record):
     """An attacked image as a person would see it, for the report's worked examples."""
 
@@ -329,6 +338,7 @@ class PictureRecord(Record):
 RECORD_TYPES: tuple[type[Record], ...] = (
     FitRecord,
     CalibrationRecord,
+    TrainingImageRecord,
     DrawRecord,
     EvaluationRecord,
     TimeRecord,

@@ -93,3 +93,60 @@ def test_too_few_scores_or_none_that_is_a_number(
     assert set(table.loc["ms", "status"]) == {"ok"}
     assert set(table.loc["odd", "status"]) == {"failed"}
     assert table.loc["odd", "lower"].isna().all()
+
+
+def test_a_plugin_that_ends_the_program_fails_alone(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, run = run_it(data, "ms,odd", *odd(data, "sys.exit(0)"))
+    assert code == SOME_FAILED
+    said = capsys.readouterr().out
+    assert said.startswith("1/2 cells ok\nfailed: mine / koncept / odd / sigma 0.1")
+    table = run.table("evaluate").set_index("defense")
+    assert set(table.loc["ms", "status"]) == {"ok"}
+    assert set(table.loc["odd", "reason"]) == {"SystemExit: 0"}
+
+
+def test_a_plugin_that_ends_the_program_while_it_is_planned(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, plugin = odd(data, "scores")
+    text = Path(plugin).read_text(encoding="utf-8")
+    exits = "    def forward_passes(self, samples):\n        sys.exit(0)\n\nDEFENSE"
+    Path(plugin).write_text(text.replace("DEFENSE = replace", exits + " = replace"))
+    words = ["plan", "--dataset", "dataset.toml", "--models", "koncept", "--defenses", "odd"]
+    assert main([*words, "--plugin", plugin]) == 2
+    assert "a plugin that ends the program" in capsys.readouterr().err
+
+
+def test_a_damaged_training_image_is_named_and_the_others_train_on(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = data / "5.png"
+    file.write_bytes(file.read_bytes()[:900])
+    code, run = run_it(data, "ms,fs-iqa")
+    assert code == SOME_FAILED
+    said = capsys.readouterr().out
+    assert said.startswith("0/2 cells ok\nfailed: mine / koncept / ms / sigma 0.1 and 1 more")
+    assert "(prepare: 5.png: expected a whole image file, found a damaged one" in said
+    (row,) = run.table("training").to_dict("records")
+    assert (row["status"], row["dataset"], row["image"]) == ("failed", "mine", "5.png")
+    calibration = run.table("calibration").iloc[0]
+    held_out = len(sorted(range(2, COUNT))[::6])  # of those 5.png is none
+    assert (calibration["status"], calibration["images"]) == ("ok", COUNT - 2 - held_out - 1)
+    assert set(run.table("fit")["status"]) == {"ok"}
+    evaluated = run.table("evaluate")
+    assert set(evaluated["defense"]) == {"ms", "fs-iqa"}
+    assert "failed" not in set(evaluated["status"])
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_no_training_rows_are_one_sentence_at_plan_time(
+    data: Path, left: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = (data / "scores.csv").read_text().replace("train", "test", COUNT - 2 - left)
+    (data / "scores.csv").write_text(table)
+    assert main(["run", "--all", "--dataset", "dataset.toml", "--models", "koncept"]) == 2
+    shown = capsys.readouterr().err
+    assert shown == f"Error: mine: expected at least 2 training images, found {left}.\n"
+    assert not (data / "results").exists()
