@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bench.execution.options import Execution
     from bench.plan.units import Plan, StageName
     from bench.plugins.registry import Registry
-    from bench.records.folder import Completeness, RunFolder
+    from bench.records.completeness import Completeness
+    from bench.records.folder import RunFolder
 
 EXAMPLES = """\b
 Examples:

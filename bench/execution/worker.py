@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from bench.execution.deaths import GIVEN_UP, MOST_DEATHS, at_work, deaths
 from bench.execution.options import Execution
 from bench.plan.units import StageName, Unit
-from bench.records.folder import Outcome, RunFolder
+from bench.records.completeness import Outcome
+from bench.records.folder import RunFolder
 from bench.records.journal import Entry, JournalError, JournalWriter
 from bench.records.schema import Record, Status
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.base.errors import SOME_FAILED
+from bench.base.errors import OK, SOME_FAILED
 from bench.cli.app import main
 from bench.records.folder import RunFolder
 
@@ -150,3 +150,55 @@ def test_no_training_rows_are_one_sentence_at_plan_time(
     shown = capsys.readouterr().err
     assert shown == f"Error: mine: expected at least 2 training images, found {left}.\n"
     assert not (data / "results").exists()
+
+
+MODEL = """
+from dataclasses import dataclass, replace
+from iqa_models.koncept import KonCept, MODEL as KONCEPT
+
+class Stiff(KonCept):
+    def extract(self, images, reference):
+        features = KonCept.extract(self, images, reference)
+        return {features}
+
+@dataclass(frozen=True)
+class Plugin:
+    card: object = replace(KONCEPT.card, name="stiff", title="Stiff")
+
+    def build(self, edition):
+        model = KONCEPT.build(edition)
+        model.__class__, model.card = Stiff, self.card
+        return model
+
+MODEL = Plugin()
+"""
+
+
+@pytest.mark.parametrize(
+    ("features", "code", "said"),
+    [
+        (
+            "features.detach()",
+            SOME_FAILED,
+            "1/2 cells ok\nfailed: mine / stiff / fs-iqa / sigma 0.1 (evaluate: ValueError: "
+            "the features of Stiff have no gradient: expected them to be computed",
+        ),
+        (
+            "(8 * features).round() / 8",
+            OK,
+            "2/2 cells ok\nno certificate: mine / stiff / fs-iqa / sigma 0.1 (2 of 2 images "
+            "abstained: ||J||_2 = 0.00e+00 is below tau = 0.001, the features do not move; "
+            "features must follow the image differentiably, without rounding",
+        ),
+    ],
+)
+def test_features_without_a_gradient_say_so(
+    data: Path, features: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "stiff.py").write_text(MODEL.format(features=features), encoding="utf-8")
+    plugin = ("--plugin", str(data / "stiff.py"), "--models", "stiff")
+    assert run_it(data, "ms,fs-iqa", *plugin)[0] == code
+    shown = capsys.readouterr().out
+    assert shown.startswith(said)
+    (report,) = data.glob("reports/*/report.md")
+    assert ("no certificate: mine" in report.read_text(encoding="utf-8")) == (code == OK)
