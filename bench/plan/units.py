@@ -262,7 +262,7 @@ class Plan:
             code_sha256=found.code_sha256,
             device=found.device,
             plugins=found.plugins,
-            extras=tuple(found.extras),
+            extras=found.extras,
         )
 
 
@@ -331,4 +331,4 @@ class _Content(Section):
     code_sha256: str
     device: str
     plugins: dict[str, str]
-    extras: list[Cell] = []
+    extras: tuple[Cell, ...] = ()
