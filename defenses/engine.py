@@ -65,6 +65,7 @@ class Engine:
 
         Raises:
             torch.OutOfMemoryError: Not even one noisy image fits.
+            ValueError: The smoother does not return one score for each draw.
         """
         target = replace(target, seed=noise.key)
         while True:
@@ -101,7 +102,8 @@ class Engine:
         sample = self._sampler(smoother)
         # Collected on the device: a copy after every pass would make the host wait for it.
         scores = [
-            sample(target, image, _laid_out(part)).float() for part in batches(chunks, size=rows)
+            one_for_each(sample(target, image, _laid_out(part)), len(part), smoother.name).float()
+            for part in batches(chunks, size=rows)
         ]
         return np.asarray(torch.cat(scores)[:samples].cpu().numpy(), dtype=np.float64)
 
@@ -137,6 +139,20 @@ class Engine:
         self.limits[key] = limit // 2
         self.halvings.append(self.limits[key])
         return True
+
+
+def one_for_each(scores: Tensor, draws: int, smoother: str) -> Tensor:
+    """The scores ``(draws,)``, if there are as many as draws: ranks count on it.
+
+    Raises:
+        ValueError: There are fewer or more.
+    """
+    if scores.shape != (draws,):
+        raise ValueError(
+            f"smoother {smoother!r}: expected one score for each of {draws} draws, "
+            f"found shape {tuple(scores.shape)}"
+        )
+    return scores
 
 
 def cpu_rows(height: int, width: int) -> int:

@@ -63,6 +63,11 @@ class Linearization:
         self.jvp_mode: JvpMode = jvp
         self._pullback: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether autograd finds any way from ``x`` to the outputs; without one J counts as 0."""
+        return self._y.requires_grad
+
     def vjp(self, u: Tensor) -> Tensor:
         """J^T u for each row.
 
@@ -72,7 +77,7 @@ class Linearization:
         Returns:
             (B, ...) products in the type of ``x``.
         """
-        if not self._y.requires_grad:
+        if not self.connected:
             return torch.zeros_like(self._x)
         (product,) = torch.autograd.grad(
             self._y, self._x, u.to(self._y.dtype), retain_graph=True, materialize_grads=True
@@ -88,7 +93,7 @@ class Linearization:
         Returns:
             (K, B, ...) products.
         """
-        if not self._y.requires_grad:
+        if not self.connected:
             return torch.zeros(u.shape[0], *self._x.shape, dtype=self._x.dtype, device=u.device)
         try:
             (product,) = torch.autograd.grad(
@@ -147,7 +152,7 @@ class Linearization:
         return torch.zeros_like(self.outputs) if tangent is None else tangent
 
     def _double_vjp(self, v: Tensor) -> Tensor:
-        if not self._y.requires_grad:
+        if not self.connected:
             return torch.zeros_like(self.outputs)
         if self._pullback is None:
             with torch.enable_grad():

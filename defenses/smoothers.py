@@ -108,7 +108,11 @@ class FeatureSmoother:
     def geometry(
         self, target: Target, images: Tensor, settings: GeometrySettings
     ) -> list[Geometry]:
-        """R = radius * ||J||_2 / sigma_f, or an abstention where ||J||_2 < tau."""
+        """R = radius * ||J||_2 / sigma_f, or an abstention where ||J||_2 < tau.
+
+        Raises:
+            ValueError: The model's features have no gradient, so ||J||_2 would be 0 anywhere.
+        """
         # On a CPU one at a time: as fast, and an image's bits cannot depend on its neighbours.
         if images.device.type != "cpu" or len(images) == 1:
             return self._geometries(target, images, settings)
@@ -132,6 +136,11 @@ class FeatureSmoother:
             tolerance=settings.tolerance,
             seed=settings.seed,
         )
+        if not norm.connected:
+            raise ValueError(
+                f"the features of {target.model.card.title} have no gradient: expected them to be "
+                "computed from the image differentiably, without detach(), no_grad() or numpy"
+            )
         return [
             feature_geometry(
                 estimate=float(norm.estimate[row]),

@@ -51,6 +51,7 @@ class SpectralNorm:
         jvp: How forward products were computed; None when there were none.
         right_vector: (B, C, H, W) unit right singular vectors (a zero Jacobian gives zeros), if
             asked for.
+        connected: Whether autograd finds any way from the images to the features.
     """
 
     estimate: Tensor
@@ -61,6 +62,7 @@ class SpectralNorm:
     steps: Tensor
     jvp: str | None
     right_vector: Tensor | None
+    connected: bool = True
 
     def products_of(self, image: int) -> int:
         """Products spent on one image, the same whatever its neighbours took."""
@@ -198,6 +200,7 @@ def _exact(jacobian: Linearization, chunk: int, vector: bool) -> SpectralNorm:
         torch.full((batch,), m),
         None,
         right,
+        jacobian.connected,
     )
 
 
@@ -313,6 +316,7 @@ class _LanczosRun:
             torch.from_numpy(self.lengths.copy()),
             self.jacobian.jvp_mode,
             right,
+            self.jacobian.connected,
         )
 
     def _right_vectors(self, weights: list[FloatArray]) -> Tensor:

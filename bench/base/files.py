@@ -18,8 +18,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file in the same folder, then rename it into place.
 
     The file gets the permissions of any new file of this process.
+
+    Raises:
+        BenchError: There is something else in the place of a folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
@@ -30,6 +33,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder of a new file, e.g. of a cache that an environment variable names.
+
+    Raises:
+        BenchError: A file is in its place or above it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BenchError(
+            f"{error.filename}: expected a folder, or nothing yet, found a file."
+        ) from error
 
 
 def _umask() -> int:

@@ -42,7 +42,7 @@ def certify(
     plugin: opt.Plugin = None,
 ) -> None:
     """Certify one image: score, bounds, radius, and what exactly is claimed."""
-    check_positive("--sigma", sigma)
+    check_sigma(sigma)
     check_positive("--radius", radius)
     from bench.base.devices import resolve_device
     from bench.cli.selection import Selection, open_registry
@@ -67,8 +67,22 @@ def certify(
     Console().print(certificate_table(result))
 
 
+def check_sigma(sigma: float) -> None:
+    """The noise level is one that a profile may have.
+
+    Raises:
+        BenchError: It is not.
+    """
+    from bench.plan.profile import GREATEST_SIGMA, LEAST_SIGMA
+
+    if not LEAST_SIGMA <= sigma <= GREATEST_SIGMA:
+        raise BenchError(
+            f"--sigma: expected a number from {LEAST_SIGMA:g} to {GREATEST_SIGMA:g}, found {sigma}."
+        )
+
+
 def check_positive(option: str, value: float | None) -> None:
-    """Noise level and radius are positive numbers.
+    """A radius is a positive number.
 
     Raises:
         BenchError: One is not.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bench.execution.options import Execution
     from bench.plan.units import Plan, StageName
     from bench.plugins.registry import Registry
-    from bench.records.folder import Completeness, RunFolder
+    from bench.records.completeness import Completeness
+    from bench.records.folder import RunFolder
 
 EXAMPLES = """\b
 Examples:
@@ -131,10 +132,12 @@ def chosen_stages(names: tuple[str, ...] | None) -> tuple[StageName, ...]:
     """Stages in their order.
 
     Raises:
-        BenchError: A stage is unknown.
+        BenchError: A stage is unknown, or none is named.
     """
     from bench.plan.units import STAGES
 
+    if names == ():
+        raise BenchError(f"--stages: expected one or more of {', '.join(STAGES)}, found none.")
     for name in names or ():
         if name not in STAGES:
             raise unknown("stage", name, STAGES)

@@ -77,10 +77,19 @@ class Selection:
         return profile.model_copy(update={"data": data})
 
     def make_plan(self, registry: Registry, how: Execution) -> Plan:
-        """The plan, for the device that it is to be carried out on."""
+        """The plan, for the device that it is to be carried out on.
+
+        Raises:
+            BenchError: It cannot be made.
+        """
         from bench.execution.planning import make_plan
 
-        return make_plan(self.load_profile(registry), registry, device=how.device.split(":")[0])
+        try:
+            return make_plan(self.load_profile(registry), registry, device=how.device.split(":")[0])
+        except SystemExit as error:  # of a plugin: it would pass for the end of a good run
+            raise BenchError(
+                f"expected a plan, found a plugin that ends the program (exit {error.code!r})."
+            ) from error
 
 
 def open_registry(

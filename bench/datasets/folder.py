@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -140,8 +141,11 @@ def file_digests(name: str, paths: Sequence[Path], *, folder: Path | None) -> di
         known = json.loads(memory.read_text(encoding="utf-8"))
     found: dict[str, list[object]] = {}
     for path in paths:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        # Missing, or of a name that no file can have: loading it says so.
+        with suppress(OSError, ValueError):
             state = path.stat()
+            if not stat.S_ISREG(state.st_mode):
+                continue
             stamp = [state.st_size, state.st_mtime_ns]
             row = known.get(str(path), [])
             found[str(path)] = row if row[:2] == stamp else [*stamp, file_sha256(path)]
@@ -219,21 +223,36 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file with a header.
 
     Raises:
-        BenchError: the file is missing, not UTF-8, empty, or lacks a column.
+        BenchError: the file is missing, not UTF-8, empty, lacks a column or has it twice, or a
+            row is longer or shorter than the header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            missing = [column for column in columns if column not in (reader.fieldnames or [])]
-            rows = list(reader)
+            header = reader.fieldnames or []
+            rows = [_whole(row, header, path=path, line=reader.line_num) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BenchError(f"{path}: expected a readable CSV file, found {error}.") from error
-    if missing:
-        found = ", ".join(reader.fieldnames or []) or "no header"
-        raise BenchError(f"{path}: expected the column {missing[0]!r}, found {found}.")
+    for column in columns:
+        if header.count(column) != 1:
+            found = "it twice" if column in header else ", ".join(header) or "no header"
+            raise BenchError(f"{path}: expected the column {column!r} once, found {found}.")
     if not rows:
         raise BenchError(f"{path}: expected rows of scores, found none.")
     return rows
+
+
+def _whole(row: dict[str, str], header: Sequence[str], *, path: Path, line: int) -> dict[str, str]:
+    """The row, if it has a value for every heading and no NUL byte, which no file name can hold."""
+    values = [value for value in row.values() if isinstance(value, str)]
+    if len(values) != len(row) or len(row) != len(set(header)):
+        raise BenchError(
+            f"{path}, line {line}: expected {len(header)} values, as the header has, found "
+            f"{'more' if None in row else len(values)}."
+        )
+    if any("\0" in value for value in values):
+        raise BenchError(f"{path}, line {line}: expected text, found a NUL byte.")
+    return row
 
 
 def number(row: Mapping[str, str], column: str, *, path: Path, line: int) -> float:

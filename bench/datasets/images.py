@@ -88,9 +88,9 @@ def open_rgb(path: Path, *, name: str, exif_orientation: bool = False) -> Pillow
     Raises:
         ImageError: the file is missing, damaged or not an 8-bit colour picture.
     """
-    if not path.is_file():
-        raise ImageError(name, "an image file", "no such file")
     try:
+        if not path.is_file():
+            raise ImageError(name, "an image file", "a folder" if path.is_dir() else "no such file")
         with warnings.catch_warnings():
             # Of size, where our own limit is checked right after, and of odd metadata.
             warnings.simplefilter("ignore")

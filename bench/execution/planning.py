@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, unknown
 from bench.base.provenance import code_sha256
 from bench.datasets import select
 from bench.measure.tuning import tuned
@@ -78,11 +78,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     Raises:
         BenchError: A name is unknown, a part is broken or a setting is missing.
     """
-    limited = (*profile.data.limits, *(profile.audit.models or ()), *profile.extras.model_names)
-    for name in limited:
-        registry.model(name)  # a misspelt name would silently change the scope
-    for name in profile.extras.models:
-        registry.defense(name)
+    _check_names(profile, registry)
     modes = {name: registry.model(name).card.mode for name in profile.models}
     defenses = {name: tuned(registry.defense(name), profile) for name in profile.all_defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
@@ -112,6 +108,32 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         plugins=registry.code(_used(profile, opened)),
         extras=tuple(_extras(scene)),
     )
+
+
+def _check_names(profile: Profile, registry: Registry) -> None:
+    """Every name in a setting must be somebody's: a misspelt one would silently change the scope.
+
+    Raises:
+        BenchError: Naming the setting, and what was perhaps meant.
+    """
+    models, defenses = registry.known_names("model"), registry.known_names("defense")
+    trained = (registry.defense(name).part for name in registry.names("defense"))
+    settings: dict[str, tuple[str, Iterable[str], list[str]]] = {
+        "data.limits": ("model", profile.data.limits, models),
+        "attack.models": ("model", profile.attack.models, models),
+        "attack.defenses": ("defense", profile.attack.defenses, [UNDEFENDED, *defenses]),
+        "audit.models": ("model", profile.audit.models or (), models),
+        "extras.models": ("model", profile.extras.model_names, models),
+        "extras": ("defense", profile.extras.models, defenses),
+        "options": ("defense", profile.options, defenses),
+        "fit": ("part", profile.fit, [part.name for part in trained if part is not None]),
+    }
+    for setting, (kind, named, there) in settings.items():
+        for name in named:
+            if name not in there:
+                raise BenchError(f"profile {profile.name}: {setting}: {unknown(kind, name, there)}")
+    for name in profile.options:
+        tuned(registry.defense(name), profile)
 
 
 def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
@@ -156,9 +178,16 @@ def _test_images(dataset: Dataset, model: str, profile: Profile) -> list[Item]:
 
 
 def _train_images(dataset: Dataset, profile: Profile) -> int:
-    """How many training images are used."""
+    """How many training images are used.
+
+    Raises:
+        BenchError: Too few for the line from model score to human score.
+    """
     available = len(dataset.items("train"))
-    return min(available, profile.data.train_limit or available)
+    used = min(available, profile.data.train_limit or available)
+    if used < 2:
+        raise BenchError(f"{dataset.name}: expected at least 2 training images, found {used}.")
+    return used
 
 
 def _check_fit_settings(scene: _Scene) -> None:

@@ -24,7 +24,8 @@ from bench.execution.process import terminable
 from bench.execution.progress import Progress
 from bench.execution.worker import Assignment, Chunk, Done
 from bench.plan.units import Plan, StageName, Unit
-from bench.records.folder import Completeness, Outcome, RunFolder
+from bench.records.completeness import Completeness, Outcome
+from bench.records.folder import RunFolder
 from bench.records.journal import journal_files
 
 FRUITLESS = 5 * deaths.MOST_DEATHS

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from bench.execution.deaths import GIVEN_UP, MOST_DEATHS, at_work, deaths
 from bench.execution.options import Execution
 from bench.plan.units import StageName, Unit
-from bench.records.folder import Outcome, RunFolder
+from bench.records.completeness import Outcome
+from bench.records.folder import RunFolder
 from bench.records.journal import Entry, JournalError, JournalWriter
 from bench.records.schema import Record, Status
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _ONE_AT_A_TIME = threading.Lock()
 """A cluster's worker may have several threads; models and journals of a process serve one."""
+UNIT_ENDS = (Exception, SystemExit)
+"""What makes a unit fail: a plugin's sys.exit too, but never Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class Session:
                 yield self._keep(unit, records, chunk.attempt(unit))
         except JournalError:
             raise
-        except Exception:
+        except UNIT_ENDS:
             if self.assignment.how.debug:
                 raise
         # With its neighbours gone, one bad image fails alone.
@@ -169,7 +172,7 @@ class Session:
             return self._keep(unit, results[0][1], attempt)
         except JournalError:
             raise
-        except Exception as error:
+        except UNIT_ENDS as error:
             if self.assignment.how.debug:
                 raise
             return self.fail(unit, describe(error), attempt)
@@ -185,7 +188,7 @@ class Session:
             self.writer(unit.stage).append(entry)
         except JournalError:
             raise
-        except Exception:  # not even the rows can be named: the unit's own line must do
+        except UNIT_ENDS:  # not even the rows can be named: the unit's own line must do
             self.writer(unit.stage).append(blank.without_records(reason))
         return Done(unit.key, "failed", unit.forward_passes)
 

@@ -15,6 +15,7 @@ import stat
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,10 @@ Progress = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all if the server says)."""
 
 CHUNK = 1 << 20
+ROOM = 1 << 30
+"""Bytes that any archive may unpack to."""
+GROWTH = 20
+"""Beyond that, how often its own size an archive may unpack to: pictures hardly compress again."""
 ATTEMPTS = 3
 """Tries per address; a cut connection goes on where it ended."""
 
@@ -35,6 +40,8 @@ MAGIC: dict[str, tuple[bytes, ...]] = {
     ".h5": (b"\x89HDF",),
 }
 """How files of a kind begin: zip or plain pickle, zip, HDF5."""
+ENCRYPTED = 0x1
+"""The bit of a zip member's flags that says so."""
 
 KINDS = {".pth": "a PyTorch checkpoint", ".zip": "a zip archive", ".h5": "an HDF5 file"}
 
@@ -230,7 +237,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a zip into a new folder, which appears only when all of it is there.
 
     Raises:
-        DownloadError: the archive is damaged, or a member would leave the folder.
+        DownloadError: the archive is damaged, encrypted or far larger than it looks, or a member
+            would leave the folder.
     """
     aside = folder.with_name(folder.name + ".unpacking")
     shutil.rmtree(aside, ignore_errors=True)
@@ -238,8 +246,11 @@ def unpack(archive: Path, folder: Path) -> Path:
         with zipfile.ZipFile(archive) as opened:
             for member in opened.infolist():
                 _check_member(archive, member)
+            if not opened.namelist():
+                raise DownloadError(f"{archive}: expected an archive of files, found none in it.")
+            _check_size(archive, sum(member.file_size for member in opened.infolist()))
             opened.extractall(aside)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise DownloadError(f"{archive}: expected a whole zip archive, found {error}.") from error
     shutil.rmtree(folder, ignore_errors=True)
@@ -254,5 +265,20 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     if outside or stat.S_ISLNK(member.external_attr >> 16):
         raise DownloadError(
             f"{archive}: expected files below its own folder, found {member.filename!r}; "
+            "nothing was unpacked."
+        )
+    if member.flag_bits & ENCRYPTED:
+        raise DownloadError(
+            f"{archive}: expected an archive without a password, found {member.filename!r} "
+            "encrypted; nothing was unpacked."
+        )
+
+
+def _check_size(archive: Path, unpacked: int) -> None:
+    """An archive that would fill the disk is refused before its first byte is unpacked."""
+    most = max(ROOM, GROWTH * archive.stat().st_size)
+    if unpacked > most:
+        raise DownloadError(
+            f"{archive}: expected at most {most:,} bytes unpacked, found {unpacked:,}; "
             "nothing was unpacked."
         )

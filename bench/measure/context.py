@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from bench.base.cache import Cache, content_key
 from bench.base.errors import BenchError
-from bench.datasets import Dataset, Item, Pair, select
+from bench.datasets import Dataset, Item, Pair
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
+from bench.measure.training_images import Parts, damaged, training_parts
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan
@@ -60,6 +61,7 @@ class Context:
         self.model = cache(self._model)
         self.dataset = cache(self.load_dataset)
         self.items = cache(self._items)
+        self.damaged = cache(self._damaged)
         self.part = cache(self._part)
         self.engine = cache(self._engine)
 
@@ -113,19 +115,23 @@ class Context:
         )
 
     def training_items(self, dataset: str) -> tuple[list[Item], list[Item]]:
-        """Training and validation items; whole photographs are held out if the set names none."""
-        data = self.dataset(dataset)
-        chosen = select(
-            data.items("train"), limit=self.profile.data.train_limit, seed=self.profile.seed
+        """Training and validation items that can be read."""
+        damaged = self.damaged(dataset)
+        train, validation = self._training_parts(dataset)
+        return (
+            [item for item in train if item.image_id not in damaged],
+            [item for item in validation if item.image_id not in damaged],
         )
-        validation = list(data.items("validation"))
-        if validation:
-            return chosen, validation
-        groups = sorted({item.group for item in chosen})
-        # Every sixth photograph: enough to stop early, too few to cost accuracy.
-        held_out = set(groups[::6]) if len(groups) > 1 else set()
-        train = [item for item in chosen if item.group not in held_out]
-        return train, [item for item in chosen if item.group in held_out]
+
+    def _training_parts(self, dataset: str) -> Parts:
+        return training_parts(
+            self.dataset(dataset), limit=self.profile.data.train_limit, seed=self.profile.seed
+        )
+
+    def _damaged(self, dataset: str) -> dict[str, str]:
+        """Why a training or validation image cannot be read, by image."""
+        train, validation = self._training_parts(dataset)
+        return damaged(self.dataset(dataset), [*train, *validation], self.store)
 
     def examples(self, dataset: str, items: Sequence[Item]) -> list[Example]:
         """Training examples whose pixels are read when asked for."""

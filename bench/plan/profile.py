@@ -14,6 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+LEAST_SIGMA, GREATEST_SIGMA = 1e-6, 1e6
+"""Noise levels, in units of the image: less is lost in a pixel's float32, and far above 1 nothing
+of a picture is left."""
+Sigma = Annotated[float, Field(ge=LEAST_SIGMA, le=GREATEST_SIGMA)]
 NoiseKind = Literal["input", "features"]
 
 
@@ -153,7 +157,7 @@ class AttackSection(Section):
 
     models: tuple[str, ...] = ("koncept",)
     defenses: tuple[str, ...] = ("undefended", "fs-iqa")
-    sigma: Positive = 0.25
+    sigma: Sigma = 0.25
     norms: tuple[Literal["linf", "l2"], ...] = ("linf", "l2")
     epsilons: tuple[Positive, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)
     """The paper's strengths, in every norm."""
@@ -201,7 +205,7 @@ class AuditSection(Section):
 class MatchedSection(Section):
     """Smaller noise levels than the tables', for the question of equal radius only."""
 
-    sigmas: tuple[Positive, ...] = ()
+    sigmas: tuple[Sigma, ...] = ()
     defenses: tuple[str, ...] = ()
     """Whom the levels are added for; those with one smoother share their draws."""
     models: tuple[str, ...] | None = None
@@ -260,12 +264,13 @@ class ExtrasSection(Section):
 class Profile(Section):
     """A whole benchmark: the only input of a plan besides the code."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Beginning of the names of a run's folder and of its report's."""
     edition: Literal["compact", "published"]
     seed: int = 2025
     models: tuple[str, ...] = ("dbcnn", "hyperiqa", "koncept", "lpips", "dists", "dreamsim")
     defenses: tuple[str, ...] = ("rs-reg", "cert-reg", "ms", "dms", "dms-iqa", "fs-iqa")
-    sigmas: tuple[Positive, ...] = (0.1, 0.25, 0.5)
+    sigmas: tuple[Sigma, ...] = (0.1, 0.25, 0.5)
     options: dict[str, dict[str, float]] = Field(
         default_factory=lambda: {"cert-reg": {"trim": 0.25}}
     )

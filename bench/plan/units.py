@@ -14,8 +14,10 @@ from itertools import groupby
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-from bench.base.errors import BenchError
-from bench.plan.profile import ExtrasSection, Profile
+from pydantic import ValidationError
+
+from bench.base.errors import BenchError, invalid
+from bench.plan.profile import ExtrasSection, Profile, Section
 
 PLAN_VERSION = 1
 
@@ -249,18 +251,19 @@ class Plan:
                 f"{source}: expected a plan of version {PLAN_VERSION}, found {content.get('v')!r}."
             )
         try:
-            return cls(
-                profile=Profile.model_validate(content["profile"]),
-                cells=tuple(Cell(**cell) for cell in content["cells"]),
-                units=tuple(unit for task in content["tasks"] for unit in _task_units(task)),
-                data_sha256=content["data_sha256"],
-                code_sha256=content["code_sha256"],
-                device=content["device"],
-                plugins=content["plugins"],
-                extras=tuple(Cell(**cell) for cell in content.get("extras", ())),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise BenchError(f"{source}: expected a plan, found a mistake: {error}.") from error
+            found = _Content.model_validate(content)
+        except ValidationError as error:
+            raise BenchError(f"{source}: {invalid(error, whole='the plan')}") from error
+        return cls(
+            profile=found.profile,
+            cells=tuple(found.cells),
+            units=tuple(unit for task in found.tasks for unit in task.units()),
+            data_sha256=found.data_sha256,
+            code_sha256=found.code_sha256,
+            device=found.device,
+            plugins=found.plugins,
+            extras=found.extras,
+        )
 
 
 def _serves_any(unit: Unit, cells: Iterable[Cell]) -> bool:
@@ -298,8 +301,34 @@ def _task_json(units: list[Unit]) -> dict[str, Any]:
     return {**entry, "images": [unit.image for unit in units]}
 
 
-def _task_units(task: Mapping[str, Any]) -> list[Unit]:
-    """Units of one entry."""
-    settings = {name: value for name, value in task.items() if name != "images"}
-    first = Unit(**settings)
-    return [replace(first, image=image) for image in task["images"]]
+class _Task(Section):
+    """One entry: a unit but for its images."""
+
+    stage: StageName
+    dataset: str
+    model: str | None = None
+    defense: str = ""
+    smoother: str = ""
+    sigma: float | None = None
+    detail: str = ""
+    forward_passes: float = 0.0
+    images: list[str | None]
+
+    def units(self) -> list[Unit]:
+        """Units of the entry."""
+        first = Unit(**self.model_dump(exclude={"images"}))
+        return [replace(first, image=image) for image in self.images]
+
+
+class _Content(Section):
+    """What ``to_json`` writes, with its types; anything else is no plan."""
+
+    v: int
+    profile: Profile
+    cells: list[Cell]
+    tasks: list[_Task]
+    data_sha256: dict[str, str]
+    code_sha256: str
+    device: str
+    plugins: dict[str, str]
+    extras: tuple[Cell, ...] = ()

@@ -141,6 +141,11 @@ class Registry:
         """Names of a kind, in the order in which they were found."""
         return [name for found, name in self.parts if found == kind]
 
+    def known_names(self, kind: Kind) -> list[str]:
+        """Names of a kind, and those of what could not be loaded."""
+        broken = [part.name for part in self.broken if part.kind in (kind, "file")]
+        return [*self.names(kind), *broken]
+
     def get(self, kind: Kind, name: str) -> Any:
         """The part of this name.
 

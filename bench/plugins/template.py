@@ -6,6 +6,7 @@ This module knows names and templates; it must not know what a defence does.
 from __future__ import annotations
 
 import importlib.util
+import keyword
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -48,7 +49,7 @@ def new_defense(name: str, *, out: Path) -> Written:
         "name": name,
         "module": module,
         "title": " ".join(word.capitalize() for word in words),
-        "class_name": "".join(word.capitalize() for word in words),
+        "class_name": _class_name(name),
     }
     files = {
         "defense.py.txt": out / f"{module}.py",
@@ -87,6 +88,8 @@ def _checked_module(name: str, out: Path) -> str:
             f"starts with a letter, found {name!r}."
         )
     module = name.replace("-", "_")
+    if keyword.iskeyword(module) or keyword.iskeyword(_class_name(name)):
+        raise BenchError(f"new-defense: expected a name that is no word of Python, found {name!r}.")
     if name in dict(ours_in_order("defense")) or name in _installed_names():
         raise BenchError(f"new-defense: expected a new name, found the existing defence {name!r}.")
     exists = (out / f"{module}.py").exists()
@@ -97,6 +100,10 @@ def _checked_module(name: str, out: Path) -> str:
             f"would hide the module {module}."
         )
     return module
+
+
+def _class_name(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("-"))
 
 
 def _installed_names() -> set[str]:

@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.base.errors import BenchError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.base.errors import BenchError, invalid
 from bench.base.files import write_atomically
-from bench.plan.units import Cell, Plan, Unit, canonical
+from bench.plan.units import Plan, canonical
+from bench.records.completeness import Completeness, Outcome, completeness, mostly_abstained
 from bench.records.journal import Entry, JournalWriter, Latest, journal_files, summaries
-from bench.records.schema import BY_TABLE, Record, Status
+from bench.records.schema import BY_TABLE, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,84 +34,25 @@ if TYPE_CHECKING:
 DEFAULT_RESULTS = Path("results")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a unit ended."""
-
-    status: Status
-    reason: str | None = None
-    attempt: int = 1
+class _NotedCard(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Completeness:
-    """Requested against recorded.
+class _Noted(BaseModel):
+    """Facts of run.json that are looked into; all others may be anything."""
 
-    Attributes:
-        cells: All cells of the plan's tables.
-        failed: Cells with a failed unit, and the first reason.
-        missing: Cells with units that were never done, and how many.
-        others_failed: Failed units that belong to no cell (the undefended model under attack).
-        others_missing: Such units that were never done.
-        extras: Cells beside the tables, counted apart.
-    """
-
-    cells: tuple[Cell, ...]
-    failed: Mapping[Cell, str]
-    missing: Mapping[Cell, int]
-    others_failed: int = 0
-    others_missing: int = 0
-    extras: tuple[Cell, ...] = ()
-
-    @property
-    def ok(self) -> int:
-        """Cells with all their units done and none failed."""
-        return self._ok(self.cells)
-
-    @property
-    def extras_ok(self) -> int:
-        """The same beside the tables."""
-        return self._ok(self.extras)
-
-    def _ok(self, cells: tuple[Cell, ...]) -> int:
-        return len(set(cells) - self.failed.keys() - self.missing.keys())
-
-    @property
-    def complete(self) -> bool:
-        """Nothing failed and nothing is missing."""
-        broken = self.failed or self.missing or self.others_failed or self.others_missing
-        return not broken
-
-    def __str__(self) -> str:
-        """The verdict, e.g. ``108/108 cells ok``, and every remark."""
-        lines = [f"{self.ok}/{len(self.cells)} cells ok"]
-        if self.extras:
-            lines.append(f"{self.extras_ok}/{len(self.extras)} extra cells ok")
-        return "\n".join([*lines, *self.remarks])
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What is failed or missing, one line each."""
-        lines = _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
-        lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
-        if self.others_failed:
-            lines.append(f"failed: {self.others_failed} units on undefended models")
-        if self.others_missing:
-            lines.append(f"missing: {self.others_missing} units on undefended models")
-        return tuple(lines)
-
-
-def _grouped(word: str, reasons: Mapping[Cell, str]) -> list[str]:
-    """One line per reason with the first cells it concerns."""
-    by_reason: dict[str, list[Cell]] = {}
-    for cell, reason in reasons.items():
-        by_reason.setdefault(reason, []).append(cell)
-    return [
-        f"{word}: {cells[0]}"
-        + (f" and {len(cells) - 1} more cells" if len(cells) > 1 else "")
-        + f" ({reason})"
-        for reason, cells in by_reason.items()
-    ]
+    model_config = ConfigDict(extra="allow", strict=True)
+    started: str | None = None
+    finished: str | None = None
+    edition: str | None = None
+    device_type: str | None = None
+    rates: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    data_sha256: dict[str, str] = {}
+    weights_sha256: dict[str, str] = {}
+    machine: dict[str, Any] = {}
+    cards: list[_NotedCard] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +111,14 @@ class RunFolder:
     def provenance(self) -> dict[str, Any]:
         """Content of run.json; empty before the first run."""
         file = self.path / "run.json"
-        return _read_json(file) if file.exists() else {}
+        if not file.exists():
+            return {}
+        content = _read_json(file)
+        try:
+            _Noted.model_validate(content)
+        except ValidationError as error:
+            raise BenchError(f"{file}: {invalid(error, whole='the file')}") from error
+        return content
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json."""
@@ -311,53 +262,31 @@ class RunFolder:
         stage = STAGE_OF[name]
         file = self.path / f"{name}.parquet"
         if file.exists() and self.in_tables(stage):
-            return read_table(file)
+            return read_table(file, kind)
         rows = _by_table(self.journaled(stage).values()).get(name, [])
         return frame(kind, rows)
 
     # --- completeness ----------------------------------------------------------------------------
 
-    def completeness(self, stages: Iterable[str]) -> Completeness:
+    def completeness(self, stages: Collection[str]) -> Completeness:
         """The plan's cells against what is recorded, looking at some stages."""
         plan = self.plan()
         units = [unit for stage in stages for unit in plan.of_stage(stage)]
         outcomes = {key: o for stage in stages for key, o in self.outcomes(stage).items()}
-        return completeness(plan.cells, units, outcomes, extras=plan.extras)
+        counted = completeness(plan.cells, units, outcomes, extras=plan.extras)
+        if "evaluate" not in stages:
+            return counted
+        return replace(counted, abstained=mostly_abstained(self.table("evaluate")))
 
 
-STAGE_OF: Mapping[str, str] = {
-    table: {"calibration": "prepare", "draws": "evaluate", "pictures": "attack"}.get(table, table)
-    for table in BY_TABLE
+_WRITERS = {
+    "calibration": "prepare",
+    "training": "prepare",
+    "draws": "evaluate",
+    "pictures": "attack",
 }
+STAGE_OF: Mapping[str, str] = {table: _WRITERS.get(table, table) for table in BY_TABLE}
 """Stage that writes each table; no table has two."""
-
-
-def completeness(
-    cells: tuple[Cell, ...],
-    units: Iterable[Unit],
-    outcomes: Mapping[str, Outcome],
-    *,
-    extras: tuple[Cell, ...] = (),
-) -> Completeness:
-    """Requested against recorded: a cell is ok if all units that serve it are done, none failed."""
-    failed: dict[Cell, str] = {}
-    missing: dict[Cell, int] = {}
-    others = {"failed": 0, "missing": 0}
-    served: dict[str, list[Cell]] = {}
-    for unit in units:
-        outcome = outcomes.get(unit.key)
-        if outcome is not None and outcome.status != "failed":
-            continue
-        if unit.task not in served:
-            served[unit.task] = [cell for cell in (*cells, *extras) if unit.serves(cell)]
-        for cell in served[unit.task]:
-            if outcome is None:
-                missing[cell] = missing.get(cell, 0) + 1
-            else:
-                failed.setdefault(cell, f"{unit.stage}: {outcome.reason}")
-        if not served[unit.task]:
-            others["missing" if outcome is None else "failed"] += 1
-    return Completeness(cells, failed, missing, others["failed"], others["missing"], extras)
 
 
 def _none_failed(outcomes: Mapping[str, Outcome]) -> bool:

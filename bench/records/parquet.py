@@ -7,7 +7,7 @@ and which rows are the same; it must not know stages, nor where in a run a file 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
@@ -108,18 +108,18 @@ def _write(path: Path, table: pa.Table) -> None:
 
 def read_units(path: Path) -> list[UnitRow]:
     """How units ended."""
-    rows = _read(path).to_pylist()
+    rows = _read(path, _UNITS).to_pylist()
     return [(row["unit"], row["status"], row["reason"], row["attempt"]) for row in rows]
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, kind: type[Record]) -> pd.DataFrame:
     """A table as a data frame."""
-    return cast("pd.DataFrame", _read(path).to_pandas())
+    return cast("pd.DataFrame", _read(path, arrow_schema(kind), kind.later).to_pandas())
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path, kind: type[Record]) -> list[dict[str, Any]]:
     """A table as plain rows."""
-    return cast("list[dict[str, Any]]", _read(path).to_pylist())
+    return cast("list[dict[str, Any]]", _read(path, arrow_schema(kind), kind.later).to_pylist())
 
 
 def frame(kind: type[Record], rows: Sequence[Record]) -> pd.DataFrame:
@@ -127,16 +127,32 @@ def frame(kind: type[Record], rows: Sequence[Record]) -> pd.DataFrame:
     return cast("pd.DataFrame", arrow_table(kind, unique_rows(rows)).to_pandas())
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, schema: pa.Schema, later: Collection[str] = ()) -> pa.Table:
     """Read a Parquet file.
 
+    Args:
+        path: The file.
+        schema: Columns that it must have, with their types.
+        later: Columns of them that files of earlier versions lack.
+
     Raises:
-        BenchError: It is damaged.
+        BenchError: It is damaged, or a column is missing or of another type.
     """
     try:
-        return pq.read_table(path)
+        found = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise BenchError(f"{path}: expected a Parquet file, found {error}.") from error
+    for field in schema:
+        if field.name not in found.column_names:
+            if field.name in later:
+                continue
+            raise BenchError(f"{path}: expected a column {field.name!r}, found none.")
+        if found.schema.field(field.name).type != field.type:
+            raise BenchError(
+                f"{path}: expected {field.type} in column {field.name!r}, found "
+                f"{found.schema.field(field.name).type}."
+            )
+    return found
 
 
 # --- types --------------------------------------------------------------------------------------

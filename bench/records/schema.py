@@ -27,6 +27,8 @@ class Record(BaseModel):
     table: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
     """Columns that identify a row; two rows with the same key and different values conflict."""
+    later: ClassVar[tuple[str, ...]] = ()
+    """Columns that tables of earlier versions lack."""
 
     status: Status
     reason: str | None = None
@@ -151,6 +153,7 @@ class TimeRecord(Record):
     """Repeated end-to-end runs of one model x defence on one image, after warm-up."""
 
     table: ClassVar[str] = "time"
+    later: ClassVar[tuple[str, ...]] = ("code_sha256",)
     key: ClassVar[tuple[str, ...]] = (
         "dataset",
         "model",
@@ -310,6 +313,15 @@ class CalibrationRecord(Record):
     label_kind: str | None = None
 
 
+class TrainingImageRecord(Record):
+    """A training or validation image that cannot be used; those that can leave no record."""
+
+    table: ClassVar[str] = "training"
+    key: ClassVar[tuple[str, ...]] = ("dataset", "image")
+    dataset: str
+    image: str
+
+
 class PictureRecord(Record):
     """An attacked image as a person would see it, for the report's worked examples."""
 
@@ -330,6 +342,7 @@ class PictureRecord(Record):
 RECORD_TYPES: tuple[type[Record], ...] = (
     FitRecord,
     CalibrationRecord,
+    TrainingImageRecord,
     DrawRecord,
     EvaluationRecord,
     TimeRecord,

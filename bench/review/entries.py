@@ -66,7 +66,7 @@ def stored_records(run: RunFolder, stage: str) -> list[Record]:
     for table in (name for name, writer in STAGE_OF.items() if writer == stage):
         file = run.path / f"{table}.parquet"
         try:
-            rows = read_rows(file) if file.exists() else []
+            rows = read_rows(file, BY_TABLE[table]) if file.exists() else []
             records += [BY_TABLE[table].model_validate(row) for row in rows]
         except ValidationError as error:
             raise BenchError(f"{file}: {invalid(error, whole='a record')}") from error

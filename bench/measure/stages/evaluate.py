@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench.datasets import Pair
@@ -74,8 +75,10 @@ def evaluate(
     try:
         scores = sorted_draws(draws)
     except CertificateError as error:
+        # Some images may have no score; a smoother that never gives one is broken.
+        status: Status = "abstained" if np.isfinite(draws).any() else "failed"
         return without_scores(
-            unit, context, status="abstained", reason=str(error), undefended=undefended
+            unit, context, status=status, reason=str(error), undefended=undefended
         )
     passes = one.defense.smoother.forward_passes(one.samples)
     rows = [

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from bench.base.errors import BenchError
 from bench.measure.context import Context
 from bench.plan.units import Unit
-from bench.records.schema import CalibrationRecord, Record
+from bench.records.schema import CalibrationRecord, Record, TrainingImageRecord
 
 
 class Prepare:
@@ -24,7 +25,7 @@ class Prepare:
     def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Cache features and fit the calibration line."""
         for unit in units:
-            yield unit, [calibrate(unit, context)]
+            yield unit, [calibrate(unit, context), *left_out(unit, context)]
 
     def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
         """A calibration that could not be had."""
@@ -35,11 +36,27 @@ class Prepare:
         ]
 
 
+def left_out(unit: Unit, context: Context) -> list[Record]:
+    """A failed record for each training image that the others have to do without."""
+    return [
+        TrainingImageRecord(status="failed", reason=reason, dataset=unit.dataset, image=image)
+        for image, reason in context.damaged(unit.dataset).items()
+    ]
+
+
 @torch.no_grad()
 def calibrate(unit: Unit, context: Context) -> CalibrationRecord:
-    """Fit mos = intercept + slope * score on the training images."""
+    """Fit mos = intercept + slope * score on the training images.
+
+    Raises:
+        BenchError: There are too few for a line.
+    """
     model = unit.one_model
     train, _ = context.training_items(unit.dataset)
+    if len(train) < 2:
+        raise BenchError(
+            f"{unit.dataset}: expected at least 2 readable training images, found {len(train)}."
+        )
     features = context.features(unit.dataset, model, train)
     scores = context.model(model).head(features).clamp(*context.model(model).card.score_range)
     x = scores.double().cpu().numpy()

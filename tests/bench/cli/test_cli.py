@@ -78,6 +78,8 @@ def test_version_and_completion() -> None:
         (["run", "--all", "--profile", "no/such.toml"], "no/such.toml: expected"),
         (["run", "--sigmas", "0.1,x"], "--sigmas: expected numbers"),
         (["run", "--all", "--stages", "fitt"], "did you mean 'fit'"),
+        (["run", "--all", "--stages", ""], "--stages: expected one or more of prepare"),
+        (["run", "--all", "--stages", " ,"], "--stages: expected one or more of prepare"),
         (["run", "--all", "--device", "tpu"], "--device: expected auto"),
         (["run", "--limit", "0"], "data.limit"),
         (["run", "--all", "--plugin", "no/such.py"], "no/such.py: expected"),

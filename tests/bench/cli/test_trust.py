@@ -65,7 +65,7 @@ def test_check_defense_shows_why_a_plugin_is_broken(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sigma", "-1"], "--sigma: expected a number above 0, found -1.0"),
+        (["--sigma", "-1"], "--sigma: expected a number from 1e-06 to 1e+06, found -1.0"),
         (["--sigma", "0.1", "--radius", "0"], "--radius: expected a number above 0, found 0.0"),
         (["--sigma", "nan"], "--sigma: expected a number above 0, found nan"),
     ],

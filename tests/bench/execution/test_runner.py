@@ -20,7 +20,8 @@ from bench.execution.progress import Tally
 from bench.execution.runner import chunks_of, execute
 from bench.execution.worker import Chunk, Done
 from bench.plan.units import Cell, Unit
-from bench.records.folder import Completeness, Outcome, RunFolder, completeness
+from bench.records.completeness import Completeness, Outcome, completeness
+from bench.records.folder import RunFolder
 from bench.records.journal import journal_files
 from tests.bench.extras import small_plan_with_extras
 from tests.bench.plans import DEFENSES, IMAGES, MODELS, SIGMAS, small_plan

@@ -15,7 +15,7 @@ from bench.plan.loading import Overrides, load_profile, overridden
 from bench.plan.profile import ExtrasSection, MatchedSection, Profile
 from bench.plan.units import Cell, Plan, canonical
 from bench.plugins.registry import Registry
-from bench.records.folder import Outcome, completeness
+from bench.records.completeness import Outcome, completeness
 
 SMALL: dict[str, Any] = {
     "models": ("koncept", "lpips"),

@@ -212,6 +212,28 @@ def test_unknown_names(changes: dict[str, object], words: str, registry: Registr
         make_plan(profile_of(**changes), registry)
 
 
+@pytest.mark.parametrize(
+    ("section", "change", "words"),
+    [
+        ("attack", {"models": ("konzept",)}, "attack.models: unknown model 'konzept': did you"),
+        ("attack", {"defenses": ("undefendet",)}, "attack.defenses: unknown defense 'undefendet'"),
+        ("audit", {"models": ("lpip",)}, "audit.models: unknown model 'lpip'"),
+        ("options", {"cert-rag": {"trim": 0.1}}, "options: unknown defense 'cert-rag'"),
+        ("options", {"cert-reg": {"trimm": 0.1}}, r"options.cert-reg: cert-reg has no option"),
+        ("fit", {"fnt": {"epochs": 1, "batch": 1}}, "fit: unknown part 'fnt': did you mean 'ftn'"),
+    ],
+)
+def test_a_misspelt_name_in_a_setting_is_named(
+    section: str, change: dict[str, object], words: str, registry: Registry
+) -> None:
+    settings = profile_of().model_dump()
+    if section == "fit":
+        change = {name: {**settings["fit"]["ftn"], **values} for name, values in change.items()}
+    settings[section] = {**settings[section], **change}
+    with pytest.raises(BenchError, match=words):
+        make_plan(Profile.model_validate(settings), registry)
+
+
 def test_a_missing_fit_section_is_named(registry: Registry) -> None:
     bare = profile_of().model_copy(update={"fit": {}})
     with pytest.raises(BenchError, match=r"\[fit\."):

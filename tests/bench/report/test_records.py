@@ -31,7 +31,7 @@ def test_records_from_disk_give_the_same_report(
         records = _records(name, rows)
         if through == "parquet":
             write_table(tmp_path / f"{name}.parquet", BY_TABLE[name], records)
-            tables[name] = read_table(tmp_path / f"{name}.parquet")
+            tables[name] = read_table(tmp_path / f"{name}.parquet", BY_TABLE[name])
         else:
             tables[name] = frame(BY_TABLE[name], records)
     first, second = compose(run, reps=10), compose(replace(run, tables=tables), reps=10)

@@ -1,0 +1,148 @@
+"""Requested against recorded: which cells of a plan are done, failed, missing or without answer.
+
+This module knows units, how they ended, and the verdict's words; it must not know where any of it
+is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bench.plan.units import Cell, Unit
+from bench.records.schema import Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REMEDIES = {
+    "the features do not move": "; features must follow the image differentiably, without "
+    "rounding, thresholds or detach()"
+}
+"""What to do where most images have this reason: by itself it is of one image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a unit ended."""
+
+    status: Status
+    reason: str | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """Requested against recorded.
+
+    Attributes:
+        cells: All cells of the plan's tables.
+        failed: Cells with a failed unit, and the first reason.
+        missing: Cells with units that were never done, and how many.
+        others_failed: Failed units that belong to no cell (the undefended model under attack).
+        others_missing: Such units that were never done.
+        extras: Cells beside the tables, counted apart.
+        abstained: Cells without a certificate for most of their images: on how many, and the first
+            reason.
+    """
+
+    cells: tuple[Cell, ...]
+    failed: Mapping[Cell, str]
+    missing: Mapping[Cell, int]
+    others_failed: int = 0
+    others_missing: int = 0
+    extras: tuple[Cell, ...] = ()
+    abstained: Mapping[Cell, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> int:
+        """Cells with all their units done and none failed."""
+        return self._ok(self.cells)
+
+    @property
+    def extras_ok(self) -> int:
+        """The same beside the tables."""
+        return self._ok(self.extras)
+
+    def _ok(self, cells: tuple[Cell, ...]) -> int:
+        return len(set(cells) - self.failed.keys() - self.missing.keys())
+
+    @property
+    def complete(self) -> bool:
+        """Nothing failed and nothing is missing."""
+        broken = self.failed or self.missing or self.others_failed or self.others_missing
+        return not broken
+
+    def __str__(self) -> str:
+        """The verdict, e.g. ``108/108 cells ok``, and every remark."""
+        lines = [f"{self.ok}/{len(self.cells)} cells ok"]
+        if self.extras:
+            lines.append(f"{self.extras_ok}/{len(self.extras)} extra cells ok")
+        return "\n".join([*lines, *self.remarks])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is failed, missing or without an answer, one line each."""
+        lines = _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
+        lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
+        if self.others_failed:
+            lines.append(f"failed: {self.others_failed} units on undefended models")
+        if self.others_missing:
+            lines.append(f"missing: {self.others_missing} units on undefended models")
+        return (*lines, *_grouped("no certificate", self.abstained))
+
+
+def _grouped(word: str, reasons: Mapping[Cell, str]) -> list[str]:
+    """One line per reason with the first cells it concerns."""
+    by_reason: dict[str, list[Cell]] = {}
+    for cell, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(cell)
+    return [
+        f"{word}: {cells[0]}"
+        + (f" and {len(cells) - 1} more cells" if len(cells) > 1 else "")
+        + f" ({reason})"
+        for reason, cells in by_reason.items()
+    ]
+
+
+def completeness(
+    cells: tuple[Cell, ...],
+    units: Iterable[Unit],
+    outcomes: Mapping[str, Outcome],
+    *,
+    extras: tuple[Cell, ...] = (),
+) -> Completeness:
+    """Requested against recorded: a cell is ok if all units that serve it are done, none failed."""
+    failed: dict[Cell, str] = {}
+    missing: dict[Cell, int] = {}
+    others = {"failed": 0, "missing": 0}
+    served: dict[str, list[Cell]] = {}
+    for unit in units:
+        outcome = outcomes.get(unit.key)
+        if outcome is not None and outcome.status != "failed":
+            continue
+        if unit.task not in served:
+            served[unit.task] = [cell for cell in (*cells, *extras) if unit.serves(cell)]
+        for cell in served[unit.task]:
+            if outcome is None:
+                missing[cell] = missing.get(cell, 0) + 1
+            else:
+                failed.setdefault(cell, f"{unit.stage}: {outcome.reason}")
+        if not served[unit.task]:
+            others["missing" if outcome is None else "failed"] += 1
+    return Completeness(cells, failed, missing, others["failed"], others["missing"], extras)
+
+
+def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:
+    """Cells without a certificate for more than half of their images: on how many, and why."""
+    found: dict[Cell, str] = {}
+    for _, rows in evaluate.groupby(["dataset", "model", "defense", "sigma"], sort=False):
+        reasons = list(rows.loc[rows["status"] == "abstained", "reason"])
+        if 2 * len(reasons) > len(rows):
+            remedy = next((advice for words, advice in REMEDIES.items() if words in reasons[0]), "")
+            row = rows.iloc[0]
+            found[Cell(row["dataset"], row["model"], row["defense"], row["sigma"])] = (
+                f"{len(reasons)} of {len(rows)} images abstained: {reasons[0]}{remedy}"
+            )
+    return found

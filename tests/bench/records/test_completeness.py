@@ -1,0 +1,48 @@
+"""The verdict names cells in which most images got no certificate."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from bench.plan.units import Cell
+from bench.records.completeness import Completeness, mostly_abstained
+
+STILL = "||J||_2 = 1.00e-04 is below tau = 0.001, the features do not move"
+
+
+def frame(*statuses: str, defense: str = "fs-iqa", reason: str = STILL) -> pd.DataFrame:
+    rows = [
+        ("set", "m", defense, 0.25, status, None if status == "ok" else reason)
+        for status in statuses
+    ]
+    names = ["dataset", "model", "defense", "sigma", "status", "reason"]
+    return pd.DataFrame(rows, columns=names)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        (("abstained", "abstained", "ok"), "2 of 3 images abstained: "),
+        (("abstained", "ok", "abstained", "ok", "abstained"), "3 of 5 images abstained: "),
+        (("abstained", "ok"), None),
+        (("failed", "failed", "abstained"), None),
+        (("ok",), None),
+    ],
+)
+def test_more_than_half_of_the_images(statuses: tuple[str, ...], said: str | None) -> None:
+    found = mostly_abstained(pd.concat([frame("ok", defense="ms"), frame(*statuses)]))
+    cell = Cell("set", "m", "fs-iqa", 0.25)
+    assert set(found) == (set() if said is None else {cell})
+    if said is not None:
+        assert found[cell].startswith(said + STILL)
+        assert "without rounding" in found[cell]
+        verdict = Completeness((cell,), {}, {}, abstained=found)
+        assert verdict.complete
+        assert str(verdict).startswith(f"1/1 cells ok\nno certificate: {cell} ({said}")
+
+
+def test_the_remedy_is_for_its_own_reason_only() -> None:
+    (text,) = mostly_abstained(frame("abstained", reason="n = 16 scores are few")).values()
+    assert text == "1 of 1 images abstained: n = 16 scores are few"
+    assert mostly_abstained(frame()) == {}
