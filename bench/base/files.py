@@ -17,7 +17,8 @@ from bench.base.errors import BenchError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file in the same folder, then rename it into place.
 
-    The file gets the permissions of any new file of this process.
+    When this returns, content and name survive a crash of the machine.  The file gets the
+    permissions of any new file of this process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -25,11 +26,28 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     part = Path(name)
     try:
         write(part)
+        # Content before name: a name must never survive a crash without what it stands for.
+        _sync(part)
         # mkstemp's own are for private files: colleagues share caches and results.
         part.chmod(0o666 & ~_umask())
         part.replace(path)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (a no-op where folders cannot be opened)."""
+    if os.name == "posix":
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:
