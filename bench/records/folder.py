@@ -303,7 +303,7 @@ class RunFolder:
             BenchError: The table does not exist, or a file is damaged.
         """
         from bench.base.errors import unknown
-        from bench.records.parquet import frame, read_table
+        from bench.records.parquet import completed, frame, read_table
 
         if name not in BY_TABLE:
             raise unknown("table", name, BY_TABLE)
@@ -311,7 +311,7 @@ class RunFolder:
         stage = STAGE_OF[name]
         file = self.path / f"{name}.parquet"
         if file.exists() and self.in_tables(stage):
-            return read_table(file)
+            return completed(read_table(file), kind)
         rows = _by_table(self.journaled(stage).values()).get(name, [])
         return frame(kind, rows)
 

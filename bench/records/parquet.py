@@ -117,6 +117,19 @@ def read_table(path: Path) -> pd.DataFrame:
     return cast("pd.DataFrame", _read(path).to_pandas())
 
 
+def completed(table: pd.DataFrame, kind: type[Record]) -> pd.DataFrame:
+    """A table with every column of its records: those that came later have their defaults.
+
+    Columns that records must state, and those that a table has beside, stay as they are.
+    """
+    later = {
+        name: info.default
+        for name, info in kind.model_fields.items()
+        if name not in table and isinstance(info.default, str)
+    }
+    return table.assign(**later)
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """A table as plain rows."""
     return cast("list[dict[str, Any]]", _read(path).to_pylist())

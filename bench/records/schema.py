@@ -251,15 +251,18 @@ class AttackRecord(Record):
 
 
 class AuditRecord(Record):
-    """One attack inside one certified ball, decided with fresh samples."""
+    """One attack on one claim, decided with fresh samples."""
 
     table: ClassVar[str] = "audit"
-    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "image")
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "image", "planted")
     dataset: str
     model: str
     defense: str
     sigma: Finite
     image: str
+    planted: str = ""
+    """Empty for the claim as it was made; otherwise what was made wrong in it on purpose, and
+    ``radius``, ``lower`` and ``upper`` are those of the wrong claim."""
     group: str
     rigor: Rigor
     radius: Finite | None = None

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.analysis.agreement import METRICS, Agreement, agreements
+from bench.analysis.audits import genuine, share
 from bench.analysis.frames import known, rows
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_title
 from bench.analysis.published import published
@@ -26,7 +27,7 @@ from bench.report.document import (
     Verdicts,
 )
 from bench.report.numbers import number
-from bench.report.parts.audit import audit_table, violations
+from bench.report.parts.audit import audit_sentence, audit_table, violations
 from bench.report.parts.charts import equal_radius, pareto, rank_intervals
 from bench.report.parts.claims import is_papers_setting, verdicts
 from bench.report.parts.cost import cost_frame, cost_table
@@ -171,10 +172,7 @@ def _verdict_box(
 
 def _audit_lines(run: RunTables) -> list[str]:
     audit = run.table("audit")
-    decided = audit[audit["status"] == "ok"]["violated"].dropna().astype(bool)
-    if decided.empty:
-        return []
-    return [f"Audit: {int(decided.sum())} of {len(decided)} attacked certificates violated."]
+    return [f"Audit: {audit_sentence(audit)}"] if share(genuine(audit)).wanted else []
 
 
 # --- sections ----------------------------------------------------------------------------------
