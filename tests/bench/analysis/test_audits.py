@@ -1,0 +1,78 @@
+"""What audits found: photographs are counted, not attacks, and failed attacks are not silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.analysis.audits import displaced, genuine, power, share, verdict
+
+
+def row(photograph: str, *, violated: bool | None, **other: Any) -> dict[str, Any]:
+    return {
+        "status": "ok" if violated is not None else "failed",
+        "planted": "",
+        "dataset": "set",
+        "group": photograph,
+        "defense": "ms",
+        "violated": violated,
+        "displacement_ratio": None,
+        **other,
+    }
+
+
+FOUND = pd.DataFrame(
+    [
+        # Nine cells on one photograph, two broken; one cell on another; an attack that failed.
+        *(row("a", violated=index < 2, defense="fs-iqa", displacement_ratio=0.9 + 0.1 * index)
+          for index in range(9)),
+        row("b", violated=False),
+        row("c", violated=None),
+        *(row(name, violated=True, planted="radius x2") for name in "aab"),
+        row("b", violated=False, planted="radius x2"),
+        row("b", violated=False, planted="interval x0.7"),
+    ]
+)  # fmt: skip
+
+
+def test_limits_count_photographs() -> None:
+    found = share(genuine(FOUND))
+    assert (found.found, found.claims, found.failed, found.wanted) == (2, 10, 1, 11)
+    assert (found.photographs_found, found.photographs) == (1, 2)
+    # One of two photographs, not two of ten cells (0.507): 1 - 0.05 ** ... of Beta(2, 1).
+    assert found.upper == pytest.approx(0.95**0.5)
+    assert found.limits == pytest.approx((0.0126, 0.9874), abs=1e-3)
+
+
+def test_a_data_sets_photographs_are_its_own() -> None:
+    two = pd.DataFrame([row("a", violated=False), row("a", violated=False, dataset="other")])
+    assert share(two).photographs == 2
+
+
+def test_planted_errors_are_counted_apart() -> None:
+    found = power(FOUND)
+    assert list(found) == ["interval x0.7", "radius x2"]
+    twice = found["radius x2"]
+    assert (twice.found, twice.claims, twice.photographs_found, twice.photographs) == (3, 4, 2, 2)
+    assert found["interval x0.7"].value == 0.0
+
+
+def test_features_that_moved_too_far() -> None:
+    assert displaced(FOUND) == (7, 9)
+
+
+def test_verdict_says_who_broke_and_what_failed() -> None:
+    assert verdict(FOUND) == (
+        "2 of 10 certificates violated under attack (fs-iqa), 1 attacks failed"
+    )
+    assert verdict(FOUND[FOUND["planted"] != ""]) is None
+    whole = FOUND[FOUND["group"] == "b"]
+    assert verdict(whole) == "0 of 1 certificates violated under attack"
+
+
+def test_three_failed_attacks_are_not_none_of_three_violated() -> None:
+    failed = pd.DataFrame([row("a", violated=None)] * 3)
+    assert verdict(failed) == "0 of 0 certificates violated under attack, 3 attacks failed"
+    assert share(failed).upper == 1.0
