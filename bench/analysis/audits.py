@@ -1,8 +1,8 @@
-"""What attacks on certificates found, read off audit records.
+"""What audits found, read off audit records: of the claims as made, and of those planted wrong.
 
-This module knows the columns of audit records; it must not know how an attack is made or shown.
-A planted control is a certificate made wrong on purpose: it says what the audit can see and counts
-nowhere here.
+A photograph is the unit of every limit: the attacks on its versions, models and noise levels are
+not independent trials.  This module knows the columns of audit records; it must not know how an
+attack is made or shown.
 """
 
 from __future__ import annotations
@@ -13,6 +13,70 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.frames import numbers
+from bench.analysis.names import defense_order
+from bench.analysis.statistics import clopper_pearson, proportion_upper
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many claims were found wrong, counted by claim and by photograph.
+
+    Attributes:
+        found, claims: Claims found wrong, of those attacked.
+        photographs_found, photographs: Photographs with such a claim, of those attacked.
+        failed: Claims whose attack failed; nothing is known of them.
+    """
+
+    found: int
+    claims: int
+    photographs_found: int
+    photographs: int
+    failed: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """Claims that were to be attacked."""
+        return self.claims + self.failed
+
+    @property
+    def value(self) -> float | None:
+        """Share of claims; None if none was attacked."""
+        return self.found / self.claims if self.claims else None
+
+    @property
+    def upper(self) -> float:
+        """Exact one-sided 95 % upper limit of the share of photographs with a wrong claim."""
+        return proportion_upper(self.photographs_found, self.photographs)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Exact 95 % interval of the share of photographs with one."""
+        if not self.photographs:
+            return 0.0, 1.0
+        return clopper_pearson(self.photographs_found, self.photographs)
+
+
+def share(audit: pd.DataFrame) -> Share:
+    """How many claims of some rows were found wrong."""
+    tried = audit[audit["status"] == "ok"].dropna(subset=["violated"])
+    broken = tried[tried["violated"].astype(bool)]
+    return Share(
+        found=len(broken),
+        claims=len(tried),
+        photographs_found=_photographs(broken),
+        photographs=_photographs(tried),
+        failed=int((audit["status"] == "failed").sum()),
+    )
+
+
+def _photographs(audit: pd.DataFrame) -> int:
+    """Different photographs, which data sets do not share."""
+    return len(audit[["dataset", "group"]].drop_duplicates())
+
+
+def genuine(audit: pd.DataFrame) -> pd.DataFrame:
+    """Rows of claims as they were made."""
+    return audit[audit["planted"] == ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +100,6 @@ class Findings:
     photographs: int
 
 
-def genuine(audit: pd.DataFrame) -> pd.DataFrame:
-    """Records of certificates as they were issued."""
-    if "planted" not in audit:
-        return audit
-    planted = audit["planted"]
-    return audit[planted.isna() | planted.isin([False, "", "none"])]
-
-
 def findings(audit: pd.DataFrame) -> Findings:
     """What was found in these records; skipped ones (nothing to attack) are left out."""
     tried = genuine(audit)
@@ -59,3 +115,34 @@ def findings(audit: pd.DataFrame) -> Findings:
         displaced=int((moved > 1.0).sum()),
         photographs=int(decided["group"].nunique()),
     )
+
+
+def power(audit: pd.DataFrame) -> dict[str, Share]:
+    """What was found of every planted error, by its name."""
+    wrong = audit[audit["planted"] != ""]
+    return {str(name): share(part) for name, part in wrong.groupby("planted", sort=True)}
+
+
+def displaced(audit: pd.DataFrame) -> tuple[int, int]:
+    """Genuine claims of feature noise whose features moved too far, of all with a displacement."""
+    moved = pd.to_numeric(genuine(audit)["displacement_ratio"], errors="coerce")
+    moved = moved[np.isfinite(moved)]
+    return int((moved > 1.0).sum()), len(moved)
+
+
+def verdict(audit: pd.DataFrame) -> str | None:
+    """What must be said of the claims, in one line; None if none was attacked.
+
+    >>> row = {"status": "ok", "planted": "", "dataset": "a", "group": "b", "defense": "fs-iqa"}
+    >>> verdict(pd.DataFrame([{**row, "violated": True}, {**row, "violated": False}]))
+    '1 of 2 certificates violated under attack (fs-iqa)'
+    """
+    claims = genuine(audit)
+    found = share(claims)
+    if not found.wanted:
+        return None
+    broken = claims[(claims["status"] == "ok") & claims["violated"].fillna(False).astype(bool)]
+    names = ", ".join(defense_order(broken["defense"]))
+    text = f"{found.found} of {found.claims} certificates violated under attack"
+    text += f" ({names})" if names else ""
+    return text + (f", {found.failed} attacks failed" if found.failed else "")

@@ -17,6 +17,7 @@ import pandas as pd
 
 from bench.analysis.frames import plain
 from bench.plan.profile import Profile
+from bench.records.parquet import completed
 from bench.records.schema import BY_TABLE
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class FrameRun:
         if frame is None:
             return pd.DataFrame(columns=columns)
         # Records of an older run may lack a column that came later.
+        frame = completed(frame, BY_TABLE[name])
         return frame.reindex(columns=[*frame, *(name for name in columns if name not in frame)])
 
     def extras(self) -> FrameRun:

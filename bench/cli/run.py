@@ -200,13 +200,18 @@ def report_of(folder: RunFolder, out: Path, console: Console) -> Path:
 def say_verdict(
     verdict: Completeness, folder: RunFolder, how: Execution, report: Path | None
 ) -> None:
-    """How complete the run is, and where to read on."""
+    """How complete the run is, what its audit found, and where to read on."""
     if report is None:
         print(f"all parts trained: {folder.path}" if verdict.complete else verdict)  # noqa: T201
         return
+    from bench.analysis.audits import verdict as audited
     from bench.plan.units import STAGES
 
-    print(verdict)  # noqa: T201
+    counted, *remarks = str(verdict).splitlines()
+    found = audited(folder.table("audit"))
+    print("; ".join([counted, *([f"{found}, see the report"] if found else [])]))  # noqa: T201
+    for remark in remarks:
+        print(remark)  # noqa: T201
     if left := [stage for stage in STAGES if stage not in how.stages]:
         print(f"stages not asked for: {', '.join(left)}")  # noqa: T201
     print(f"report: {report}")  # noqa: T201

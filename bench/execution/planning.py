@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from bench.datasets import select
 from bench.measure.identity import same
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
-from bench.plan.units import UNDEFENDED, Cell, Plan, Unit
+from bench.plan.units import UNDEFENDED, Cell, Plan, StageName, Unit
 from bench.plugins.registry import Kind, Registry
 
 if TYPE_CHECKING:
@@ -290,21 +291,29 @@ def _fit(scene: _Scene) -> Iterator[Unit]:
 
 def _evaluate(scene: _Scene) -> Iterator[Unit]:
     """One set of draws per image serves every defence with the same smoother."""
+    for shared in _sharing(scene, "evaluate", _certified(scene), scene.draw_cost):
+        for item in scene.images[shared.one_model]:
+            yield replace(shared, image=item.image_id)
+
+
+def _sharing(
+    scene: _Scene, stage: StageName, cells: Iterable[Cell], cost: Callable[[Any], float]
+) -> Iterator[Unit]:
+    """Cells that share their draws as one unit without an image."""
     groups: dict[Unit, list[str]] = {}
-    for cell in _certified(scene):
+    for cell in cells:
         defense = scene.defenses[cell.defense]
         shared = Unit(
-            "evaluate",
+            stage,
             cell.dataset,
             cell.model,
             smoother=defense.smoother.name,
             sigma=cell.sigma,
-            forward_passes=scene.draw_cost(defense),
+            forward_passes=cost(defense),
         )
         groups.setdefault(shared, []).append(cell.defense)
     for shared, names in groups.items():
-        for item in scene.images[shared.one_model]:
-            yield replace(shared, defense=scene.joined(names), image=item.image_id)
+        yield replace(shared, defense=scene.joined(names))
 
 
 def _time(scene: _Scene) -> Iterator[Unit]:
@@ -386,29 +395,35 @@ def _audited(scene: _Scene) -> list[Cell]:
 
 
 def _audit(scene: _Scene) -> Iterator[Unit]:
-    """Attacks inside the certified balls of a few images of every cell."""
+    """One search per image serves every defence with the same smoother, as draws do."""
+    models = scene.profile.audit.models
+    cells = [cell for cell in _audited(scene) if models is None or cell.model in models]
+    for shared in _sharing(scene, "audit", cells, partial(_audit_cost, scene)):
+        for image in _audited_images(scene, shared):
+            yield replace(shared, image=image)
+
+
+def _audit_cost(scene: _Scene, defense: Any) -> float:
+    """Two sides of the claimed ball, then shorter searches in the balls of planted errors."""
     settings = scene.profile.audit
-    audited = scene.profile.models if settings.models is None else settings.models
-    for cell in _audited(scene):
-        if cell.model not in audited:
-            continue
-        defense = scene.defenses[cell.defense]
-        by_input = defense.smoother.noise_kind == "input"
-        per_step = 3.0 * (settings.expectation if by_input else 1)
-        # The many fresh draws are only taken where the first look leaves the interval.
-        fresh = scene.draw_cost(defense)
-        cost = 2 * (settings.steps * per_step * (settings.restarts + 2) + fresh)
-        for image in scene.some(cell.model, settings.images):
-            yield Unit(
-                "audit",
-                cell.dataset,
-                cell.model,
-                cell.defense,
-                defense.smoother.name,
-                cell.sigma,
-                image,
-                forward_passes=cost,
-            )
+    by_input = defense.smoother.noise_kind == "input"
+    per_step = 3.0 * (settings.expectation if by_input else 1)
+    looked = 6.0 * defense.smoother.forward_passes(settings.looks[0])
+    return float(2 * settings.steps * per_step * (settings.restarts + 2) + looked)
+
+
+def _audited_images(scene: _Scene, shared: Unit) -> list[str]:
+    """A balanced part; where every image has a radius of its own, half of it the best pictures."""
+    settings, model = scene.profile.audit, shared.one_model
+    defense = scene.defenses[shared.defense.split(",")[0]]
+    if defense.smoother.noise_kind == "input":
+        return scene.some(model, settings.images)
+    items = scene.images[model]
+    count = settings.first_order_images or len(items)
+    best = sorted(items, key=lambda item: (-item.mos, item.image_id))
+    wanted = [*(item.image_id for item in best[: count // 2]), *scene.some(model, count)]
+    chosen = set(list(dict.fromkeys(wanted))[:count])
+    return [item.image_id for item in items if item.image_id in chosen]
 
 
 _PLANNERS: tuple[Callable[[_Scene], Iterable[Unit]], ...] = (

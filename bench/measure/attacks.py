@@ -1,4 +1,4 @@
-"""Attacks on scores: I-FGSM of the paper's Figure 4, and PGD in a certified ball.
+"""Attacks on scores: I-FGSM of the paper's Figure 4, and ascent in a certified ball.
 
 Pure functions of a differentiable objective; they must not know models, defences or records.
 """
@@ -14,6 +14,8 @@ from torch import Tensor
 Norm = Literal["linf", "l2"]
 Objective = Callable[[Tensor, int], Tensor]
 """``objective(image, step)`` -> scalar to be *increased*; ``step`` keys fresh noise."""
+Rows = Callable[[Tensor, int], Tensor]
+"""The same for K images at once: ``objective(images, step)`` -> ``(K,)``."""
 
 
 def gradient(objective: Objective, image: Tensor, step: int) -> tuple[float, Tensor]:
@@ -65,29 +67,52 @@ def ifgsm(objective: Objective, image: Tensor, *, epsilon: float, steps: int, no
     return attacked.detach()
 
 
-def pgd_l2(
-    objective: Objective, image: Tensor, *, radius: float, steps: int, start: Tensor | None = None
-) -> tuple[float, Tensor]:
-    """Projected gradient ascent in the closed l2 ball; not clipped to [0, 1].
+def ascend(
+    objective: Rows,
+    image: Tensor,
+    *,
+    starts: Tensor,
+    radius: float,
+    steps: int,
+    momentum: float,
+) -> tuple[Tensor, Tensor]:
+    """Ascent with momentum in the closed l2 ball, from all starts at once; not clipped to [0, 1].
 
-    Certificates hold for every tensor in the ball, so the attack may use all of it.
+    Steps go along the normalised gradient, averaged over steps, and shrink linearly from the radius
+    to nothing: noise of the gradient is averaged out, and the last steps are fine.  Certificates
+    hold for every tensor in the ball, so the attack may use all of it.
 
     Args:
-        objective: What to increase.
+        objective: Value ``(K,)`` of each of K images at a step, to be increased.
         image: Centre ``(1, 3, H, W)``.
+        starts: Offsets to start from ``(K, 3, H, W)``, projected.
         radius: l2 radius, image units.
-        steps: Iterations; step ``2.5 radius / steps``.
-        start: Offset to start from (projected); None starts at the centre.
+        steps: Gradient steps; ``steps + 1`` passes of K images.
+        momentum: Share of the last direction that is kept, in [0, 1).
 
     Returns:
-        Best objective value seen and the offset that reached it.
+        Best value of every row ``(K,)``, and the offset ``(K, 3, H, W)`` that reached it.
+
+    >>> image, away = torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.3, 0.4]]]])
+    >>> value, offset = ascend(lambda x, step: x.flatten(1)[:, 0], image, starts=away,
+    ...                        radius=0.5, steps=10, momentum=0.5)
+    >>> round(float(value), 2)
+    0.5
     """
-    offset = torch.zeros_like(image) if start is None else project_l2(start, radius)
-    best, best_offset = -float("inf"), offset
-    stride = 2.5 * radius / steps
+    offset = project_l2(starts, radius)
+    best, best_offset = torch.full((len(starts),), -torch.inf, device=image.device), offset
+    heading = torch.zeros_like(offset)
     for step in range(steps + 1):
-        value, slope = gradient(objective, image + offset, step)
-        if value > best:
-            best, best_offset = value, offset.detach()
-        offset = project_l2(offset + stride * unit_l2(slope), radius)
+        with torch.enable_grad():
+            point = (image + offset).detach().requires_grad_(True)
+            values = objective(point, step)
+            (slope,) = torch.autograd.grad(values.sum(), point)
+        better = values.detach() > best
+        best = torch.where(better, values.detach(), best)
+        best_offset = torch.where(better.view(-1, 1, 1, 1), offset, best_offset)
+        heading = momentum * heading + unit_l2(
+            torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
+        )
+        stride = radius * (1.0 - step / (steps + 1))
+        offset = project_l2(offset + stride * unit_l2(heading), radius)
     return best, best_offset

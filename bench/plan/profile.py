@@ -182,16 +182,26 @@ class AttackSection(Section):
 
 
 class AuditSection(Section):
-    """PGD inside the certified ball."""
+    """Attacks inside the certified ball."""
 
     models: tuple[str, ...] | None = None
     """Models whose certificates are attacked; None attacks every model's."""
     images: Count = 10
-    steps: Count = 10
+    """Images per model, defence and noise level, of as many photographs as there are: defences
+    with input noise, whose radius is the same for every image."""
+    first_order_images: Count | None = None
+    """The same for defences with feature noise, whose radius every image has of its own: None
+    takes all, and with them the largest radius.  Of fewer, half are those nearest to perfect
+    quality, where features of squared differences have the smallest Jacobian."""
+    steps: Count = 40
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Share of the last direction that a step keeps: averages the noise of a few draws."""
     restarts: Annotated[int, Field(ge=0)] = 1
-    """Random starts beside +- the top right singular vector."""
+    """Random starts beside the top singular vector."""
     expectation: Count = 16
     feature_expectation: Count = 256
+    looks: Annotated[tuple[Count, ...], Field(min_length=1)] = (200, 2000)
+    """Fresh draws of each look at a point; the first clear one is the last."""
     fresh_samples: Count = 10000
     """Draws that decide a violation; at least 10,000 for a claim about a population median."""
     scales: tuple[Positive, ...] = (0.25, 0.5, 0.75, 0.9, 1.0, 1.5, 2.0, 3.0)

@@ -114,7 +114,13 @@ def read_units(path: Path) -> list[UnitRow]:
 
 def read_table(path: Path, kind: type[Record]) -> pd.DataFrame:
     """A table as a data frame."""
-    return cast("pd.DataFrame", _read(path, arrow_schema(kind), kind.later).to_pandas())
+    return completed(_read(path, arrow_schema(kind), kind.later).to_pandas(), kind)
+
+
+def completed(table: pd.DataFrame, kind: type[Record]) -> pd.DataFrame:
+    """A table with the columns that earlier versions did not have, at their defaults."""
+    missing = [name for name in kind.later if name not in table]
+    return table.assign(**{name: kind.model_fields[name].default for name in missing})
 
 
 def read_rows(path: Path, kind: type[Record]) -> list[dict[str, Any]]:

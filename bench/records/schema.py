@@ -45,6 +45,7 @@ class FitRecord(Record):
 
     table: ClassVar[str] = "fit"
     key: ClassVar[tuple[str, ...]] = ("artifact",)
+    later: ClassVar[tuple[str, ...]] = ("saturated_share",)
     artifact: str
     """Content key of the trained part: SHA-256 of recipe, data, weights and code."""
     part: str
@@ -226,6 +227,7 @@ class AttackRecord(Record):
     """One I-FGSM attack at one strength on one image, scored by the model or by a defence of it."""
 
     table: ClassVar[str] = "attack"
+    later: ClassVar[tuple[str, ...]] = ("attack",)
     key: ClassVar[tuple[str, ...]] = (
         "dataset",
         "model",
@@ -258,15 +260,19 @@ class AttackRecord(Record):
 
 
 class AuditRecord(Record):
-    """One attack inside one certified ball, decided with fresh samples."""
+    """One attack on one claim, decided with fresh samples."""
 
     table: ClassVar[str] = "audit"
-    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "image")
+    key: ClassVar[tuple[str, ...]] = ("dataset", "model", "defense", "sigma", "image", "planted")
+    later: ClassVar[tuple[str, ...]] = ("planted",)
     dataset: str
     model: str
     defense: str
     sigma: Finite
     image: str
+    planted: str = ""
+    """Empty for the claim as it was made; otherwise what was made wrong in it on purpose, and
+    ``radius``, ``lower`` and ``upper`` are those of the wrong claim."""
     group: str
     rigor: Rigor
     radius: Finite | None = None

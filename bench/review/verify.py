@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.frames import plain, rows
 from bench.measure.certificates import Terms
+from bench.measure.planted import CLAIMS
 from bench.measure.tuning import tuned
 from bench.plan.units import STAGES, Plan
 from bench.records.schema import BY_TABLE, CONSTANT
@@ -268,7 +269,7 @@ def _certificate_differences(
 
 
 def check_audit(audits: Iterable[Row], evaluations: Iterable[Row]) -> Iterator[Difference]:
-    """Verdicts follow from the recorded limits, and the audited interval is the certified one."""
+    """Verdicts follow from the recorded limits, audited claims from the certified ones."""
     certified = {key_of("evaluate", row): row for row in evaluations}
     for row in audits:
         if row["status"] != "ok":
@@ -277,14 +278,28 @@ def check_audit(audits: Iterable[Row], evaluations: Iterable[Row]) -> Iterator[D
         violated = row["worst_high_limit"] > row["upper"] or row["worst_low_limit"] < row["lower"]
         if bool(row["violated"]) != bool(violated):
             yield Difference("audit", key, "violated", row["violated"], violated)
-        known = certified.get(key)
-        if known is None or plain(known["lower"]) is None:
+        if row["planted"] not in CLAIMS:
+            yield Difference("audit", key, "planted", row["planted"], f"one of {list(CLAIMS)}")
             continue
-        # The audit certifies again, one image at a time: equal up to the arithmetic of batches.
-        slack = 1e-4 * (known["range_high"] - known["range_low"])
-        for column in ("lower", "upper"):
-            if abs(row[column] - known[column]) > slack:
-                yield Difference("audit", key, column, row[column], known[column])
+        known = certified.get(key_of("evaluate", row))
+        if known is not None and plain(known["lower"]) is not None:
+            yield from _claim_differences(key, row, known)
+
+
+def _claim_differences(key: tuple[Any, ...], row: Row, known: Row) -> Iterator[Difference]:
+    """The claim of an audit row against the certificate it was made from."""
+    claim = CLAIMS[row["planted"]]
+    lower, upper = claim.ends(known["score"], known["lower"], known["upper"])
+    radius = claim.radius * known["radius"]
+    # The audit certifies again, one image at a time: equal up to the arithmetic of batches.
+    slack = 1e-4 * (known["range_high"] - known["range_low"])
+    for column, expected, tolerance in (
+        ("lower", lower, slack),
+        ("upper", upper, slack),
+        ("radius", radius, 1e-4 * radius),
+    ):
+        if abs(row[column] - expected) > tolerance:
+            yield Difference("audit", key, column, row[column], expected)
 
 
 def check_aggregates(run: RunFolder, rows: Iterable[Row]) -> tuple[int, list[Difference]]:

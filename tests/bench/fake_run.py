@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.measure.certificates import Terms, certificate_columns
+from bench.measure.planted import CLAIMS
 from bench.plan.loading import load_profile
 from bench.plan.profile import ExtrasSection
 from bench.plan.units import Cell, Plan, Unit
@@ -62,7 +63,7 @@ def fake_run(folder: Path, plan: Plan) -> RunFolder:
     records: list[Record] = []
     for unit in plan.of_stage("evaluate"):
         records += _evaluated(unit, settings, tuned)
-    audits = [_audited(unit, records) for unit in plan.of_stage("audit")]
+    audits = [row for unit in plan.of_stage("audit") for row in _audited(unit, records)]
     for kind, rows in (
         (DrawRecord, [r for r in records if isinstance(r, DrawRecord)]),
         (EvaluationRecord, [r for r in records if isinstance(r, EvaluationRecord)]),
@@ -176,7 +177,7 @@ def _row(
     )
 
 
-def _audited(unit: Unit, records: list[Record]) -> AuditRecord:
+def _audited(unit: Unit, records: list[Record]) -> list[AuditRecord]:
     row = next(
         r
         for r in records
@@ -184,21 +185,29 @@ def _audited(unit: Unit, records: list[Record]) -> AuditRecord:
         and (r.model, r.defense, r.sigma, r.image)
         == (unit.model, unit.defense, unit.sigma, unit.image)
     )
-    assert row.lower is not None and row.upper is not None
-    return AuditRecord(
-        status="ok",
-        dataset="set",
-        model=row.model,
-        defense="ms",
-        sigma=row.sigma,
-        image=row.image,
-        group=row.group,
-        rigor="proved",
-        radius=row.radius,
-        lower=row.lower,
-        upper=row.upper,
-        worst_low_limit=row.lower + 0.01,
-        worst_high_limit=row.upper - 0.01,
-        violated=False,
-        fresh_samples=10000,
-    )
+    assert row.lower is not None and row.upper is not None and row.score is not None
+    assert row.radius is not None
+    audits = []
+    for name, claim in CLAIMS.items():
+        lower, upper = claim.ends(row.score, row.lower, row.upper)
+        audits.append(
+            AuditRecord(
+                status="ok",
+                dataset="set",
+                model=row.model,
+                defense="ms",
+                sigma=row.sigma,
+                image=row.image,
+                planted=name,
+                group=row.group,
+                rigor="proved",
+                radius=claim.radius * row.radius,
+                lower=lower,
+                upper=upper,
+                worst_low_limit=lower + 0.01,
+                worst_high_limit=upper - 0.01,
+                violated=False,
+                fresh_samples=10000,
+            )
+        )
+    return audits

@@ -41,7 +41,7 @@ SMALL = {
 FEWER = {
     "attack": 'models = ["dbcnn"]\nsteps = 1\nepsilons = [0.05]\nfaint = []\nexpectation = 2\n'
     "pictures = 1",
-    "audit": "steps = 1\nexpectation = 2\nfeature_expectation = 2\nscales = [1.0]",
+    "audit": "looks = [32]\nsteps = 1\nexpectation = 2\nfeature_expectation = 2\nscales = [1.0]",
     "fit.denoiser-iqa": "score_epochs = 1",
     "time": "samples = 4",
 }

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
-from bench.measure.attacks import pgd_l2
-from bench.measure.auditing import Auditor, AuditSettings, Excursion, Finding, interval_use
+from bench.measure.attacks import ascend
+from bench.measure.auditing import (
+    AuditSettings,
+    Excursion,
+    Finding,
+    Judge,
+    Probe,
+    Search,
+    Side,
+    interval_use,
+    verified_radius,
+)
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
 from bench.plan.profile import CertificateSection, SpectralSection
@@ -37,7 +47,8 @@ SETTINGS = AuditSettings(
     steps=5,
     restarts=1,
     expectation=8,
-    quick_samples=1000,
+    momentum=0.8,
+    looks=(1000, 2000),
     fresh_samples=4000,
     scales=(1.0, 2.0),
 )
@@ -52,6 +63,36 @@ TERMS = Terms(
 )
 
 
+@dataclass(frozen=True)
+class Case:
+    """A certified image under attack."""
+
+    defended: Defended
+    certificate: Certificate
+    settings: AuditSettings = SETTINGS
+
+    @property
+    def search(self) -> Search:
+        return Search(self.defended, self.settings)
+
+    def judge(self) -> Judge:
+        lower, upper = self.certificate.lower, self.certificate.upper
+        assert lower is not None and upper is not None
+        settings = self.settings
+        return Judge(self.defended, lower, upper, settings.looks, settings.fresh_samples)
+
+    def inspect(self, scale: float = 1.0) -> Finding:
+        assert self.certificate.radius is not None
+        return self.judge().finding(self.search.within(scale * self.certificate.radius))
+
+    def excursion(self, point: torch.Tensor, side: Side) -> Excursion:
+        return self.judge().excursion(Probe(self.defended, point, side), side)
+
+    def verified_radius(self) -> float | None:
+        assert self.certificate.radius is not None
+        return verified_radius(self.certificate.radius, self.settings.scales, self.inspect)
+
+
 def auditor(
     defense: Defense,
     model: IQAModel,
@@ -59,7 +100,7 @@ def auditor(
     image: torch.Tensor | None = None,
     seed: int = 0,
     part: torch.nn.Module | None = None,
-) -> Auditor:
+) -> Case:
     image = grey() if image is None else image
     target = Target(model=model.bind(), part=part, sigma=SIGMA)
     defended = Defended(
@@ -73,17 +114,16 @@ def auditor(
         samples=1000,
     )
     scores = sorted_draws(defended.draw(defended.noise))
-    return Auditor(defended, defended.certificate(scores, defended.geometry()), SETTINGS)
+    return Case(defended, defended.certificate(scores, defended.geometry()))
 
 
-def with_image_name(one: Auditor, name: str) -> Auditor:
+def with_image_name(one: Case, name: str) -> Case:
     noise = replace(one.defended.noise, image=name)
     return replace(one, defended=replace(one.defended, noise=noise))
 
 
-def inspected(one: Auditor) -> Finding:
-    assert one.certificate.radius is not None
-    return one.inspect(one.certificate.radius)
+def inspected(one: Case) -> Finding:
+    return one.inspect()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -101,8 +141,7 @@ def test_a_right_certificate_is_never_flagged(defense: Defense, seed: int) -> No
 
 def test_the_attack_finds_the_worst_point_of_a_linear_model() -> None:
     one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
-    point = one.strongest(one.score_objective(1.0), one.starts(), 0.05)
-    step = (point - one.defended.image).flatten()
+    step = one.search.within(0.05).offsets["high"].flatten()
     assert float(step.norm()) <= 0.05 * (1 + 1e-5)
     assert float(step @ direction().flatten()) == pytest.approx(0.05, rel=1e-3)
 
@@ -122,7 +161,7 @@ def test_an_interval_that_is_too_narrow_is_caught(shrink: float, side: str) -> N
 def test_a_radius_in_wrong_units_is_caught() -> None:
     """Twice the radius, as by a network that works on [-1, 1] and forgets it."""
     one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
-    assert one.inspect(2.0 * SIGMA).violated
+    assert one.inspect(2.0).violated
 
 
 def test_a_plug_in_mean_interval_is_caught_on_a_half_space() -> None:
@@ -138,7 +177,7 @@ def test_a_plug_in_mean_interval_is_caught_on_a_half_space() -> None:
     assert not one.excursion(moved, "high").outside
 
 
-def counterexample() -> Auditor:
+def counterexample() -> Case:
     return auditor(
         fs_iqa.DEFENSE,
         sigmoid_model(),
@@ -154,13 +193,13 @@ def test_sigmoid_counterexample_is_flagged() -> None:
     assert found.displacement == pytest.approx(2.655, abs=0.01)
     assert found.broke_linearisation
     assert found.violated and found.high.outside and not found.low.outside
-    assert one.verified_radius(found) is None
+    assert one.verified_radius() is None
 
 
 def test_verified_radius_stops_where_something_broke() -> None:
     one = counterexample()
     scales = replace(one.settings, scales=(0.25, 0.5, 1.0, 2.0))
-    found = replace(one, settings=scales).verified_radius(inspected(one))
+    found = replace(one, settings=scales).verified_radius()
     # 0.1245 is true; half of the claimed 0.2214 is the largest of the grid below it.
     assert found == pytest.approx(0.5 * 0.2213532, rel=1e-3)
 
@@ -197,8 +236,9 @@ def test_decided_by_noise_the_attack_never_saw() -> None:
     streams = [stream for stream, _ in engine.halvings]
     assert {stream.purpose for stream in streams} == {"audit"}
     assert len(set(streams)) == len(streams), "no stream is used twice"
-    # The high side looked wrong at first and was decided again with all fresh draws.
-    assert [n for _, n in engine.halvings] == [1000, 1000, 4000]
+    # The high side looked wrong at first and was decided again with all fresh draws; the low
+    # side lies at the end of its interval, which takes a second look.
+    assert [n for _, n in engine.halvings] == [1000, 2000, 1000, 4000]
 
 
 def test_one_unlucky_estimate_is_no_violation() -> None:
@@ -220,13 +260,103 @@ def test_interval_use() -> None:
     assert interval_use(Certificate(score=0.5, lower=0.5, upper=0.5), finding) is None
 
 
-def test_pgd_keeps_to_its_ball() -> None:
-    def objective(point: torch.Tensor, step: int) -> torch.Tensor:
-        return point.square().sum()
+def test_ascent_keeps_to_its_ball_and_keeps_the_best_of_every_row() -> None:
+    """Two rows with different optima; the gradient of one must not move the other."""
+    away = torch.stack([torch.ones(3, 4, 4), -torch.ones(3, 4, 4)])
+    signs = torch.tensor([1.0, -1.0])
+    image = torch.full((1, 3, 4, 4), 0.5)
 
-    value, offset = pgd_l2(objective, grey(), radius=0.3, steps=7, start=torch.randn_like(grey()))
-    assert float(offset.norm()) <= 0.3 * (1 + 1e-5)
-    assert value == pytest.approx(float(objective(grey() + offset, 0)))
+    def objective(points: torch.Tensor, step: int) -> torch.Tensor:
+        return signs * points.flatten(1).sum(1) * (1.0 if step < 3 else 0.5)
+
+    values, offsets = ascend(objective, image, starts=away, radius=0.3, steps=7, momentum=0.8)
+    assert offsets.flatten(1).norm(dim=1).tolist() == pytest.approx([0.3, 0.3], rel=1e-5)
+    # All of the ball's edge: sqrt(48) * 0.3 away from the sum of the centre.
+    edge = 0.3 * 48**0.5
+    assert (offsets.flatten(1).sum(1)).tolist() == pytest.approx([edge, -edge], rel=1e-4)
+    assert values.tolist() == pytest.approx([24 + edge, 0.5 * (edge - 24)], rel=1e-4)
+
+
+def test_momentum_climbs_under_noise_where_single_steps_wander() -> None:
+    """A slope hidden in noise of eight times its size; ten seeds."""
+    image = torch.zeros(1, 3, 8, 8)
+    slope = torch.ones(3, 8, 8) / 192**0.5
+
+    def climbed(seed: int, momentum: float) -> float:
+        def objective(points: torch.Tensor, step: int) -> torch.Tensor:
+            noise = torch.randn(
+                3, 8, 8, generator=torch.Generator().manual_seed(1000 * seed + step)
+            )
+            # The value grows with the step, so that the best point is the last.
+            return ((slope + 0.6 * noise) * points).flatten(1).sum(1) + 100.0 * step
+
+        _, offset = ascend(
+            objective,
+            image,
+            starts=torch.zeros_like(image),
+            radius=1.0,
+            steps=40,
+            momentum=momentum,
+        )
+        return float((offset * slope).sum())
+
+    gained = [climbed(seed, 0.9) - climbed(seed, 0.0) for seed in range(10)]
+    assert sum(gain > 0 for gain in gained) >= 9
+
+
+def test_a_search_again_starts_from_the_scaled_points() -> None:
+    """No step is needed where the score is linear: the scaled point is the best already."""
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    found = one.search.within(0.05)
+    again = one.search.again(found, 0.1)
+    for side, sign in (("low", -1.0), ("high", 1.0)):
+        offset = again.offsets[side].flatten()  # type: ignore[index]
+        assert float(offset @ direction().flatten()) == pytest.approx(sign * 0.1, rel=1e-3)
+
+
+# --- averaged features: the claim is about their expectation --------------------------------------
+
+
+class Blurred(Probe):
+    """A point whose features are known to some noise units only."""
+
+    def _blur(self) -> float:
+        return 0.5
+
+
+def test_a_point_is_not_outside_where_its_features_are_not_known_well_enough() -> None:
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    # Truth at the point 1.3 sigma, claim up to sigma: outside, but not by more than half a unit.
+    moved = one.defended.image + 1.3 * SIGMA * direction()[None]
+    claim = replace(one, certificate=replace(one.certificate, upper=SIGMA))
+    assert claim.excursion(moved, "high").outside
+    known_to_half = Blurred(one.defended, moved, "high")
+    assert not claim.judge().excursion(known_to_half, "high").outside
+    further = Blurred(one.defended, one.defended.image + 1.8 * SIGMA * direction()[None], "high")
+    assert claim.judge().excursion(further, "high").outside
+
+
+# --- looks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moved", "looks"), [(0.2, [1000]), (1.9, [1000, 4000]), (0.97, [1000, 2000])]
+)
+def test_more_draws_are_taken_only_where_fewer_leave_a_doubt(
+    moved: float, looks: list[int]
+) -> None:
+    """Clearly inside, clearly outside, near the end: claim up to sigma, truth at moved sigma."""
+    one = auditor(ms.DEFENSE, linear_model(sigma=SIGMA))
+    engine = Counting(batch=512)
+    claim = replace(
+        one,
+        defended=replace(one.defended, engine=engine),
+        certificate=replace(one.certificate, upper=SIGMA),
+    )
+    found = claim.excursion(one.defended.image + moved * SIGMA * direction()[None], "high")
+    drawn = [n for _, n in engine.halvings]
+    assert drawn[: len(looks)] == looks
+    assert found.outside == (moved > 1)
 
 
 def test_geometry_of_features_needs_no_feature_smoother() -> None:

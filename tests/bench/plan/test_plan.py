@@ -179,6 +179,40 @@ def test_a_smaller_limit_takes_part_of_the_same_images(registry: Registry, plan:
     assert {u.image for u in plan.of_stage("audit")} <= images[0]
 
 
+def test_every_image_of_feature_noise_is_audited_and_one_of_every_photograph_else(
+    registry: Registry,
+) -> None:
+    settings = profile_of(limit=8).model_dump()
+    settings["audit"] |= {"images": 2, "first_order_images": None}
+    plan = make_plan(Profile.model_validate(settings), registry)
+    cell = {"model": "lpips", "sigma": plan.profile.sigmas[0]}
+    audited = [u for u in plan.of_stage("audit") if (u.model, u.sigma) == tuple(cell.values())]
+    shared = {d.defense: [u.image for u in audited if u.defense == d.defense] for d in audited}
+    items = {item.image_id: item for item in registry.dataset("embedded").items("test")}
+    evaluated = {u.image for u in plan.of_stage("evaluate") if u.model == "lpips"}
+    for names, images in shared.items():
+        if "fs-iqa" in names:
+            assert set(images) == evaluated and len(images) == 8
+        else:
+            assert len(images) == 2 == len({items[image or ""].group for image in images})
+    together = [u.defense for u in plan.of_stage("evaluate") if u.model == "lpips"]
+    assert set(shared) == set(together), "one unit for the defences that share their draws"
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_of_fewer_images_half_are_the_best_pictures(registry: Registry, count: int) -> None:
+    settings = profile_of(limit=8, defenses=("fs-iqa",)).model_dump()
+    settings["audit"]["first_order_images"] = count
+    plan = make_plan(Profile.model_validate(settings), registry)
+    items = {item.image_id: item for item in registry.dataset("embedded").items("test")}
+    for model in plan.profile.models:
+        audited = {u.image for u in plan.of_stage("audit") if u.model == model}
+        assert len(audited) == count
+        all_ = {u.image or "" for u in plan.of_stage("evaluate") if u.model == model}
+        best = sorted(all_, key=lambda image: -items[image].mos)[: count // 2]
+        assert {items[image].mos for image in best} <= {items[i or ""].mos for i in audited}
+
+
 def test_a_dear_model_can_take_fewer_images_and_others_no_audit(registry: Registry) -> None:
     settings = profile_of().model_dump()
     settings["data"]["limits"] = {"koncept": 2, "lpips": 50}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -211,6 +212,44 @@ def test_audit_verdict_must_follow_from_its_limits(run: RunFolder) -> None:
         rows[0]["worst_high_limit"] = rows[0]["upper"] + 0.01
 
     only(tamper(run, "audit", change), "audit", "violated")
+
+
+@pytest.mark.parametrize("planted", ["", "radius x1.5", "interval x0.7"])
+@pytest.mark.parametrize(("column", "factor"), [("radius", 1.1), ("lower", 0.9), ("upper", 1.1)])
+def test_audited_claims_follow_from_certificates(
+    run: RunFolder, planted: str, column: str, factor: float
+) -> None:
+    def change(rows: Rows) -> None:
+        row = next(row for row in rows if row["planted"] == planted)
+        row[column] *= factor
+
+    only(tamper(run, "audit", change), "audit", column)
+
+
+@pytest.mark.parametrize("name", ["radius x3", "genuine"])
+def test_a_claim_of_another_name_is_seen(run: RunFolder, name: str) -> None:
+    def change(rows: Rows) -> None:
+        rows[0]["planted"] = name
+
+    only(tamper(run, "audit", change), "audit", "planted")
+
+
+def test_a_control_cannot_pass_for_a_claim(run: RunFolder) -> None:
+    """Renaming the wrong claim to the genuine one shows in its radius."""
+
+    def change(rows: Rows) -> None:
+        next(row for row in rows if row["planted"] == "radius x2")["planted"] = ""
+
+    only(tamper(run, "audit", change), "audit", "radius")
+
+
+def test_audits_of_before_planted_errors_are_all_genuine(run: RunFolder) -> None:
+    path = run.path / "audit.parquet"
+    stored = pq.read_table(path)
+    old = stored.filter(pc.equal(stored["planted"], "")).drop_columns(["planted"])
+    pq.write_table(old, path)
+    assert set(run.table("audit")["planted"]) == {""}
+    assert verify(run, defenses=DEFENSES).ok
 
 
 def test_differences_name_row_and_both_values(run: RunFolder) -> None:

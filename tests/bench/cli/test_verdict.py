@@ -1,0 +1,35 @@
+"""A violated certificate is part of the verdict of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.cli.run import say_verdict
+from bench.execution.options import Execution
+from bench.plan.units import STAGES
+from tests.bench.fake_run import fake_plan, fake_run
+
+
+def test_what_the_audit_found_stands_beside_the_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fake_run(tmp_path, fake_plan())
+    counted = run.completeness(STAGES)
+    say_verdict(counted, run, Execution(), tmp_path / "report.md")
+    cells = f"{counted.ok}/{len(counted.cells)} cells ok"
+    (first, *_) = capsys.readouterr().out.splitlines()
+    assert first == f"{cells}; 0 of 4 certificates violated under attack, see the report"
+
+    path = run.path / "audit.parquet"
+    stored = pq.read_table(path)
+    rows = stored.to_pylist()
+    for row in rows:  # a planted error that was found is no violation
+        row["violated"] = row["planted"] == "radius x2" or row is rows[0]
+    pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), path)
+    say_verdict(counted, run, Execution(), tmp_path / "report.md")
+    (first, *_) = capsys.readouterr().out.splitlines()
+    assert first == f"{cells}; 1 of 4 certificates violated under attack (ms), see the report"
