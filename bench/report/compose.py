@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from bench.analysis.agreement import METRICS, Agreement, agreements
-from bench.analysis.frames import known, rows
+from bench.analysis.frames import known, of_mode, rows
 from bench.analysis.matched import Matched, matched
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_title
 from bench.analysis.published import published
@@ -119,7 +119,7 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
 
 def _matched(run: RunTables, modes: Iterable[str], *, reps: int) -> dict[str, Matched]:
     """Every evaluated row at equal radius, those beside the tables included."""
-    frame = run.table("evaluate")
+    frame = run.everything().table("evaluate")
     found = {mode: matched(frame, mode, reps=reps, seed=run.profile.seed) for mode in modes}
     return {mode: data for mode, data in found.items() if data is not None}
 
@@ -171,7 +171,7 @@ def _verdict_box(
     count = run.completeness
     lines = [*count.words, *count.remarks]
     lines += [f"{mode}: {leader_sentence(agreement)}" for mode, agreement in found.items()]
-    lines += audit_lines(run.table("audit"))
+    lines += audit_lines(run.everything().table("audit"))
     words = [v.word for v in judged]
     counted = ", ".join(f"{words.count(w)} {w}" for w in get_args(VerdictWord) if w in words)
     lines.append(
@@ -262,13 +262,28 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
             ),
         )
         blocks += [table for table in tables if table is not None]
+        blocks += _beside(run, mode)
     blocks += _audit(run)
-    cards = [_card(card, run.table("audit")) for card in run.cards]
+    attacked = run.everything().table("audit")
+    cards = [_card(card, attacked) for card in run.cards]
     blocks += cards or [Paragraph("The run holds no guarantee cards.")]
     return Chapter("guarantee", "What is guaranteed", tuple(blocks))
 
 
+def _beside(run: RunTables, mode: str) -> list[Block]:
+    """Widths and abstentions of the rows beside the tables."""
+    frame = of_mode(run.extras().table("evaluate"), mode)
+    if frame.empty:
+        return []
+    family = run.profile.certificate.familywise
+    x = _LETTER[mode]
+    title = f"Table G5{x}. Rows beside the tables at their own radius, {mode} models"
+    data = guarantees(frame, mode=mode, familywise=family)
+    return [native_table(data, id=f"table-g5{x}", title=title)]
+
+
 def _audit(run: RunTables) -> list[Block]:
+    run = run.everything()
     frame, audit = run.table("evaluate"), run.table("audit")
     modes = {str(m): str(k) for m, k in zip(frame["model"], frame["mode"], strict=True)}
     table = audit_table(

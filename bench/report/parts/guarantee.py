@@ -7,6 +7,7 @@ This module knows which number goes where; certified values are rounded to the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -51,8 +52,9 @@ class Guarantees:
     @property
     def order(self) -> list[tuple[str, float]]:
         """Defence and noise level of each table row."""
-        sigmas = sorted(self.frame["sigma"].unique())
-        return [(d, s) for d in defense_order(self.frame["defense"]) for s in sigmas]
+        pairs = self.frame[["defense", "sigma"]].drop_duplicates().sort_values("sigma")
+        levels = {str(d): part["sigma"].tolist() for (d,), part in grouped(pairs, ["defense"])}
+        return [(d, float(s)) for d in defense_order(levels) for s in levels[d]]
 
     @property
     def rigor(self) -> dict[str, str]:
@@ -67,8 +69,8 @@ class Guarantees:
     @property
     def block_ends(self) -> tuple[int, ...]:
         """Rows that end a defence."""
-        size = len(self.frame["sigma"].unique())
-        return tuple(range(size - 1, len(self.order) - 1, size))
+        names = [defense for defense, _ in self.order]
+        return tuple(i for i, (a, b) in enumerate(pairwise(names)) if a != b)
 
 
 def guarantees(frame: pd.DataFrame, *, mode: str, familywise: bool) -> Guarantees:

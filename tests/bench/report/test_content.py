@@ -226,6 +226,25 @@ def test_only_proved_radii_are_crowned(whole: FrameRun) -> None:
     assert "expected failing" not in ledger_note(alone)
 
 
+def test_rows_beside_the_tables_are_compared_at_equal_radius(
+    whole: FrameRun, no_figures: None
+) -> None:
+    frame, audit = whole.table("evaluate"), whole.table("audit")
+    better = frame[(frame["mode"] == "NR") & (frame["defense"] == "ms") & (frame["sigma"] == 0.1)]
+    beside = {
+        "evaluate": better.assign(sigma=0.02, score=(better["mos"] - 1) / 4),
+        "audit": audit[audit["defense"] == "fs-iqa"].assign(defense="fs-iqa-guarded"),
+    }
+    document = compose(replace(whole, beside=beside), reps=20)
+    tables = {table.id: table for table in document.tables()}
+    rows = [row for row in tables["table-m2a"].rows if row[1].value == "MS"]
+    assert {row[3].value for row in rows} == {0.02}
+    assert all(row[5].value == pytest.approx(1.0) for row in rows)
+    assert [(row[0].value, row[2].value) for row in tables["table-g5a"].rows] == [("MS", 0.02)]
+    assert 0.02 not in [row[2].value for row in tables["table-g2a"].rows]
+    assert any("fs-iqa-guarded: 2 of 24" in line for line in document.verdict)
+
+
 def test_nobody_is_ranked_on_few_photographs(whole: FrameRun) -> None:
     frame = whole.table("evaluate")
     fewer = frame[frame["group"].isin([f"photo{i}" for i in range(9)])]
