@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from bench.base.errors import OK, SOME_FAILED
 from bench.cli.app import main
 from bench.records.folder import RunFolder
 
+ROOT = Path(__file__).resolve().parents[3]
 DEFENSE = """
 import sys
 from dataclasses import dataclass, replace
@@ -60,7 +62,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_it(data: Path, defenses: str, *more: str) -> tuple[int, RunFolder]:
     """A run of some stages in this process; its exit code and its folder."""
-    words = ["run", "--dataset", str(data / "dataset.toml"), "--models", "koncept"]
+    text = (ROOT / "bench" / "profiles" / "embedded.toml").read_text(encoding="utf-8")
+    # Rows beside the tables would only be further cells.
+    (data / "own.toml").write_text(
+        re.sub(r"^\[extras.*?(?=^\[(?!extras)|\Z)", "", text, flags=re.M | re.S)
+    )
+    words = ["run", "--profile", "own.toml", "--dataset", "dataset.toml", "--models", "koncept"]
     chosen = ["--defenses", defenses, "--sigmas", "0.1", "--samples", "64", "--jobs", "1"]
     code = main([*words, *chosen, "--stages", "prepare,fit,evaluate", *more])
     (plan,) = data.glob("results/*/plan.json")
