@@ -122,7 +122,10 @@ def certify(
     radius: float | None = None
     reason = None
     if required == 0.0:
-        radius = math.inf  # every output the score range admits is within the tolerance
+        reason = (
+            f"every score that is possible lies within the tolerance of {tolerance:g}, so no "
+            "finite radius is the largest; a smaller tolerance would have one."
+        )
     elif share > required:
         radius = float(special.ndtri(share) - special.ndtri(required))
     else:
@@ -205,7 +208,7 @@ def rs_reg(
         score_range: (l, u), the range the score cannot leave.
 
     Returns:
-        The certificate, infinite where every possible score is valid.
+        The certificate; an abstention where every possible score is valid, as no radius ends there.
 
     Raises:
         ValueError: If the scores are unsorted, not finite or outside the range, or a number is

@@ -17,7 +17,8 @@ from bench.base.errors import BenchError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file in the same folder, then rename it into place.
 
-    The file gets the permissions of any new file of this process.
+    When this returns, content and name survive a crash of the machine.  The file gets the
+    permissions of any new file of this process.
 
     Raises:
         BenchError: There is something else in the place of a folder.
@@ -28,9 +29,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     part = Path(name)
     try:
         write(part)
+        # Content before name: a name must never survive a crash without what it stands for.
+        _sync(part)
         # mkstemp's own are for private files: colleagues share caches and results.
         part.chmod(0o666 & ~_umask())
         part.replace(path)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -47,6 +51,20 @@ def _make_folder(folder: Path) -> None:
         raise BenchError(
             f"{error.filename}: expected a folder, or nothing yet, found a file."
         ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (a no-op where folders cannot be opened)."""
+    if os.name == "posix":
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Self
 from pydantic import ValidationError
 
 from bench.base.errors import BenchError, invalid
+from bench.base.files import sync_folder
 from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status
 
 
@@ -91,7 +92,7 @@ class JournalWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{stage}-{uuid.uuid4().hex[:16]}.jsonl"
         self._file: BinaryIO = self.path.open("xb", buffering=0)
-        _sync_folder(folder)
+        sync_folder(folder)  # the new file's name must be durable as well
 
     def append(self, entry: Entry) -> None:
         """Write one entry durably.
@@ -127,17 +128,6 @@ class JournalWriter:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new file's name durable as well (a no-op where folders cannot be opened)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def journal_files(folder: Path, stage: str) -> list[Path]:

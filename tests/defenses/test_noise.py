@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from defenses.noise import CHUNK, NoiseStream, batches, key_seed
+from defenses.noise import CHUNK, NoiseStream, batches, key_seed, standard_normal
 
 STREAM = NoiseStream(7, "certify", "set", "image", 0.25)
 
@@ -22,7 +22,9 @@ def draw(stream: NoiseStream, draws: int = 40, kind: str = "input") -> torch.Ten
 
 def test_first_values_are_part_of_the_format() -> None:
     """Recorded runs can only be repeated while these stay."""
-    assert key_seed("embedded", 1, 0.5) == 8213892646571225169
+    assert key_seed("embedded", 1, 0.5) == 16427785293142450338
+    first = NoiseStream(7, "certify", "set", "image", 0.25).draw((2,), kind="input", draws=1)
+    assert first[0].tolist() == pytest.approx([-0.7481696605682373, 0.19112223386764526], rel=1e-6)
     assert key_seed(1) != key_seed(1.0) != key_seed("1.0")
     assert key_seed("a", "b") != key_seed("ab") != key_seed("b", "a")
 
@@ -74,6 +76,19 @@ def test_chunks_are_independent_of_each_other_and_of_the_global_state() -> None:
 def test_draws_are_standard_normal() -> None:
     values = STREAM.draw((50,), kind="input", draws=400).flatten().numpy()
     assert stats.kstest(values, "norm").pvalue > 1e-6
+
+
+@pytest.mark.parametrize("bit", range(64))
+def test_every_bit_of_a_seed_counts(bit: int) -> None:
+    """PyTorch's own CPU generator ignores half of them."""
+    cpu = torch.device("cpu")
+    one, other = (standard_normal(seed, (64,), cpu) for seed in (12345, 12345 ^ (1 << bit)))
+    assert not (one == other).any()
+
+
+def test_seeds_reach_the_highest_bit() -> None:
+    seeds = [key_seed("seed", index) for index in range(64)]
+    assert max(seeds) >= 2**63 and max(seeds) < 2**64  # all below: 2^-64
 
 
 def test_no_draws_is_an_error() -> None:

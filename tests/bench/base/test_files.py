@@ -38,6 +38,27 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
+def test_content_is_durable_before_its_name_and_the_name_when_all_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash may find the old file or the new one, never a new name without its content."""
+    seen: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted(handle: int) -> None:
+        seen.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(part: Path, target: Path) -> Path:
+        seen.append("name")
+        return replace(part, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_atomically(tmp_path / "a.txt", lambda part: part.write_text("whole"))
+    assert seen == ["file", "name", "folder"]
+
+
 def test_digest(tmp_path: Path) -> None:
     (tmp_path / "abc").write_text("abc")
     assert file_sha256(tmp_path / "abc").startswith("ba7816bf")

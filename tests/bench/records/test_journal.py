@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -145,6 +146,48 @@ def test_any_json_in_any_field_is_an_entry_or_a_sentence(value: object, field: s
         parse_line(json.dumps(content).encode(), path=Path("journal/x.jsonl"), number=1)
     except BenchError:
         return
+
+
+@pytest.fixture
+def durable(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Inodes of everything that was synchronised with the disk so far."""
+    found: set[int] = set()
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        found.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return found
+
+
+def test_the_name_of_a_new_journal_survives_a_crash(tmp_path: Path, durable: set[int]) -> None:
+    with JournalWriter(tmp_path / "journal", "prepare"):
+        assert (tmp_path / "journal").stat().st_ino in durable
+
+
+def test_a_journal_goes_only_when_its_tables_are_durable(
+    run: RunFolder, durable: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run.writer("prepare") as writer:
+        for unit in UNITS:
+            writer.append(entry(unit))
+    unlink = Path.unlink
+    dropped = []
+
+    def noted(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".jsonl":
+            files = [*run.path.rglob("*.parquet")]
+            assert {file.stem for file in files} == {"calibration", "prepare"}
+            for place in (*files, *(file.parent for file in files)):
+                assert place.stat().st_ino in durable, place
+            dropped.append(path)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", noted)
+    run.seal("prepare")
+    assert dropped == [writer.path]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
