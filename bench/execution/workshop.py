@@ -13,9 +13,11 @@ from bench.base.provenance import code_sha256
 from bench.execution.process import keep_freed_memory
 
 if TYPE_CHECKING:
+    from bench.execution.options import Execution
     from bench.execution.worker import Assignment
     from bench.measure.stages import Stage
     from bench.plan.units import Plan
+    from bench.plugins.registry import Kind
 
 
 def open_context(plan: Plan, assignment: Assignment) -> Any:
@@ -27,6 +29,7 @@ def open_context(plan: Plan, assignment: Assignment) -> Any:
     how = assignment.how
     if how.remote:
         check_code(plan)
+    check_plugins(plan, how)
     torch.set_num_threads(assignment.threads)
     keep_freed_memory()
     device = own_device() if assignment.pinned else how.device
@@ -45,6 +48,30 @@ def check_code(plan: Plan) -> None:
             f"{plan.code_sha256[:8]}), found one with {code_sha256()[:8]}; install the same "
             "everywhere."
         )
+
+
+def check_plugins(plan: Plan, how: Execution) -> None:
+    """A worker's plugins must be the plan's: a file may have changed since, or be another here.
+
+    Raises:
+        BenchError: One is not.
+    """
+    if not plan.plugins:
+        return
+    from bench.plugins.registry import Registry
+
+    used: list[tuple[Kind, str]] = [
+        *(("defense", name) for name in plan.profile.all_defenses),
+        *(("model", name) for name in plan.profile.models),
+        *(("dataset", name) for name in (plan.profile.data.nr, plan.profile.data.fr)),
+    ]
+    found = Registry.open(how.plugins, data_root=how.data_root).code(used)
+    for name, sha256 in plan.plugins.items():
+        if sha256 not in found.values():  # a renamed file is the same code
+            raise BenchError(
+                f"plugin {name} changed: the plan was made with {sha256[:8]}, this worker has "
+                f"{found.get(name, 'none')[:8]}; make both the same."
+            )
 
 
 def load_stage(name: str) -> Stage:

@@ -186,6 +186,44 @@ class Registry:
             digests[f"{name} ({same + 1})" if same else name] = digest(files)
         return digests
 
+    def check_code(
+        self, recorded: Mapping[str, str], used: Iterable[tuple[Kind, str]], *, source: str
+    ) -> None:
+        """The parts must be made of the very plugins that a plan recorded.
+
+        Args:
+            recorded: Digests by name, as :meth:`code` gave them.
+            used: Parts that are needed, by kind and name.
+            source: Whose plan it is.
+
+        Raises:
+            BenchError: A plugin changed, is missing, or is one that the plan does not know.
+        """
+        wanted = list(used)
+        for name, sha256 in self.code_of(wanted).items():
+            if name in recorded and sha256 not in recorded.values():
+                raise BenchError(
+                    f"plugin {name} changed: {source} was made with {recorded[name][:8]}, "
+                    f"found {sha256[:8]}."
+                )
+            if sha256 not in recorded.values():
+                raise BenchError(f"plugin {name}: expected one that {source} was made with.")
+        known = {*self.parts, *((broken.kind, broken.name) for broken in self.broken)}
+        lacking = [name for kind, name in wanted if (kind, name) not in known]
+        if lacking and recorded:
+            raise BenchError(
+                f"{source} needs {', '.join(map(repr, lacking))}, and was made with plugins that "
+                f"are not loaded by themselves: name {', '.join(sorted(recorded))} with --plugin, "
+                "or install the package, if you trust it."
+            )
+
+    def code_of(self, used: Iterable[tuple[Kind, str]]) -> dict[str, str]:
+        """:meth:`code` of the given parts alone: files that serve none of them do not count."""
+        wanted = list(used)
+        origins = {self.parts[key].origin for key in wanted if key in self.parts}
+        files = tuple(file for file in self.files if str(Path(file)) in origins)
+        return replace(self, files=files).code(wanted)
+
     def defense(self, name: str) -> Any:
         """A ``defenses.base.Defense``."""
         return self.get("defense", name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from bench.review.recomputing import (
 )
 
 if TYPE_CHECKING:
+    from bench.plugins.registry import Kind
     from bench.records.folder import RunFolder
     from defenses.base import Defense
 
@@ -97,19 +98,25 @@ class Verification:
         return "\n".join([*lines, verdict, *self.notes])
 
 
-def verify(run: RunFolder, *, defenses: Mapping[str, Defense] | None = None) -> Verification:
+def verify(
+    run: RunFolder,
+    *,
+    plugins: Sequence[str] = (),
+    defenses: Mapping[str, Defense] | None = None,
+) -> Verification:
     """Recompute a run.
 
     Args:
         run: Its folder.
-        defenses: Untuned defences by name; found through the plan's plugins if not given.
+        plugins: Plugin files that the user trusts; what the run itself names is never executed.
+        defenses: Untuned defences by name; found in the plugins if not given.
 
     Raises:
-        BenchError: The run cannot be read, or a defence of its plan is not there.
+        BenchError: The run cannot be read, or a defence of its plan is missing or has changed.
     """
     started = time.perf_counter()
     plan = run.plan()
-    known = load_defenses(plan) if defenses is None else defenses
+    known = load_defenses(plan, plugins) if defenses is None else defenses
     wanted = {name: tuned(known[name], plan.profile) for name in plan.profile.all_defenses}
     evaluations, draws = rows(run.table("evaluate")), rows(run.table("draws"))
     differences = [
@@ -130,12 +137,17 @@ def verify(run: RunFolder, *, defenses: Mapping[str, Defense] | None = None) -> 
     )
 
 
-def load_defenses(plan: Plan) -> dict[str, Defense]:
-    """The plan's defences, without opening models or data sets."""
+def load_defenses(plan: Plan, plugins: Sequence[str]) -> dict[str, Defense]:
+    """The plan's defences, without opening models or data sets.
+
+    Raises:
+        BenchError: One is not there, or its code is not the plan's.
+    """
     from bench.plugins.registry import Registry
 
-    files = [name for name in plan.plugins if name.endswith(".py")]  # the others are installed
-    registry = Registry.open(files, kinds=("defense",))
+    registry = Registry.open(plugins, kinds=("defense",))
+    used: list[tuple[Kind, str]] = [("defense", name) for name in plan.profile.all_defenses]
+    registry.check_code(plan.plugins, used, source=f"the run {plan.name}")
     return {name: registry.defense(name) for name in plan.profile.all_defenses}
 
 
