@@ -112,7 +112,7 @@ class Smoother(Protocol):
 
     @property
     def name(self) -> str:
-        """Defences whose smoothers share a name share their draws."""
+        """One name, one smoother: defences with the same one share their draws."""
         ...
 
     @property

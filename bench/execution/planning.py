@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.base.errors import BenchError, unknown
 from bench.base.provenance import code_sha256
 from bench.datasets import select
+from bench.measure.identity import same
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan, Unit
@@ -98,6 +99,8 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     )
     _check_fit_settings(scene)
     _check_levels(scene)
+    _check_names(defenses, "smoother", lambda defense: defense.smoother)
+    _check_names(defenses, "trained part", lambda defense: defense.part)
     return Plan(
         profile=profile,
         cells=tuple(_cells(scene)),
@@ -213,6 +216,21 @@ def _check_levels(scene: _Scene) -> None:
                 f"profile {scene.profile.name}: expected no {cell.defense} at sigma "
                 f"{cell.sigma:g} in [extras.matched], its part {part.name!r} is trained for "
                 f"{levels} together."
+            )
+
+
+def _check_names(defenses: Mapping[str, Any], what: str, of: Callable[[Any], Any | None]) -> None:
+    """One name, one thing: draws and trained parts are shared, recorded and told apart by it."""
+    first: dict[str, str] = {}
+    for name, defense in defenses.items():
+        part = of(defense)
+        if part is None:
+            continue
+        other = first.setdefault(part.name, name)
+        if not same(of(defenses[other]), part):
+            raise BenchError(
+                f"defences {other!r} and {name!r}: expected one {what} named {part.name!r}, found "
+                "two that differ in type, code or numbers; give one of them another name."
             )
 
 

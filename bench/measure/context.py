@@ -21,6 +21,7 @@ from bench.base.errors import BenchError
 from bench.datasets import Dataset, Item, Pair
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
+from bench.measure.identity import identity, model_identity
 from bench.measure.training_images import Parts, damaged, training_parts
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
@@ -46,6 +47,7 @@ class Context:
         device: Where tensors live.
         store: Cache of trained parts and features.
         terms: What all certificates of the run share.
+        plugin_code: Digests of the plugin code that a model comes from; none for ours.
     """
 
     profile: Profile
@@ -55,10 +57,12 @@ class Context:
     device: torch.device
     store: Cache
     terms: Terms
+    plugin_code: Callable[[str], Mapping[str, str]] = lambda model: {}
 
     def __post_init__(self) -> None:
         """Give every loader of this context its own memory."""
         self.model = cache(self._model)
+        self.model_sha256 = cache(self._model_sha256)
         self.dataset = cache(self.load_dataset)
         self.items = cache(self._items)
         self.damaged = cache(self._damaged)
@@ -159,9 +163,10 @@ class Context:
             rows.append(self.bind(network, pairs).features(images).float().cpu().numpy())
         return np.concatenate(rows)
 
-    def model_sha256(self, model: str) -> str:
-        """Digest of a model's parameters, buffers and code."""
-        return _state_sha256(self.model(model))
+    def _model_sha256(self, model: str) -> str:
+        """Digest of what a model is: its name, edition, code, weights, and its plugin's code."""
+        found = model_identity(self.model(model))
+        return content_key(model=found, plugin=sorted(self.plugin_code(model).values()))
 
     # --- trained parts ---------------------------------------------------------------------------
 
@@ -169,7 +174,7 @@ class Context:
         """Content key of a trained part: recipe, data, weights and code."""
         settings = self.profile.fit.get(part.name)
         return content_key(
-            part=part.name,
+            part=identity(part),
             sigmas=[sigma] if sigma is not None else list(self.profile.sigmas),
             settings=None if settings is None else settings.model_dump(),
             seed=self.profile.seed,
@@ -177,10 +182,7 @@ class Context:
             dataset=self.dataset(dataset).sha256,
             model=None if model is None else self.model_sha256(model),
             code=modules_sha256(
-                *(c.__module__ for c in type(part).__mro__[:-1]),
-                "defenses.training",
-                "defenses.networks",
-                "defenses.span",
+                "defenses.training", "defenses.networks", "defenses.noise", "defenses.span"
             ),
         )
 
@@ -305,16 +307,6 @@ def passes(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
         yield waiting
 
 
-def _state_sha256(module: nn.Module) -> str:
-    import hashlib
-
-    digest = hashlib.sha256(modules_sha256(type(module).__module__).encode())
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def open_context(
     plan: Plan,
     *,
@@ -352,4 +344,5 @@ def open_context(
         device=torch.device(device),
         store=Cache(folder or cache_folder()),
         terms=Terms.of(plan),
+        plugin_code=lambda name: registry.code_of([("model", name)]),
     )

@@ -1,0 +1,102 @@
+"""What a part of a defence or a model is, by content: type, own fields, code and state.
+
+Whatever is kept under a name alone is one day served to another of that name.  This module knows
+Python objects and tensors; it must not know where anything is kept, nor what any part does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench.plugins.sources import modules_sha256
+from iqa_models.base import IQAModel
+
+_FOREIGN = frozenset({*sys.stdlib_module_names, "torch"})
+"""Their versions are in a run's provenance; they are not what tells two parts apart."""
+
+
+def identity(part: object) -> dict[str, Any]:
+    """Type, own fields and code of a smoother or a trained part, as plain values.
+
+    Equal on every machine for equal content, and where a plugin's file lies does not count.
+
+    >>> from defenses.smoothers import DenoisedSmoother, InputSmoother
+    >>> identity(InputSmoother()) == identity(InputSmoother())
+    True
+    >>> identity(InputSmoother()) == identity(DenoisedSmoother(name="input", part=None))
+    False
+    """
+    kind = type(part)
+    return {"type": kind.__qualname__, "fields": _fields(part), "code": code_sha256(kind)}
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two parts of one process are the same; classes made by a function count as made."""
+    return type(one) is type(other) and identity(one) == identity(other)
+
+
+@cache  # a class's code was read when it was imported; a plugin's whole package takes seconds
+def code_sha256(kind: type) -> str:
+    """Digest of the modules that define a class and those it inherits from."""
+    modules = (base.__module__ for base in kind.__mro__)
+    return modules_sha256(*(m for m in modules if m.split(".")[0] not in _FOREIGN))
+
+
+def model_identity(model: IQAModel) -> dict[str, Any]:
+    """Name, edition, type, code and state of a model: equal weights do not make two models one."""
+    ours = {type(m).__module__ for m in model.modules() if type(m).__module__[:11] == "iqa_models."}
+    return {
+        "edition": model.edition,
+        "card": asdict(model.card),
+        "type": type(model).__qualname__,
+        "code": [code_sha256(type(model)), modules_sha256(*ours)],
+        "state": state_sha256(model),
+    }
+
+
+def state_sha256(module: nn.Module) -> str:
+    """Digest of parameters and buffers, by name, type and shape."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\n".encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().numpy().tobytes()
+
+
+def _fields(part: object) -> dict[str, Any]:
+    """A value object's fields, or another object's attributes."""
+    if is_dataclass(part):
+        return {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
+    return {name: _plain(value) for name, value in sorted(getattr(part, "__dict__", {}).items())}
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as JSON that no other value has."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return [type(value).__name__, repr(value)]
+    if isinstance(value, Mapping):
+        return ["mapping", sorted([str(key), _plain(item)] for key, item in value.items())]
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return ["set", sorted(map(repr, value))]
+    if isinstance(value, nn.Module):
+        return [type(value).__qualname__, state_sha256(value)]
+    if isinstance(value, Tensor):
+        return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes(value)).hexdigest()]
+    if hasattr(value, "tobytes"):  # an array
+        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if callable(value) and hasattr(value, "__qualname__"):
+        return ["callable", value.__module__, value.__qualname__]
+    return identity(value)

@@ -1,0 +1,255 @@
+"""Two models, two smoothers, two parts of one name or of equal weights never share a number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from bench.base.cache import Cache
+from bench.base.errors import BenchError
+from bench.datasets import Item, Pair
+from bench.execution.planning import make_plan
+from bench.measure.certificates import Terms
+from bench.measure.context import Context
+from bench.measure.identity import identity, same
+from bench.plan.loading import Overrides, load_profile, overridden
+from bench.plugins.registry import Registry, import_file
+from defenses.averaged_scorer import AveragedFeatureScorerPart, Averaging
+from defenses.denoisers import DenoiserPart
+from defenses.feature_scorer import FeatureScorerPart
+from defenses.smoothers import DenoisedSmoother, FeatureSmoother, InputSmoother
+from iqa_models.base import IQAModel, ModelCard
+
+CARD = ModelCard("one", "One", "NR", (0.0, 9.0), True, 1, "none", "none")
+
+
+class Plain(IQAModel):
+    """The mean of an image, times one weight."""
+
+    def __init__(self, card: ModelCard = CARD, edition: Any = "compact", weight: float = 1) -> None:
+        super().__init__()
+        self.card, self.edition = card, edition
+        self.weight = nn.Parameter(torch.tensor([weight]), requires_grad=False)
+
+    def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
+        return images.mean((1, 2, 3))[:, None] * self.weight
+
+    def head(self, features: Tensor) -> Tensor:
+        return features[:, 0]
+
+
+class Doubled(Plain):
+    """Another class of the same file with the same parameters."""
+
+    def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
+        return 2 * super().extract(images, reference)
+
+
+MODELS = {
+    "plain": partial(Plain),
+    "renamed": partial(Plain, replace(CARD, name="two")),
+    "published": partial(Plain, CARD, "published"),
+    "other weights": partial(Plain, CARD, "compact", 3.0),
+    "doubled": partial(Doubled),
+    "of a plugin": partial(Plain),
+    "of an edited plugin": partial(Plain),
+}
+PLUGINS = {"of a plugin": {"mine.py": "1" * 64}, "of an edited plugin": {"mine.py": "2" * 64}}
+
+
+class Images:
+    """A data set of two images."""
+
+    def __init__(self, name: str = "set") -> None:
+        self.name, self.sha256 = name, hashlib.sha256(name.encode()).hexdigest()
+
+    def load(self, item: Item) -> Pair:
+        return Pair(np.full((3, 4, 4), item.mos, dtype=np.float32), None)
+
+
+ITEMS = [Item(f"{mos}", None, f"{mos}", mos, "train") for mos in (0.25, 0.5)]
+
+
+def context(folder: Path) -> Context:
+    profile = load_profile("embedded")
+    return Context(
+        profile=profile,
+        defenses={},
+        load_model=lambda name: MODELS[name](),
+        load_dataset=Images,  # type: ignore[arg-type]
+        device=torch.device("cpu"),
+        store=Cache(folder),
+        terms=Terms(profile.certificate, 0.999),
+        plugin_code=lambda name: PLUGINS.get(name, {}),
+    )
+
+
+def test_no_two_models_share_features(tmp_path: Path) -> None:
+    """One cache, one after the other, in both orders; each gets its own."""
+    expected = {name: 1.0 for name in MODELS} | {"other weights": 3.0, "doubled": 2.0}
+    for number, names in enumerate((list(MODELS), list(MODELS)[::-1])):
+        there = context(tmp_path / str(number))
+        for name in names:
+            found = there.features("set", name, ITEMS)[:, 0].tolist()
+            assert found == pytest.approx([0.25 * expected[name], 0.5 * expected[name]]), name
+    for one, other in combinations(MODELS, 2):
+        assert there.model_sha256(one) != there.model_sha256(other), (one, other)
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedName(InputSmoother):
+    """A smoother of one's own that forgot to change the name it inherits."""
+
+    def sample(self, target: Any, image: Tensor, noise: Tensor) -> Tensor:
+        return torch.zeros(len(noise))
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedPart(FeatureScorerPart):
+    """Likewise."""
+
+
+SMOOTHERS = (
+    InputSmoother(),
+    InheritedName(),
+    InputSmoother(rigor="empirical"),
+    DenoisedSmoother(name="input"),
+    DenoisedSmoother(name="input", part="other"),
+    FeatureSmoother(name="input"),
+)
+PARTS = (
+    FeatureScorerPart(),
+    InheritedPart(),
+    FeatureScorerPart(per_model=False),
+    DenoiserPart(name="ftn", per_model=True),
+    AveragedFeatureScorerPart(name="ftn"),
+    AveragedFeatureScorerPart(name="ftn", copies=5),
+    AveragedFeatureScorerPart(name="ftn", averaging=Averaging(share=0.3)),
+)
+
+
+@pytest.mark.parametrize("parts", [SMOOTHERS, PARTS])
+def test_no_two_parts_of_one_name_are_the_same(parts: Sequence[Any]) -> None:
+    assert len({part.name for part in parts}) == 1
+    for one, other in combinations(parts, 2):
+        assert not same(one, other), (one, other)
+        assert same(one, replace(one))
+
+
+def test_no_two_parts_models_data_sets_or_noise_levels_share_a_trained_part(
+    tmp_path: Path,
+) -> None:
+    there = context(tmp_path)
+    wanted = list(product(PARTS, ("set", "other"), (None, *MODELS), (None, 0.1, 0.2)))
+    keys = {there.part_key(*one) for one in wanted}  # type: ignore[arg-type]
+    assert len(keys) == len(wanted)
+
+
+@pytest.mark.parametrize("section", ["seed", "sigmas", "fit", "data"])
+def test_no_two_recipes_share_a_trained_part(tmp_path: Path, section: str) -> None:
+    there = context(tmp_path)
+    profile = there.profile
+    other = {
+        "seed": profile.seed + 1,
+        "sigmas": (*profile.sigmas, 0.9),
+        "fit": {"ftn": profile.fit["ftn"].model_copy(update={"epochs": 3})},
+        "data": profile.data.model_copy(update={"train_limit": 17}),
+    }
+    changed = replace(there, profile=profile.model_copy(update={section: other[section]}))
+    keys = {one.part_key(PARTS[0], "set", "plain", None) for one in (there, changed)}  # type: ignore[arg-type]
+    assert len(keys) == 2
+
+
+@given(one=st.floats(0, 1), other=st.floats(0, 1), copies=st.integers(1, 9))
+def test_a_part_is_its_numbers(one: float, other: float, copies: int) -> None:
+    def part(share: float) -> AveragedFeatureScorerPart:
+        return AveragedFeatureScorerPart(averaging=Averaging(share=share), copies=copies)
+
+    assert same(part(one), part(other)) == (repr(one) == repr(other))
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A part whose field may be anything."""
+
+    value: Any
+    name: str = "ftn"
+
+
+VALUES = (
+    *(None, True, 1, 1.0, "1", "a", (1,), (1, 1), {"a": 1}, {"a": 2}, {1}, {"1"}),
+    *(np.ones(2), np.ones(3), np.ones(2, dtype=np.int64), torch.ones(2), torch.zeros(2)),
+    *(Plain(), Plain(weight=2.0), Averaging(), Averaging(share=0.3), len, max),
+)
+
+
+def test_fields_of_any_kind_count() -> None:
+    for one, other in combinations(VALUES, 2):
+        assert identity(Holder(one)) != identity(Holder(other)), (one, other)
+    assert identity(Holder(np.ones(2))) == identity(Holder(np.ones(2)))
+
+
+PLUGIN = """
+from dataclasses import dataclass, replace
+from defenses.fs_iqa import DEFENSE as FS
+from defenses.ms import DEFENSE as MS
+from defenses.feature_scorer import FeatureScorerPart
+from defenses.smoothers import FeatureSmoother, InputSmoother
+
+@dataclass(frozen=True, slots=True)
+class Mine(InputSmoother):
+    pass  # {comment}
+
+@dataclass(frozen=True, slots=True)
+class Part(FeatureScorerPart):
+    pass
+
+DEFENSES = [
+    replace(MS, name="mine", smoother=Mine()),
+    replace(FS, name="mine-fs", smoother=FeatureSmoother(name="mine"), part=Part()),
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("defenses", "words"),
+    [
+        (("ms", "mine"), "'ms' and 'mine': expected one smoother named 'input'"),
+        (("mine", "rs-reg"), "'mine' and 'rs-reg': expected one smoother named 'input'"),
+        (("fs-iqa", "mine-fs"), "'fs-iqa' and 'mine-fs': expected one trained part named 'ftn'"),
+    ],
+)
+def test_a_plan_refuses_two_of_one_name(
+    tmp_path: Path, defenses: tuple[str, ...], words: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN.format(comment="first"))
+    registry = Registry.open([file])
+    changes = Overrides(models=("dbcnn",), defenses=defenses, limit=1)
+    profile = overridden(load_profile("embedded"), changes)
+    with pytest.raises(BenchError, match=words):
+        make_plan(profile, registry)
+    alone = profile.model_copy(update={"defenses": defenses[:1]})
+    assert make_plan(alone, registry).cells
+
+
+def test_the_code_of_a_plugin_counts_and_its_place_does_not(tmp_path: Path) -> None:
+    found = []
+    for number, comment in enumerate(("first", "first", "second")):
+        file = tmp_path / str(number) / "mine.py"
+        file.parent.mkdir()
+        file.write_text(PLUGIN.format(comment=comment))
+        found.append(identity(import_file(file).Mine()))
+    assert found[0] == found[1] != found[2]
