@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.base.files import write_atomically
+from bench.base.files import file_sha256, write_atomically
 
 Bytes = NDArray[np.uint8]
 
@@ -130,14 +130,24 @@ class Cache:
 
     def save_state(self, key: str, state: Mapping[str, Any], notes: Mapping[str, Any]) -> Path:
         """Store a trained part and its notes (curves, seconds); returns the weights file."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         path = self.state_path(key)
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        content = save(tensors)
         # Notes first: whoever finds the weights also finds how they were made.
-        _write_json(path.with_suffix(".json"), notes)
-        write_atomically(path, lambda part: save_file(tensors, part))
+        known = {**notes, "sha256": hashlib.sha256(content).hexdigest()}
+        _write_json(path.with_suffix(".json"), known)
+        write_atomically(path, lambda part: part.write_bytes(content))
         return path
+
+    def whole(self, key: str) -> bool:
+        """Whether a trained part and its notes are there as they were stored."""
+        path = self.state_path(key)
+        try:
+            return path.is_file() and self.notes(key)["sha256"] == file_sha256(path)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def notes(self, key: str) -> dict[str, Any]:
         """What was stored beside a trained part."""

@@ -17,13 +17,13 @@ from typing import Any
 from bench.base.devices import device_name
 from bench.base.errors import BenchError
 from bench.base.provenance import code_sha256, describe_machine, now, weights_sha256
-from bench.execution import deaths, worker
+from bench.execution import deaths, parts, worker
 from bench.execution.backends import THIS_MACHINE, Workers, open_workers
 from bench.execution.options import Execution
 from bench.execution.process import terminable
 from bench.execution.progress import Progress
 from bench.execution.worker import Assignment, Chunk, Done
-from bench.plan.units import Plan, StageName, Unit
+from bench.plan.units import STAGES, Plan, StageName, Unit
 from bench.records.completeness import Completeness, Outcome
 from bench.records.folder import RunFolder
 from bench.records.journal import journal_files
@@ -50,7 +50,8 @@ def execute(
     """
     with run.locked(), terminable():
         plan = run.plan()
-        if any(_open(run, plan, stage) for stage in how.stages):
+        lost = _lost(run, plan, how)
+        if lost or any(_open(run, plan, stage) for stage in how.stages):
             _note_start(run, plan, how)
             run.note(cards=list(cards))
             deaths.forget(run.path)
@@ -58,6 +59,8 @@ def execute(
             cluster = how.cluster if how.remote else THIS_MACHINE
             try:
                 with open_workers(cluster, jobs=how.workers) as workers:
+                    if lost:
+                        _Walk(run, plan, how, "fit", progress, call, workers).train_again(lost)
                     for stage in how.stages:
                         _Walk(run, plan, how, stage, progress, call, workers).complete()
             finally:
@@ -89,6 +92,17 @@ def _open(run: RunFolder, plan: Plan, stage: str) -> bool:
     """Whether units are left, or all are done and a crash came before the stage was sealed."""
     unsealed = bool(journal_files(run.journal, stage))
     return unsealed or bool(_left(plan.of_stage(stage), run.outcomes(stage)))
+
+
+def _lost(run: RunFolder, plan: Plan, how: Execution) -> tuple[Unit, ...]:
+    """Recorded parts to be trained again: for stages that use them, or because fit alone is asked.
+
+    A run that is complete needs none of its parts any more.
+    """
+    after = STAGES[STAGES.index("fit") + 1 :]
+    users = [stage for stage in how.stages if stage in after]
+    wanted = any(_open(run, plan, stage) for stage in users) if users else "fit" in how.stages
+    return parts.lost(run, plan) if wanted else ()
 
 
 def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
@@ -173,6 +187,23 @@ class _Walk:
             outcomes = self.run.outcomes(self.stage)
         if all(unit.key in outcomes for unit in units):
             self.run.seal(self.stage)
+
+    def train_again(self, units: Sequence[Unit]) -> None:
+        """Train what the cache lost; the records stay as they are.
+
+        Raises:
+            BenchError: It came out otherwise than it is recorded.
+        """
+        chunks = [Chunk("fit", (unit,)) for unit in units]
+        if self.here:
+            for chunk in chunks:
+                worker.train_again(chunk, self.assignment)
+        else:
+            import joblib
+
+            jobs = (joblib.delayed(worker.train_again)(chunk, self.assignment) for chunk in chunks)
+            list(self.workers.parallel(self.jobs)(jobs))
+        parts.check_found([unit for unit in parts.lost(self.run, self.plan) if unit in units])
 
     def _note_speed(self, seconds: float, cost: float) -> None:
         """Keep how fast this was: later plans estimate with it."""

@@ -105,6 +105,12 @@ def work(chunk: Chunk, assignment: Assignment) -> list[Done]:
             return list(session.carry_out(chunk))
 
 
+def train_again(chunk: Chunk, assignment: Assignment) -> int:
+    """Carry out units of the fit stage for what they leave in the cache: their records are safe."""
+    with _ONE_AT_A_TIME:
+        return len(list(_session(assignment).unrecorded(chunk)))
+
+
 def _once_more(session: Session, chunk: Chunk, died: Mapping[str, int]) -> Iterator[Done]:
     """Carry out a chunk over which workers died, so that it shows which unit kills."""
     known = session.run.outcomes(chunk.stage)
@@ -158,6 +164,11 @@ class Session:
         # With its neighbours gone, one bad image fails alone.
         for unit in left.values():
             yield self.alone(unit, chunk.attempt(unit))
+
+    def unrecorded(self, chunk: Chunk) -> Iterator[Unit]:
+        """Run the chunk and keep no record of it."""
+        for unit, _ in self._run(chunk.stage, chunk.units):
+            yield unit
 
     def _run(self, stage: str, units: Sequence[Unit]) -> Iterator[tuple[Unit, list[Record]]]:
         loaded: Stage = self.stage(stage)

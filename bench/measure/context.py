@@ -196,10 +196,10 @@ class Context:
             model if part.per_model else None,
             sigma if self.profile.fit[part.name].noise_levels == "each" else None,
         )
-        path = self.store.state_path(key)
-        if not path.exists():
+        if not self.store.whole(key):
             raise BenchError(
-                f"the trained part {part.name!r} for {model} is missing; run the fit stage first."
+                f"the trained part {part.name!r} for {model} is missing or damaged in the cache; "
+                "the same command, or the verb fit, trains it again."
             )
         return self.restore(part, key, dataset=dataset, model=model)
 

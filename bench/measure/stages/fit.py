@@ -30,7 +30,7 @@ class Fit:
         for unit in units:
             part = part_named(context, unit.detail)
             key = context.part_key(part, unit.dataset, unit.model, unit.sigma)
-            if not context.store.state_path(key).exists():
+            if not context.store.whole(key):
                 train(part, key, unit, context)
             yield unit, [record(unit, key, context)]
 
