@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from bench.measure.auditing import Auditor, AuditSettings
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
+from bench.measure.stages import attack, time
+from bench.plan.loading import load_profile
 from bench.plan.profile import AuditSection, CertificateSection
 from bench.plan.units import Cell, Unit
 from defenses import fs_iqa, ms
@@ -100,3 +104,54 @@ def test_units_say_what_they_are_about_or_refuse() -> None:
             replace(unit, **{field: None}).cells  # noqa: B018
     with pytest.raises(ValueError, match="has no image"):
         replace(unit, image=None).one_image  # noqa: B018
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[NoiseStream]:
+    """Every stream that an engine draws from."""
+    found: list[NoiseStream] = []
+    draw = Engine.draw
+
+    def noted(self: Engine, *args: Any, noise: NoiseStream, **others: Any) -> Any:
+        found.append(noise)
+        return draw(self, *args, noise=noise, **others)
+
+    monkeypatch.setattr(Engine, "draw", noted)
+    return found
+
+
+def test_an_audit_never_looks_at_the_noise_of_the_certificate(drawn: list[NoiseStream]) -> None:
+    """Draws that the certificate was made from would agree with it whatever it claims."""
+    one = defended()
+    certificate = one.certificate(sorted_draws(one.draw(one.noise)), one.geometry())
+    del drawn[:]
+    settings = AuditSettings(
+        steps=1, restarts=1, expectation=2, quick_samples=40, fresh_samples=80, scales=(1.0,)
+    )
+    Auditor(one, certificate, settings).judge(one.image, "low", 40, repeat=0)
+    Auditor(one, certificate, settings).judge(one.image, "high", 40, repeat=1)
+    assert [noise.purpose for noise in drawn] == ["audit", "audit"]
+    assert len({(noise.image, noise.repeat) for noise in drawn}) == 2
+
+
+def test_a_repeated_score_is_a_fresh_one(drawn: list[NoiseStream]) -> None:
+    """Attacked and timed scores: each repeat its own noise, none of it the certificate's."""
+    context = FakeContext(defended())
+    unit = Unit("attack", "set", "one", "ms", "input", SIGMA, "a", "l2:0.1:up")
+    victim = attack.defended(unit, context)  # type: ignore[arg-type]
+    for repeat in (0, 1):
+        victim.score(victim.image, repeat)
+    timed = time.subject_of(replace(unit, stage="time"), context)  # type: ignore[arg-type]
+    timed.defended.draw(timed.defended.noise)
+    assert [noise.purpose for noise in drawn] == ["repeat"] * 3
+    assert len({(noise.dataset, noise.image, noise.repeat) for noise in drawn}) == 3
+
+
+class FakeContext:
+    """What the stages ask for of one defended image."""
+
+    def __init__(self, one: Defended) -> None:
+        self.one, self.profile = one, load_profile("embedded")
+
+    def defended_item(self, cell: Cell, image: str) -> Defended:
+        return self.one
