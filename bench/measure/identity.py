@@ -42,11 +42,15 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and identity(one) == identity(other)
 
 
-@cache  # a class's code was read when it was imported; a plugin's whole package takes seconds
 def code_sha256(kind: type) -> str:
     """Digest of the modules that define a class and those it inherits from."""
     modules = (base.__module__ for base in kind.__mro__)
-    return modules_sha256(*(m for m in modules if m.split(".")[0] not in _FOREIGN))
+    return _code(tuple(m for m in modules if m.split(".")[0] not in _FOREIGN))
+
+
+@cache  # a class's code was read when it was imported; a plugin's whole package takes seconds
+def _code(modules: tuple[str, ...]) -> str:
+    return modules_sha256(*modules)
 
 
 def model_identity(model: IQAModel) -> dict[str, Any]:
