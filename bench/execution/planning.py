@@ -100,8 +100,8 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     )
     _check_fit_settings(scene)
     _check_levels(scene)
-    _check_unequal(defenses, "smoother", lambda defense: defense.smoother)
-    _check_unequal(defenses, "trained part", lambda defense: defense.part)
+    _check_shared(defenses, "smoother", lambda defense: defense.smoother)
+    _check_shared(defenses, "trained part", lambda defense: defense.part)
     return Plan(
         profile=profile,
         cells=tuple(_cells(scene)),
@@ -220,7 +220,7 @@ def _check_levels(scene: _Scene) -> None:
             )
 
 
-def _check_unequal(defenses: Mapping[str, Any], what: str, of: Callable[[Any], Any | None]) -> None:
+def _check_shared(defenses: Mapping[str, Any], what: str, of: Callable[[Any], Any | None]) -> None:
     """One name, one thing: draws and trained parts are shared, recorded and told apart by it."""
     first: dict[str, str] = {}
     for name, defense in defenses.items():

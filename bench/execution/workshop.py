@@ -61,7 +61,7 @@ def check_plugins(plan: Plan, how: Execution) -> None:
     from bench.plugins.registry import Registry
 
     used: list[tuple[Kind, str]] = [
-        *(("defense", name) for name in plan.profile.defenses),
+        *(("defense", name) for name in plan.profile.all_defenses),
         *(("model", name) for name in plan.profile.models),
         *(("dataset", name) for name in (plan.profile.data.nr, plan.profile.data.fr)),
     ]

@@ -144,7 +144,7 @@ def main() -> None:
             if not tally[file] and killed(
                 place, file, (ROOT / file).read_text("utf-8"), asked.limit
             ):
-                raise SystemExit(f"{file}: its tests fail without any change.")
+                raise SystemExit(f"{file}: its tests fail, or take too long, without any change.")
             noticed = killed(place, file, text, asked.limit)
             tally[file][noticed] += 1
             if not noticed:

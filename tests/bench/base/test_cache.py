@@ -55,4 +55,4 @@ def test_a_state_comes_with_its_notes(tmp_path: Path) -> None:
     path = cache.save_state("k", {"w": torch.arange(6.0).reshape(2, 3).T}, {"seconds": 1.5})
     assert path == cache.state_path("k")
     assert torch.equal(load_state(path)["w"], torch.arange(6.0).reshape(2, 3).T)
-    assert cache.notes("k") == {"seconds": 1.5}
+    assert cache.notes("k")["seconds"] == 1.5 and cache.whole("k")

@@ -138,7 +138,7 @@ def test_a_repeated_score_is_a_fresh_one(drawn: list[NoiseStream]) -> None:
     """Attacked and timed scores: each repeat its own noise, none of it the certificate's."""
     context = FakeContext(defended())
     unit = Unit("attack", "set", "one", "ms", "input", SIGMA, "a", "l2:0.1:up")
-    victim = attack.defended(unit, context)  # type: ignore[arg-type]
+    victim = attack.defended(unit.cell, unit, context)  # type: ignore[arg-type]
     for repeat in (0, 1):
         victim.score(victim.image, repeat)
     timed = time.subject_of(replace(unit, stage="time"), context)  # type: ignore[arg-type]
