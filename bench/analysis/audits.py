@@ -1,8 +1,9 @@
-"""What audits found, read off audit records: of the claims as made, and of those planted wrong.
+"""What attacks on certificates found, read off audit records.
 
 A photograph is the unit of every limit: the attacks on its versions, models and noise levels are
-not independent trials.  This module knows the columns of audit records; it must not know how an
-attack is made or shown.
+not independent trials.  A planted control is a certificate made wrong on purpose: it says what the
+audit can see and counts as nothing else.  This module knows the columns of audit records; it must
+not know how an attack is made or shown.
 """
 
 from __future__ import annotations
@@ -15,6 +16,52 @@ import pandas as pd
 from bench.analysis.frames import numbers
 from bench.analysis.names import defense_order
 from bench.analysis.statistics import clopper_pearson, proportion_upper
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Attacks on genuine certificates.
+
+    Attributes:
+        wanted: Certificates that were to be attacked.
+        decided: Those whose attack came to an end; the others failed and count in ``wanted``.
+        violated: Decided ones that do not hold.
+        linear: Decided ones whose radius rests on a linearisation.
+        displaced: Those of ``linear`` whose features moved further than it allows.
+        photographs: Photographs under attack.
+    """
+
+    wanted: int
+    decided: int
+    violated: int
+    linear: int
+    displaced: int
+    photographs: int
+
+
+def genuine(audit: pd.DataFrame) -> pd.DataFrame:
+    """Records of certificates as they were issued."""
+    if "planted" not in audit:
+        return audit
+    planted = audit["planted"]
+    return audit[planted.isna() | planted.isin([False, "", "none"])]
+
+
+def findings(audit: pd.DataFrame) -> Findings:
+    """What was found in these records; skipped ones (nothing to attack) are left out."""
+    tried = genuine(audit)
+    tried = tried[tried["status"].isin(["ok", "failed"])]
+    decided = tried[(tried["status"] == "ok") & tried["violated"].notna()]
+    moved = numbers(decided, "displacement_ratio")[(decided["rigor"] != "proved").to_numpy()]
+    moved = moved[np.isfinite(moved)]
+    return Findings(
+        wanted=len(tried),
+        decided=len(decided),
+        violated=int(decided["violated"].astype(bool).sum()),
+        linear=len(moved),
+        displaced=int((moved > 1.0).sum()),
+        photographs=int(decided["group"].nunique()),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,60 +121,12 @@ def _photographs(audit: pd.DataFrame) -> int:
     return len(audit[["dataset", "group"]].drop_duplicates())
 
 
-def genuine(audit: pd.DataFrame) -> pd.DataFrame:
-    """Rows of claims as they were made."""
-    return audit[audit["planted"] == ""]
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """Attacks on genuine certificates.
-
-    Attributes:
-        wanted: Certificates that were to be attacked.
-        decided: Those whose attack came to an end; the others failed and count in ``wanted``.
-        violated: Decided ones that do not hold.
-        linear: Decided ones whose radius rests on a linearisation.
-        displaced: Those of ``linear`` whose features moved further than it allows.
-        photographs: Photographs under attack.
-    """
-
-    wanted: int
-    decided: int
-    violated: int
-    linear: int
-    displaced: int
-    photographs: int
-
-
-def findings(audit: pd.DataFrame) -> Findings:
-    """What was found in these records; skipped ones (nothing to attack) are left out."""
-    tried = genuine(audit)
-    tried = tried[tried["status"].isin(["ok", "failed"])]
-    decided = tried[(tried["status"] == "ok") & tried["violated"].notna()]
-    moved = numbers(decided, "displacement_ratio")[(decided["rigor"] != "proved").to_numpy()]
-    moved = moved[np.isfinite(moved)]
-    return Findings(
-        wanted=len(tried),
-        decided=len(decided),
-        violated=int(decided["violated"].astype(bool).sum()),
-        linear=len(moved),
-        displaced=int((moved > 1.0).sum()),
-        photographs=int(decided["group"].nunique()),
-    )
-
-
 def power(audit: pd.DataFrame) -> dict[str, Share]:
     """What was found of every planted error, by its name."""
-    wrong = audit[audit["planted"] != ""]
+    wrong = audit.drop(genuine(audit).index)
+    if wrong.empty:
+        return {}
     return {str(name): share(part) for name, part in wrong.groupby("planted", sort=True)}
-
-
-def displaced(audit: pd.DataFrame) -> tuple[int, int]:
-    """Genuine claims of feature noise whose features moved too far, of all with a displacement."""
-    moved = pd.to_numeric(genuine(audit)["displacement_ratio"], errors="coerce")
-    moved = moved[np.isfinite(moved)]
-    return int((moved > 1.0).sum()), len(moved)
 
 
 def verdict(audit: pd.DataFrame) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, displaced, genuine, power, share
+from bench.analysis.audits import Share, findings, genuine, power, share
 from bench.analysis.frames import median, numbers, rows
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.widths import CELL
@@ -121,11 +121,11 @@ def audit_sentence(audit: pd.DataFrame) -> str:
     text += f"; of planted errors found: {', '.join(wrong)}." if wrong else "."
     if found.failed:
         text += f" {found.failed} of {found.wanted} attacks failed."
-    broken, moved = displaced(audit)
-    if moved:
+    told = findings(audit)
+    if told.linear:
         text += (
-            f" Features moved further than the radius allows in {broken} of {moved} balls of "
-            "feature noise."
+            f" Features moved further than the linearisation allows in {told.displaced} of "
+            f"{told.linear} first-order balls."
         )
     return text
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.analysis.audits import Findings, findings, genuine
+from bench.analysis.audits import Findings, findings, genuine, power
 from bench.analysis.frames import grouped
 from bench.analysis.names import defense_order, defense_title
 
@@ -35,6 +35,9 @@ def audit_lines(audit: pd.DataFrame) -> list[str]:
     if not whole.wanted:
         return []
     lines = [f"Audit: {sentence(whole)}."]
+    if wrong := power(audit):
+        shares = ", ".join(f"{name} {one.found}/{one.claims}" for name, one in wrong.items())
+        lines.append(f"Of errors planted in the same certificates the audit found: {shares}.")
     single = {d: findings(part) for (d,), part in grouped(genuine(audit), ["defense"])}
     against = [d for d in defense_order(single) if single[d].violated or single[d].displaced]
     if against:
