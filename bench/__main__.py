@@ -1,4 +1,7 @@
-"""``python -m bench``."""
+"""``python -m bench``.
+
+It starts the command line and must not know any verb.
+"""
 
 from bench.cli.app import entry
 

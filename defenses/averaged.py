@@ -1,5 +1,7 @@
 """Features averaged over image noise, then feature noise: a radius that is proved.
 
+It must not know data sets or how its part is trained.
+
 Deployed is b(x) = E P(B(x + s e)) with P the projection onto one ball that is the same for every
 image; a ball around B(x) would move with the attacked image, and nothing would bound that.  This
 module knows where the noise is added; how far b can move is ``displacement``'s business.

@@ -1,5 +1,7 @@
 """FS-IQA that checks its own linearisation: it abstains where a short search sees it fail.
 
+It must not know how the search is made.
+
 The same trained part, noise and statistic as FS-IQA.  Squared-difference features of a
 full-reference model have a vanishing Jacobian near the reference, so that the first-order radius
 grows where the curvature does not; there FS-IQA's certificates are violated, and here there are

@@ -1,5 +1,7 @@
 """FS-IQA with a proved radius: features are averaged over image noise before they get their own.
 
+It must not know how the bound is computed.
+
 b(x) = E P(B(x + s e)) with P the projection onto a fixed ball.  How far b moves with the image
 follows from the covariance of P(B(x + s e)) alone (``displacement``), so neither smoothness nor a
 Jacobian is assumed.  It costs as many passes as median smoothing, its rival at the same radius.

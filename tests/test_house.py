@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -139,3 +140,12 @@ def test_an_arrow_planted_upwards_is_refused(tmp_path: Path, where: str, line: s
     place = tmp_path / where
     place.write_text(f"{place.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     assert len(set(forbidden(tmp_path)) - before) == 1
+
+
+def test_every_module_says_what_it_must_not_know() -> None:
+    silent = []
+    for name, path in modules(ROOT).items():
+        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        if not re.search(r"not\s+know|knows\s+no|never|no\s+model,|nothing", words):
+            silent.append(name)
+    assert silent == []

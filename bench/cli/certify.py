@@ -1,4 +1,7 @@
-"""The verb ``certify``: one image file, one defence, one certificate in words."""
+"""The verb ``certify``: one image file, one defence, one certificate in words.
+
+It knows options and words; it must not know how a certificate is computed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``check-defense``: the conformance kit, on one's own defence or one of ours."""
+"""The verb ``check-defense``: the conformance kit, on one's own defence or one of ours.
+
+It must not know what the kit checks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``compare``: what changed between two runs, by how much and why."""
+"""The verb ``compare``: what changed between two runs, by how much and why.
+
+It prints a comparison; it must not know how one is made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``fit``: the first two stages of a run, so that training can be done elsewhere."""
+"""The verb ``fit``: the first two stages of a run, so that training can be done elsewhere.
+
+It must not know how anything is trained.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``list``: what there is, where it comes from, and what is broken."""
+"""The verb ``list``: what there is, where it comes from, and what is broken.
+
+It prints a registry; it must not know how parts are found.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``merge``: the runs of several machines become one."""
+"""The verb ``merge``: the runs of several machines become one.
+
+It must not know when runs fit together.
+"""
 
 from __future__ import annotations
 

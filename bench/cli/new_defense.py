@@ -1,4 +1,7 @@
-"""The verb ``new-defense``: a template, and what to do next."""
+"""The verb ``new-defense``: a template, and what to do next.
+
+It must not know what the template holds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``plan``: what a run would do, and how long it would take."""
+"""The verb ``plan``: what a run would do, and how long it would take.
+
+It prints a plan; it must not know how one is made.
+"""
 
 from __future__ import annotations
 

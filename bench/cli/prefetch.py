@@ -1,4 +1,7 @@
-"""The verb ``prefetch``: get weights and data sets, with progress, before a run needs them."""
+"""The verb ``prefetch``: get weights and data sets, with progress, before a run needs them.
+
+It shows downloads; it must not know where files come from.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``report``: write or check the report of a run, or of a folder of the verb ``time``."""
+"""The verb ``report``: write or check the report of a run, or of a folder of the verb ``time``.
+
+It must not know what a report says.
+"""
 
 from __future__ import annotations
 

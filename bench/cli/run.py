@@ -1,4 +1,7 @@
-"""The verb ``run``: plan, walk the stages, verdict, report."""
+"""The verb ``run``: plan, walk the stages, verdict, report.
+
+It knows options and the last lines; it must not know how units are carried out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb ``time``: a timing suite's options, and the table of what it measured."""
+"""The verb ``time``: a timing suite's options, and the table of what it measured.
+
+It prints times; it must not know how they are taken.
+"""
 
 from __future__ import annotations
 

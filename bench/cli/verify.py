@@ -1,4 +1,7 @@
-"""The verb ``verify``: recompute a run from its records."""
+"""The verb ``verify``: recompute a run from its records.
+
+It must not know what is recomputed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Data sets: scored images, with or without pristine references, behind one contract."""
+"""Data sets: scored images, with or without pristine references, behind one contract.
+
+They must not know plans, models' heads or defences.
+"""
 
 from bench.datasets.base import Dataset, DatasetCard, ImageError, Item, Pair, Split, select
 

@@ -1,5 +1,7 @@
 """What every data set gives the suite: items, pairs of images, one card and one exception.
 
+It must not know any single data set.
+
 Human scores leave this package always oriented so that **higher is better**, whatever the
 source used; the card keeps the source's own range and direction.
 """

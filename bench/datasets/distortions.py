@@ -1,5 +1,7 @@
 """KADID-10k's 25 distortion types at 5 levels: the table of strengths.
 
+It knows strengths; it must not know how an effect is made.
+
 Strengths are those of KADID-10k's public generator (`imdist_generator.m`), in the order of
 its levels. Where the order is not from weak to strong (mean shift and contrast change pass
 through their neutral value at level 3), the recorded opinions do the same.

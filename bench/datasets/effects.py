@@ -1,5 +1,7 @@
 """The 25 image effects behind KADID-10k's distortions, as pure functions of an image.
 
+It must not know levels, labels or files.
+
 Each takes `image`, (H, W, 3) float64 RGB in [0, 1], the strength `value` and a random
 generator (ignored by most), and returns the same shape; values may leave [0, 1], the caller
 clips. They follow the published description and generator of KADID-10k (Lin, Hosu, Saupe,

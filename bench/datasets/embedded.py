@@ -1,5 +1,7 @@
 """The embedded data set: shipped photographs x KADID-10k's 25 distortions x 5 levels.
 
+It must not know who trains or tests on it.
+
 Nothing is downloaded. Labels are KADID-10k's mean opinion per (type, level) cell: measured on
 all 10,125 images of KADID-10k, that cell mean has SRCC 0.942 with the single scores. They are
 a proxy for opinions on *these* images and are called so wherever they appear.

@@ -1,5 +1,7 @@
 """Image files to (3, H, W) float32 RGB in [0, 1]; every mishap is an `ImageError` of one sentence.
 
+It must not know scores or data sets.
+
 What is accepted and what it becomes:
 
 * 8-bit RGB, palette and gray pictures: RGB (gray is repeated over the three channels).

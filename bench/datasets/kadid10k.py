@@ -1,5 +1,7 @@
 """KADID-10k: 81 pristine photographs, 25 distortions at 5 levels, 10,125 scored images.
 
+It must not know how files got there.
+
 Lin, Hosu, Saupe, "KADID-10k: a large-scale artificially distorted IQA database", QoMEX 2019. The
 official layout is read as it is unpacked::
 

@@ -1,5 +1,7 @@
 """KonIQ-10k: 10,073 photographs with the opinions of 1,459 people.
 
+It must not know how files got there.
+
 Hosu, Lin, Sziranyi, Saupe, "KonIQ-10k: an ecologically valid database for deep learning of blind
 image quality assessment", IEEE TIP 29, 2020. The official layout is read as it is unpacked::
 

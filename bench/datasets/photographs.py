@@ -1,5 +1,7 @@
 """The photographs that installed packages ship, and the crops taken from them.
 
+It must not know distortions or labels.
+
 Only colour photographs of free licence that lie *inside the wheels* are used (no download):
 scikit-image's are public domain or CC0, scikit-learn's are CC BY 2.0 (danielbuechele,
 vultilion), matplotlib's portrait of Grace Hopper is a work of the United States Navy.

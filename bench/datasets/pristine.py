@@ -1,5 +1,7 @@
 """A full-reference set from a folder of pristine photographs, by KADID-10k's protocol.
 
+It must not know where the photographs come from.
+
 Every photograph is cut to 384 x 512 and put through KADID-10k's 25 distortions at 5 levels; the
 label of an image is KADID-10k's mean opinion of its (type, level) cell, a proxy and named so. The
 split is by photograph.

@@ -1,4 +1,7 @@
-"""Minimum-variance thresholds of a histogram for many classes, exactly."""
+"""Minimum-variance thresholds of a histogram for many classes, exactly.
+
+It must not know images.
+"""
 
 from __future__ import annotations
 

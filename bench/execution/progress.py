@@ -1,4 +1,7 @@
-"""Live progress: a bar with the measured remaining time on a terminal, a quiet line elsewhere."""
+"""Live progress: a bar with the measured remaining time on a terminal, a quiet line elsewhere.
+
+It must not know what a unit is.
+"""
 
 from __future__ import annotations
 

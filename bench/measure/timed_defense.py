@@ -1,5 +1,7 @@
 """One model x defence under the clock: what is run, what is counted, and its record.
 
+It must not know which suite or stage asked.
+
 Shared by the stage ``time`` (trained weights) and the verb ``time`` (random weights allowed).  Each
 repeat uses fresh noise, so the defended scores of the repeats also measure output stability.
 """

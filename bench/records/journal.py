@@ -1,5 +1,7 @@
 """The journal: one JSON line per finished unit, appended, flushed and fsynced; read with suspicion.
 
+It must not know stages or tables.
+
 A worker writes a file of its own that nobody ever opens for writing again, so lines of two
 processes cannot interleave.  Only the last line of a file may be torn (a crash in the middle of a
 write leaves no newline); anything else that is malformed is an error that names file and line.

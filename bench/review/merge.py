@@ -1,5 +1,7 @@
 """Joins runs of several machines to one run folder; refuses what does not belong together.
 
+It must not know how results are made.
+
 This module knows what two runs must agree on and how the merged one is written; how plans and
 results are joined is in ``merging``.
 """

@@ -1,5 +1,7 @@
 """Retrain every compact model: ``python -m bench.training.compact``.
 
+It must not know runs or defences.
+
 The networks see crops of the *training* photographs only.  These are seven: too few to hold one
 out (a schedule of fixed length ends the training instead).  This script looks at the test
 photographs once, at the end, for the numbers in ``provenance.json``; but while the recipe was

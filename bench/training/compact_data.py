@@ -1,4 +1,7 @@
-"""Pixels and labels for the training of the compact models, from training photographs only."""
+"""Pixels and labels for the training of the compact models, from training photographs only.
+
+It must not know networks.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """One trunk learns to see distortions; the six compact models start from it.
 
+It must not know which model starts from it.
+
 As DBCNN's S-CNN was, the trunk is trained to name the distortion and its level, here from the
 image alone and from the difference to the reference, and to predict the opinion both ways.  One
 pass through it serves all four questions, which six trainings from scratch could not afford.

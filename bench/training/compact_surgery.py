@@ -1,4 +1,7 @@
-"""What is done to a network around its training: a common start, normalisation, its scale."""
+"""What is done to a network around its training: a common start, normalisation, its scale.
+
+It must not know losses or data.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Train DBCNN's last layer on your own scores: ``python -m bench.training.head --help``.
 
+It must not know runs or defences.
+
 The authors' head belongs to KonIQ-10k's opinions and to VGG16 weights that they fine-tuned. Where
 only the plain branches are at hand (VGG16 as torchvision ships it, the S-CNN as published), the
 linear layer can be had from any scored photographs: ridge regression on the bilinear vectors of the

@@ -1,5 +1,7 @@
 """Stages: each takes units of a plan and leaves records; none knows another.
 
+They must not know processes or journals.
+
 ``prepare`` -> ``fit`` -> ``evaluate`` -> ``time`` -> ``attack`` -> ``audit``; they meet only in
 the records and the content-keyed cache.
 """

@@ -1,5 +1,7 @@
 """Attack: I-FGSM on the undefended and the defended model (Figure 4).
 
+It must not know how gains are summarised.
+
 The defended model is attacked through its expectation (EOT, Athalye et al. 2018): the gradient of
 the mean score over fresh noise.  Feature noise costs one backbone pass for any number of draws.
 What was found on the undefended model is also scored by the defence: transfer, as in the paper.

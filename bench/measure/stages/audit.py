@@ -1,5 +1,7 @@
 """Audit: try to break every defence's certificate inside its own ball (``auditing``).
 
+It must not know how often claims broke in all.
+
 One search serves the defences that share their draws, as in the evaluate stage.  Beside every claim
 stand the same claims with planted errors (``planted``), so that a run shows what its audit finds.
 """

@@ -1,5 +1,7 @@
 """Evaluate: draw the scores of one image once, and certify it with every defence that shares them.
 
+It must not know correlations.
+
 RS-Reg, Cert-Reg and MS cost one set of forward passes, which also pairs them for statistics.
 """
 

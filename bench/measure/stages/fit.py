@@ -1,5 +1,7 @@
 """Fit: train the parts that defences need, once for each content key.
 
+It must not know any network or loss.
+
 A part that the cache already holds is not trained again; its record says the same as before.
 """
 

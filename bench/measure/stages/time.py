@@ -1,5 +1,7 @@
 """Time: seconds and forward passes of every model x defence, with and without certificate.
 
+It must not know ratios.
+
 Repeated end-to-end runs on one image after warm-up, device synchronised, in one process.
 """
 

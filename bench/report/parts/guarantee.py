@@ -1,6 +1,8 @@
 # ruff: noqa: RUF001 - Greek letters are meant
 """The guarantee section's tables: what is promised, how wide, how often not at all.
 
+It must not know formats.
+
 This module knows which number goes where; certified values are rounded to the safe side.
 """
 
