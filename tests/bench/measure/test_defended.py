@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure.auditing import Auditor, AuditSettings
+from bench.measure.auditing import Probe
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
 from bench.measure.stages import attack, time
@@ -123,13 +123,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[NoiseStream]:
 def test_an_audit_never_looks_at_the_noise_of_the_certificate(drawn: list[NoiseStream]) -> None:
     """Draws that the certificate was made from would agree with it whatever it claims."""
     one = defended()
-    certificate = one.certificate(sorted_draws(one.draw(one.noise)), one.geometry())
-    del drawn[:]
-    settings = AuditSettings(
-        steps=1, restarts=1, expectation=2, quick_samples=40, fresh_samples=80, scales=(1.0,)
-    )
-    Auditor(one, certificate, settings).judge(one.image, "low", 40, repeat=0)
-    Auditor(one, certificate, settings).judge(one.image, "high", 40, repeat=1)
+    Probe(one, one.image, "low").scores(40, 0)
+    Probe(one, one.image, "high").scores(40, 1)
     assert [noise.purpose for noise in drawn] == ["audit", "audit"]
     assert len({(noise.image, noise.repeat) for noise in drawn}) == 2
 
