@@ -135,7 +135,7 @@ def test_a_damaged_plan(tmp_path_factory: pytest.TempPathFactory, content: objec
         try:
             RunFolder.open(folder).plan()
         except BenchError as error:
-            assert "plan.json: expected" in str(error)
+            assert "plan.json: " in str(error) and "expected" in str(error)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -1])

@@ -36,6 +36,8 @@ class CellCount:
     extras_ok: int = 0
     extras_expected: int = 0
     """The same counts beside the tables."""
+    notes: tuple[str, ...] = ()
+    """What is done and yet without an answer, one sentence each."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -156,6 +158,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
             counted.remarks,
             counted.extras_ok,
             len(counted.extras),
+            counted.notes,
         ),
         provenance=facts,
         cards=tuple(cards) or tuple(facts.get("cards", ())),

@@ -79,18 +79,23 @@ class Completeness:
         lines = [f"{self.ok}/{len(self.cells)} cells ok"]
         if self.extras:
             lines.append(f"{self.extras_ok}/{len(self.extras)} extra cells ok")
-        return "\n".join([*lines, *self.remarks])
+        return "\n".join([*lines, *self.remarks, *self.notes])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done and yet without an answer, one line each."""
+        return tuple(_grouped("no certificate", self.abstained))
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is failed, missing or without an answer, one line each."""
+        """What is failed or missing, one line each."""
         lines = _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
         lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
         if self.others_failed:
             lines.append(f"failed: {self.others_failed} units on undefended models")
         if self.others_missing:
             lines.append(f"missing: {self.others_missing} units on undefended models")
-        return (*lines, *_grouped("no certificate", self.abstained))
+        return tuple(lines)
 
 
 def _grouped(word: str, reasons: Mapping[Cell, str]) -> list[str]:

@@ -169,7 +169,7 @@ def _verdict_box(
     run: RunTables, found: Mapping[str, Agreement], judged: Sequence[Verdict]
 ) -> tuple[str, ...]:
     count = run.completeness
-    lines = [*count.words, *count.remarks]
+    lines = [*count.words, *count.remarks, *count.notes]
     lines += [f"{mode}: {leader_sentence(agreement)}" for mode, agreement in found.items()]
     lines += audit_lines(run.everything().table("audit"))
     words = [v.word for v in judged]

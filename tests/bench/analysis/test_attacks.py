@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -20,7 +22,7 @@ from bench.analysis.attacks import (
     strength_for_one_deviation,
     suppressions,
 )
-from bench.records.parquet import read_rows
+from bench.records.parquet import arrow_schema, read_rows
 from bench.records.schema import AttackRecord
 
 STRENGTHS = (0.001, 0.02, 0.1)
@@ -224,8 +226,13 @@ def test_a_standard_error_counts_photographs() -> None:
 
 def test_runs_from_before_transfer_are_white_box(tmp_path: Path) -> None:
     old = TWO.drop(columns="attack").assign(steps=10, reason=None)
-    old.to_parquet(tmp_path / "attack.parquet")
-    records = [AttackRecord.model_validate(row) for row in read_rows(tmp_path / "attack.parquet")]
+    schema = arrow_schema(AttackRecord)
+    before = schema.remove(schema.get_field_index("attack"))
+    pq.write_table(
+        pa.Table.from_pylist(old.to_dict("records"), schema=before), tmp_path / "attack.parquet"
+    )
+    rows = read_rows(tmp_path / "attack.parquet", AttackRecord)
+    records = [AttackRecord.model_validate(row) for row in rows]
     assert {record.attack for record in records} == {"white-box"}
     frame = old.assign(attack=np.nan)
     assert len(of_kind(frame, "white-box")) == len(old) and of_kind(frame, "transfer").empty

@@ -67,7 +67,7 @@ def test_check_defense_shows_why_a_plugin_is_broken(
     [
         (["--sigma", "-1"], "--sigma: expected a number from 1e-06 to 1e+06, found -1.0"),
         (["--sigma", "0.1", "--radius", "0"], "--radius: expected a number above 0, found 0.0"),
-        (["--sigma", "nan"], "--sigma: expected a number above 0, found nan"),
+        (["--sigma", "nan"], "--sigma: expected a number from 1e-06 to 1e+06, found nan"),
     ],
 )
 def test_certify_refuses_numbers(

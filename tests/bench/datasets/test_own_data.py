@@ -99,6 +99,7 @@ def test_a_damaged_image_is_a_failed_record_and_lowers_n(
             "1",
             "--stages",
             "prepare,evaluate",
+            "--no-extras",
             "--results",
             str(results),
             "--reports",
