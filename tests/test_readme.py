@@ -17,7 +17,7 @@ RECORDED = "reports/reference/recorded"
 REAL = "reports/reference/real"
 TIMING = "reports/reference/timing/cpu-published"
 FIGURES = {
-    "figure-9": "Agreement with human scores at equal certified radius",
+    "figure-8b": "Agreement with human scores at equal certified radius, full-reference models",
     "figure-4": "Attack gain against strength, undefended and FS-IQA",
 }
 LEADS = {"S1d": "DBCNN, 16 photographs", "S2d": "LPIPS (40 images) and DISTS (16)"}

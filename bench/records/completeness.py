@@ -83,8 +83,12 @@ class Completeness:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is done and yet without an answer, one line each."""
-        return tuple(_grouped("no certificate", self.abstained))
+        """What is done and yet without an answer: a line for each defence, with its first reason."""
+        first: dict[str, str] = {}
+        for cell, reason in self.abstained.items():
+            first.setdefault(cell.defense, reason)
+        by_defense = {cell: first[cell.defense] for cell in self.abstained}
+        return tuple(_grouped("no certificate", by_defense))
 
     @property
     def remarks(self) -> tuple[str, ...]:
