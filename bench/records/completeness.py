@@ -83,7 +83,7 @@ class Completeness:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is done and yet without an answer: a line for each defence, with its first reason."""
+        """What is done and yet without an answer: a line a defence, with its first reason."""
         first: dict[str, str] = {}
         for cell, reason in self.abstained.items():
             first.setdefault(cell.defense, reason)
