@@ -34,7 +34,7 @@ _PICTURE = re.compile(r'src="data:image/[^"]*"')
 _TOOLS = ("matplotlib", "seaborn", "typst", "jinja2")
 _DRAWN = frozenset({".png", ".pdf"})
 _STAMP = ".report.json"
-_REPORTING = ("bench/report", "bench/analysis", "bench/records/schema.py")
+_REPORTING = ("bench/report", "bench/analysis", "bench/records")
 
 
 @dataclass(frozen=True, slots=True)
