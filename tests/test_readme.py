@@ -20,7 +20,10 @@ FIGURES = {
     "figure-8b": "Agreement with human scores at equal certified radius, full-reference models",
     "figure-4": "Attack gain against strength, undefended and FS-IQA",
 }
-LEADS = {"S1d": "DBCNN, 16 photographs", "S2d": "LPIPS (40 images) and DISTS (16)"}
+LEADS = {
+    "S1d": "DBCNN, 16 photographs",
+    "S2d": "LPIPS (40 images) and DISTS (16), of the same 7 photographs",
+}
 SIGMAS = ("0.1", "0.25", "0.5")
 BEGIN, END = "<!-- reference:begin -->\n", "<!-- reference:end -->"
 
@@ -33,7 +36,8 @@ models; intervals, the paper's values and seconds are in the report's Tables 1 a
 """
 PUBLISHED = f"""\
 **Published trunks**, on two CPU cores: LPIPS and DISTS as published, DBCNN with a head trained
-here, on smaller pictures, few images and 16 draws (profile `real-cpu`; [report]({REAL}/report.md)).
+here, on smaller pictures and few images (profile `real-cpu`; [report]({REAL}/report.md)). Unequal
+draws: 16 for image noise, 2,000 for FS-IQA, and equal noise is not equal radius.
 """
 COST = f"""\
 **Cost**, KonCept, LPIPS and DISTS as published, random weights, 384x512, N = 2000, two idle CPU
