@@ -49,18 +49,18 @@ def genuine(audit: pd.DataFrame) -> pd.DataFrame:
 
 def findings(audit: pd.DataFrame) -> Findings:
     """What was found in these records; skipped ones (nothing to attack) are left out."""
-    tried = genuine(audit)
-    tried = tried[tried["status"].isin(["ok", "failed"])]
-    decided = tried[(tried["status"] == "ok") & tried["violated"].notna()]
+    claims = genuine(audit)
+    found = share(claims)
+    decided = claims[(claims["status"] == "ok") & claims["violated"].notna()]
     moved = numbers(decided, "displacement_ratio")[(decided["rigor"] != "proved").to_numpy()]
     moved = moved[np.isfinite(moved)]
     return Findings(
-        wanted=len(tried),
-        decided=len(decided),
-        violated=int(decided["violated"].astype(bool).sum()),
+        wanted=found.wanted,
+        decided=found.claims,
+        violated=found.found,
         linear=len(moved),
         displaced=int((moved > 1.0).sum()),
-        photographs=int(decided["group"].nunique()),
+        photographs=found.photographs,
     )
 
 

@@ -12,7 +12,13 @@ from bench.report.parts.found import audit_lines, audited
 
 
 def record(defense: str = "fs-iqa", group: str = "a", **changes: object) -> dict[str, object]:
-    usual = {"status": "ok", "rigor": "first-order", "violated": False, "displacement_ratio": 0.5}
+    usual = {
+        "dataset": "one",
+        "status": "ok",
+        "rigor": "first-order",
+        "violated": False,
+        "displacement_ratio": 0.5,
+    }
     return {"defense": defense, "group": group, **usual, **changes}
 
 
