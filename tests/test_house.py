@@ -24,7 +24,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
         "bench.fetch": "bench.base iqa_models",
         "bench.records": "bench.plan bench.base",
         "bench.plugins": "bench.datasets bench.base",
-        "bench.training": "bench.datasets bench.base iqa_models",
+        "bench.training": "bench.datasets bench.base defenses iqa_models",
         "bench.measure": "bench.records bench.plugins bench.plan bench.datasets bench.base "
         "defenses iqa_models",
         "bench.analysis": "bench.records bench.plan",
