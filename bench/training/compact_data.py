@@ -5,6 +5,7 @@ It must not know networks.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -52,9 +53,12 @@ def training_crops() -> tuple[Crop, ...]:
 
 
 def gather(dataset: EmbeddedDataset, split: Split) -> Images:
-    """All crops of a split."""
+    """All crops of a split; where they lie together they stay in the file that they come from."""
     mos = [item.mos for item in dataset.items(split)[:CELLS]]
-    return Images(torch.from_numpy(dataset.pixels(split)), torch.tensor(mos, dtype=torch.float32))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        pixels = torch.from_numpy(dataset.pixels(split))
+    return Images(pixels, torch.tensor(mos, dtype=torch.float32))
 
 
 def batches(
