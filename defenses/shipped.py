@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import nn
@@ -32,6 +33,18 @@ class Shipped:
     path: Path
     sha256: str
     notes: Mapping[str, Any]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What a run notes of a training: losses by epoch, CPU seconds, size."""
+        parts = [self.notes["pixel_curve"], self.notes["score_curve"]]
+        curve = [epoch for part in parts for epoch in part]
+        return {
+            "train_loss": [epoch["loss"] for epoch in curve],
+            "validation_loss": [-fmean(epoch["validation"]) for epoch in curve],
+            "seconds": sum(part[-1]["seconds"] for part in parts if part),
+            "parameters": self.notes["parameters"],
+        }
 
 
 def part_key(

@@ -20,6 +20,7 @@ def fit(
     limit: opt.Limit = None,
     samples: opt.Samples = None,
     no_extras: opt.NoExtras = False,
+    retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -34,7 +35,9 @@ def fit(
     from bench.cli.selection import Selection
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
+    changes = opt.overrides(
+        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+    )
     selection = Selection(profile, changes, dataset)
     how = Execution(
         stages=("prepare", "fit"),

@@ -41,6 +41,9 @@ Samples = Annotated[int | None, typer.Option("--samples", help="Draws per certif
 NoExtras = Annotated[
     bool, typer.Option("--no-extras", help="Only the tables' cells, no rows beside them.")
 ]
+Retrain = Annotated[
+    bool, typer.Option("--retrain", help="Train what would be taken from the package.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 Dataset = Annotated[
     str | None,
@@ -87,11 +90,14 @@ def overrides(
     samples: int | None,
     *,
     no_extras: bool = False,
+    retrain: bool = False,
 ) -> Overrides:
     """What the options of these names change in a profile."""
     from bench.plan.loading import Overrides
 
-    return Overrides(split(models), split(defenses), numbers(sigmas), limit, samples, no_extras)
+    return Overrides(
+        split(models), split(defenses), numbers(sigmas), limit, samples, no_extras, retrain
+    )
 
 
 def split(text: str | None) -> tuple[str, ...] | None:

@@ -26,6 +26,7 @@ def plan(
     limit: opt.Limit = None,
     samples: opt.Samples = None,
     no_extras: opt.NoExtras = False,
+    retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -39,7 +40,9 @@ def plan(
     from bench.cli.selection import Selection, open_registry
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
+    changes = opt.overrides(
+        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+    )
     selection = Selection(profile, changes, dataset)
     registry = open_registry(opt.plugin_paths(plugin), data_root=data_root)
     made = selection.make_plan(registry, Execution(device=resolve_device(device)))

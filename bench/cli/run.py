@@ -46,6 +46,7 @@ def run(
     limit: opt.Limit = None,
     samples: opt.Samples = None,
     no_extras: opt.NoExtras = False,
+    retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -73,7 +74,9 @@ def run(
     from bench.execution.backends import Cluster
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
+    changes = opt.overrides(
+        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+    )
     selection = Selection(profile, changes, dataset)
     if not everything:
         selection.check_intent()
@@ -217,4 +220,16 @@ def say_verdict(
         print(remark)  # noqa: T201
     if left := [stage for stage in STAGES if stage not in how.stages]:
         print(f"stages not asked for: {', '.join(left)}")  # noqa: T201
+    if "evaluate" in how.stages and (beside := agreement_line(folder)):
+        print(beside)  # noqa: T201
     print(f"report: {report}")  # noqa: T201
+
+
+def agreement_line(folder: RunFolder) -> str:
+    """How the accuracy compares with the recorded run's; nothing where no cell is common."""
+    from bench.review.agreement import agreement, recorded_evaluations
+
+    if folder.plan().profile.edition != "compact":
+        return ""
+    found = agreement(folder.table("evaluate"), recorded_evaluations())
+    return str(found) if found else ""

@@ -92,6 +92,8 @@ class DatasetCard:
         licence: terms of images and labels.
         has_references: whether `Pair.reference` is present.
         image_size: (height, width) in pixels, or None where sizes vary.
+        shipped_training: digest of the training photographs, if the package brings models and
+            parts that were trained on them.
     """
 
     title: str
@@ -102,6 +104,7 @@ class DatasetCard:
     licence: str
     has_references: bool
     image_size: tuple[int, int] | None
+    shipped_training: str | None = None
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from bench.base.cache import Bytes, Stored, stored
 from bench.datasets.base import DatasetCard, DatasetPlugin, ImageError, Item, Pair, Split
 from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
-from bench.datasets.photographs import CROPS, Crop, photograph_sha256, take
+from bench.datasets.photographs import CROPS, Crop, photograph_sha256, take, training_sha256
 from iqa_models.folders import cache_folder
 
 GENERATOR_VERSION = "1"
@@ -225,6 +225,7 @@ def _card(recipe: Recipe) -> DatasetCard:
         licence="photographs: CC0 and public domain, see docs/datasets.md",
         has_references=True,
         image_size=(recipe.height, recipe.width),
+        shipped_training=training_sha256(),
     )
 
 

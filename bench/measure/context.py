@@ -31,6 +31,7 @@ from bench.plugins.sources import modules_sha256
 from defenses.base import Defense, Example, Part, ScoreScale, Target
 from defenses.engine import GIB, Engine, cpu_rows
 from defenses.noise import NoiseStream
+from defenses.shipped import Shipped, find, part_key
 from iqa_models.base import BoundModel, IQAModel
 from iqa_models.folders import cache_folder
 
@@ -173,8 +174,10 @@ class Context:
     def part_key(self, part: Part, dataset: str, model: str | None, sigma: float | None) -> str:
         """Content key of a trained part: recipe, data, weights and code."""
         settings = self.profile.fit.get(part.name)
+        ready = self.shipped(part, dataset, model)
         return content_key(
             part=identity(part),
+            shipped=None if ready is None else ready.sha256,
             sigmas=[sigma] if sigma is not None else list(self.profile.sigmas),
             settings=None if settings is None else settings.model_dump(),
             seed=self.profile.seed,
@@ -185,6 +188,20 @@ class Context:
                 "defenses.training", "defenses.networks", "defenses.noise", "defenses.span"
             ),
         )
+
+    def shipped(self, part: Part, dataset: str, model: str | None) -> Shipped | None:
+        """The part that comes with the package for this network, data and model, if one does."""
+        settings = self.profile.fit.get(part.name)
+        photographs = self.dataset(dataset).card.shipped_training
+        if settings is None or not settings.shipped or photographs is None:
+            return None
+        key = part_key(
+            part=part.name,
+            network=settings.model_dump(),
+            photographs=photographs,
+            model=None if model is None else self.model(model),
+        )
+        return find(key, sigmas=self.profile.sigmas)
 
     def _part(self, defense: str, dataset: str, model: str, sigma: float) -> nn.Module | None:
         part = self.defenses[defense].part
