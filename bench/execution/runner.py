@@ -127,8 +127,22 @@ def chunks_of(units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int)
             left = _left(task[start : start + size], outcomes)
             if left:
                 chunks.append(_chunk(left, outcomes))
-    # Long work last would leave the other workers idle at the end.
-    return sorted(chunks, key=lambda chunk: -chunk.cost)
+    return _in_order(chunks)
+
+
+def _in_order(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The most costly first, and side by side what differs in the model alone.
+
+    Long work last would leave the other workers idle at the end; a denoiser that models share
+    remembers the images of a moment ago.
+    """
+    groups: dict[tuple[Any, ...], list[Chunk]] = {}
+    for chunk in sorted(chunks, key=lambda chunk: -chunk.cost):
+        first = chunk.units[0]
+        images = tuple(unit.image for unit in chunk.units)
+        alike = (first.dataset, first.smoother, first.sigma, first.detail, images)
+        groups.setdefault(alike, []).append(chunk)
+    return [chunk for group in groups.values() for chunk in group]
 
 
 def _chunk(units: tuple[Unit, ...], outcomes: dict[str, Outcome]) -> Chunk:

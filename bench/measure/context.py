@@ -22,6 +22,7 @@ from bench.datasets import Dataset, Item, Pair
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
 from bench.measure.identity import identity, model_identity
+from bench.measure.remembered import Remembered
 from bench.measure.training_images import Parts, damaged, training_parts
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
@@ -68,6 +69,8 @@ class Context:
         self.items = cache(self._items)
         self.damaged = cache(self._damaged)
         self.part = cache(self._part)
+        self.networks: dict[str, nn.Module] = {}
+        self.remembered = cache(Remembered)
         self.engine = cache(self._engine)
 
     def _model(self, name: str) -> IQAModel:
@@ -218,7 +221,10 @@ class Context:
                 f"the trained part {part.name!r} for {model} is missing or damaged in the cache; "
                 "the same command, or the verb fit, trains it again."
             )
-        return self.restore(part, key, dataset=dataset, model=model)
+        # One network for all models that share it.
+        if key not in self.networks:
+            self.networks[key] = self.restore(part, key, dataset=dataset, model=model)
+        return self.networks[key]
 
     def restore(self, part: Part, key: str, *, dataset: str, model: str) -> nn.Module:
         """Rebuild a trained part from its stored weights."""

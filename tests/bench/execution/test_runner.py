@@ -281,6 +281,19 @@ def test_costly_chunks_go_first() -> None:
     assert Chunk("fit", tuple(units)).cost == 9.0
 
 
+def test_models_of_one_image_stand_side_by_side_behind_the_most_costly() -> None:
+    costs = {("a", "x"): 1.0, ("a", "y"): 1.0, ("b", "x"): 2.0, ("b", "y"): 2.0}
+    units = [
+        Unit("evaluate", "set", model, "dms", "denoised", sigma, image, forward_passes=cost)
+        for sigma in (0.1, 0.5)
+        for (model, image), cost in costs.items()
+    ]
+    order = [chunk.units[0] for chunk in chunks_of(units, {}, size=1)]
+    assert [(u.sigma, u.image, u.model) for u in order] == [
+        (sigma, image, model) for sigma in (0.1, 0.5) for image in "xy" for model in "ba"
+    ]
+
+
 @pytest.mark.parametrize(
     ("device", "jobs", "stage", "expected"),
     [
