@@ -111,6 +111,7 @@ def run_benchmark(
     from bench.execution.progress import progress_for
     from bench.execution.runner import execute
     from bench.records.folder import RunFolder
+    from bench.review.earlier import take_over
 
     registry = open_registry(how.plugins, data_root=how.data_root)
     plan = selection.make_plan(registry, how)
@@ -123,6 +124,9 @@ def run_benchmark(
         if not resume:
             with folder.locked():
                 folder.clear()
+        else:
+            for name, units in take_over(folder, results).items():
+                console.print(f"taken over from {name}: {units} units", highlight=False)
         cards = guarantee_cards(plan, registry)
         verdict = execute(folder, how, progress_for(console), cards=cards)
         if reports is not None:
