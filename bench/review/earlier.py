@@ -47,7 +47,8 @@ def terms(plan: Plan) -> str | None:
 def earlier(run: RunFolder, results: Path) -> Iterator[tuple[str, list[tuple[str, Entry]]]]:
     """Runs in a folder with units of this one: name, and (stage, entry) of each such unit.
 
-    Timings are left out: they are the machine's of that day.  A run that cannot be read is passed over: nobody asked for it.
+    Timings are left out: they are the machine's of that day.  A run that cannot be read is passed
+    over: nobody asked for it.
     """
     plan = run.plan()
     wanted = {unit.key: unit.stage for unit in plan.units if unit.stage != "time"}
