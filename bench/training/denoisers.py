@@ -87,7 +87,7 @@ class Settings:
 
 
 SETTINGS = {
-    "denoiser": Settings(width=48, depth=5, epochs=10),
+    "denoiser": Settings(width=48, depth=5, epochs=8),
     "denoiser-iqa": Settings(width=24, depth=2, epochs=8, score_epochs=3),
 }
 """By the name of the part, as in `defenses.denoisers`."""
