@@ -66,9 +66,12 @@ def time(
     from bench.plan.loading import load_profile
 
     profile = load_profile(EDITIONS[edition])
+    registry = open_registry(opt.plugin_paths(plugin))
+    chosen_models = opt.split(models) or profile.models
+    chosen_defenses = opt.split(defenses) or profile.defenses
     suite = Suite(
-        models=opt.split(models) or profile.models,
-        defenses=opt.split(defenses) or profile.defenses,
+        models=chosen_models,
+        defenses=chosen_defenses,
         edition=profile.edition,
         size=parse_size(size),
         samples=samples,
@@ -79,8 +82,11 @@ def time(
         scaling=scaling,
         exact=exact,
         code=code_sha256(),
+        plugins=registry.code_of(
+            [("model", m) for m in chosen_models] + [("defense", d) for d in chosen_defenses]
+        ),
     )
-    rig = Rig(suite, open_registry(opt.plugin_paths(plugin)), profile)
+    rig = Rig(suite, registry, profile)
     rig.check()
     raise typer.Exit(measure(rig, out, reports))
 
