@@ -5,8 +5,8 @@ Image Quality Assessment", IEEE TIP 29, 2020.  Parameter names follow the PyTorc
 (``base.<child>``, ``fc.<layer>``) in both editions.
 
 The authors' Keras model averages the whole last map; the PyTorch port was trained with the fixed
-8 x 8 pooling of its backbone, which of 384 x 512 pictures' 10 x 14 map sees the top left part alone.
-Each variant pools, and normalises in its head, as its weights were trained.
+8 x 8 pooling of its backbone, which sees the top left part alone of the 10 x 14 map of a 384 x 512
+picture. Each variant pools, and normalises in its head, as its weights were trained.
 
 This module must not know noise or defences, nor where its weights' files lie.
 """
