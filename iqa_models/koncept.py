@@ -13,6 +13,7 @@ This module must not know noise or defences, nor where its weights' files lie.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -41,6 +42,8 @@ Variant = Literal["pytorch", "keras"]
 
 CELLS = 8
 """Side of the port's pooling, in cells of the last map."""
+LEAST = 299
+"""Side of the smallest image whose last map has that many."""
 KERAS_EPSILON = 1e-3
 """Keras's default of a batch normalisation; torch's, which the port's head has, is 1e-5."""
 
@@ -105,15 +108,14 @@ class TopLeft(nn.Module):
         """Means ``(B, D, 1, 1)`` of maps ``(B, D, h, w)``.
 
         Raises:
-            ModelInputError: The port itself would fail here: the map has less than one window, or
-                room for two.
+            ModelInputError: The port itself would fail here: the map has room for two windows.
         """
         height, width = maps.shape[-2:]
-        if not all(CELLS <= side < 2 * CELLS for side in (height, width)):
+        if max(height, width) >= 2 * CELLS:
             raise ModelInputError(
                 "KonCept512's PyTorch weights expect images of 299 to 554 pixels a side, found "
                 f"some whose last map is {height} x {width}, not 8 to 15 cells a side; its keras "
-                "variant takes other sizes."
+                "variant takes larger ones."
             )
         return F.avg_pool2d(maps, CELLS)
 
@@ -127,15 +129,16 @@ def published(*, variant: Variant = "pytorch") -> KonCept:
     keras = variant == "keras"
     base = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1) if keras else TopLeft())
     without_inplace(base)
-    return frozen(
-        KonCept(
-            base=base,
-            features=1536,
-            hidden=((2048, 0.25), (1024, 0.25), (256, 0.5)),
-            edition="published",
-            epsilon=KERAS_EPSILON if keras else 1e-5,
-        )
+    model = KonCept(
+        base=base,
+        features=1536,
+        hidden=((2048, 0.25), (1024, 0.25), (256, 0.5)),
+        edition="published",
+        epsilon=KERAS_EPSILON if keras else 1e-5,
     )
+    if not keras:
+        model.card = replace(CARD, min_size=LEAST)
+    return frozen(model)
 
 
 def _head_layers(

@@ -10,8 +10,8 @@ image quality assessment", IEEE TIP 29, 2020. The official layout is read as it 
     koniq10k/512x384/*.jpg          (or 1024x768/*.jpg)
 
 The first file's MOS is the mean of its five counts, 1 (bad) to 5. The second says which image is
-training, validation or test (7,058 / 1,000 / 2,015); its own MOS are on another scale, 1..100 and not
-proportional, and are left alone. The published weights were trained on its training part, so every
+training, validation or test (7,058 / 1,000 / 2,015); its own MOS, on another scale that is not
+proportional, are left alone. The published weights were trained on its training part, so every
 other split, as that of `koniq10k-seeded`, puts training images of the models into the test part.
 """
 
@@ -44,7 +44,7 @@ SETS = "koniq10k_distributions_sets.csv"
 WORDS: Mapping[str, Split] = {"training": "train", "validation": "validation", "test": "test"}
 """Words of the official split."""
 COUNTS = ("c1", "c2", "c3", "c4", "c5")
-UNPACKED = ("koniq10k_scores", "koniq10k_512x384")
+UNPACKED = ("koniq10k_scores", "koniq10k_512x384", "koniq10k_mirror")
 """Folders that `prefetch` makes of it."""
 MOS_RANGE = (1.0, 5.0)
 
@@ -72,7 +72,9 @@ def koniq10k(
     """
     folders = [folder] if folder else data_folders(NAME, UNPACKED, root)
     labels = first_existing(NAME, folders, (LABELS, f"koniq10k_scores_and_distributions/{LABELS}"))
-    images = first_existing(NAME, folders, (resolution, f"images/{resolution}"))
+    images = first_existing(
+        NAME, folders, (resolution, f"images/{resolution}", f"{NAME}/{resolution}")
+    )
     rows = read_rows(labels, ("image_name", *COUNTS, "c_total", "MOS"))
     names = [row["image_name"] for row in rows]
     splits = _official(folders, names) if seed is None else split_groups(names, seed=seed)
