@@ -24,6 +24,8 @@ from iqa_models.weights import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".h5")
 """Endings under which a given folder may hold ``<artifact name><ending>``."""
+SUMS = "SHA256SUMS"
+"""Hashes of the files of a folder: given with them, or recorded where nobody publishes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Artifact:
     archive: bool = False
     note: str = ""
     random: bool = False
+    fallback: str | None = None
 
     @property
     def stored_as(self) -> str:
@@ -164,7 +167,13 @@ class Shelf:
             return self.mapped[name]
         path = self.cache / entry.stored_as
         exists = path.is_dir() if entry.archive else path.is_file()
-        return Located(entry, path, None if entry.archive else entry.sha256) if exists else None
+        if not exists:
+            return None
+        return Located(entry, path, None if entry.archive else self.hash_of(entry))
+
+    def hash_of(self, entry: Artifact) -> str | None:
+        """What an artifact's file must hash to: as published, or as at its first download."""
+        return entry.sha256 or _sums(self.cache / SUMS).get(entry.file)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of some artifacts that are not on this machine."""
@@ -201,7 +210,7 @@ def _mapping(source: Path, settings: Mapping[str, Any]) -> dict[str, Located]:
 
 def _folder(folder: Path) -> dict[str, Located]:
     """Artifacts that a folder holds under their own or their official file name."""
-    sums = _sums(folder / "SHA256SUMS")
+    sums = _sums(folder / SUMS)
     mapped = {}
     for entry in artifacts().values():
         names = [entry.stored_as, *(entry.name + suffix for suffix in SUFFIXES)]
@@ -224,3 +233,10 @@ def _sums(path: Path) -> dict[str, str]:
         return {}
     pairs = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
     return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
+
+
+def record_sum(folder: Path, file: str, sha256: str) -> None:
+    """Note what a file hashed to when it first came, in a form that ``sha256sum -c`` reads."""
+    known = _sums(folder / SUMS)
+    lines = [f"{digest}  {name}\n" for name, digest in sorted({**known, file: sha256}.items())]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")

@@ -27,6 +27,7 @@ def fit(
     jobs: opt.Jobs = None,
     plugin: opt.Plugin = None,
     results: opt.Results = Path("results"),
+    strict: opt.Strict = False,
     debug: opt.Debug = False,
 ) -> None:
     """Train all parts that a run with the same options needs, and nothing else; resumes."""
@@ -47,4 +48,4 @@ def fit(
         data_root=data_root,
         debug=debug,
     )
-    raise typer.Exit(run_benchmark(selection, how, results, None, resume=True))
+    raise typer.Exit(run_benchmark(selection, how, results, None, strict=strict))

@@ -61,6 +61,9 @@ DataRoot = Annotated[
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: cores.")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse where a model's files are missing; else skip it.")
+]
 Debug = Annotated[
     bool, typer.Option("--debug", help="One worker in this process; exceptions come through.")
 ]

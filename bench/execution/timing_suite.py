@@ -167,7 +167,7 @@ class Rig:
         if point.axis in ("batch", "norm"):
             wanted = "input" if point.axis == "batch" else "features"
             return bool(self.defense(point.defense).smoother.noise_kind == wanted)
-        smallest: int = self.registry.model(point.model).card.min_size
+        smallest = self.network(point.model).card.min_size
         return point.axis != "pixels" or min(point.height, point.width) >= smallest
 
     def estimate(self, point: TimingPoint) -> float:

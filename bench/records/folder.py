@@ -208,7 +208,7 @@ class RunFolder:
         if not journal_files(self.journal, stage):
             return True
         sealed = self.sealed(stage)
-        return sealed is not None and _none_failed(sealed)
+        return sealed is not None and _all_final(sealed)
 
     def sealed(self, stage: str) -> dict[str, Outcome] | None:
         """Unit states as written when the stage was complete; None before that."""
@@ -223,7 +223,7 @@ class RunFolder:
         }
 
     def seal(self, stage: str) -> None:
-        """Write a complete stage's journal as tables; drop the journal if nothing failed.
+        """Write a complete stage's journal as tables; drop the journal if all of it is final.
 
         The order makes every interruption harmless: tables, then states, then the journal goes.
         """
@@ -242,7 +242,7 @@ class RunFolder:
                 self._units_file(stage),
                 [(e.unit, e.status, e.reason, e.attempt) for e in entries.values()],
             )
-            if any(entry.status == "failed" for entry in entries.values()):
+            if not all(entry.final for entry in entries.values()):
                 return
         for file in journal_files(self.journal, stage):
             file.unlink(missing_ok=True)
@@ -289,8 +289,8 @@ STAGE_OF: Mapping[str, str] = {table: _WRITERS.get(table, table) for table in BY
 """Stage that writes each table; no table has two."""
 
 
-def _none_failed(outcomes: Mapping[str, Outcome]) -> bool:
-    return all(outcome.status != "failed" for outcome in outcomes.values())
+def _all_final(outcomes: Mapping[str, Outcome]) -> bool:
+    return all(outcome.final for outcome in outcomes.values())
 
 
 def _by_table(entries: Iterable[Entry]) -> dict[str, list[Record]]:

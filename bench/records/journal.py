@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from bench.base.errors import BenchError, invalid
 from bench.base.files import sync_folder
+from bench.records.completeness import ABSENT, Outcome
 from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status
 
 
@@ -58,6 +59,15 @@ class Entry:
     def without_records(self, reason: str) -> Self:
         """The entry of a unit that failed so badly that not even its rows are known."""
         return replace(self, status="failed", reason=reason, records=())
+
+    def without_model(self, reason: str) -> Self:
+        """The entry of a unit whose model is not on this machine."""
+        return replace(self, status="skipped", reason=ABSENT + reason, records=())
+
+    @property
+    def final(self) -> bool:
+        """Whether no later attempt replaces it."""
+        return Outcome(self.status, self.reason, self.attempt).final
 
     def summary(self) -> Self:
         """The entry without what the unit left behind."""
@@ -168,8 +178,8 @@ def parse_line(line: bytes, *, path: Path, number: int) -> Entry:
     try:
         records = tuple(_record(row) for row in content["records"])
         entry = Entry.of(str(content["unit"]), records, attempt=int(content.get("attempt", 1)))
-        if not records and content["status"] == "failed":
-            entry = entry.without_records(str(content["reason"]))
+        if not records and content["status"] in ("failed", "skipped"):
+            entry = replace(entry, status=content["status"], reason=str(content["reason"]))
     except ValidationError as error:
         raise _malformed(place, "valid records", invalid(error, whole="a record")[:-1]) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -219,7 +229,7 @@ def summaries(files: Iterable[Path]) -> dict[str, Entry] | None:
             known = found.get(entry.unit)
             if known is None or _supersedes(entry, known):
                 found[entry.unit] = entry.summary()
-            elif not _supersedes(known, entry) and known.status != "failed":
+            elif not _supersedes(known, entry) and known.final:
                 return None
     return found
 
@@ -259,17 +269,17 @@ class Latest:
 
 
 def _supersedes(new: Entry, old: Entry) -> bool:
-    """A later attempt replaces a failed one; nothing replaces a result."""
-    if (new.status == "failed") != (old.status == "failed"):
-        return old.status == "failed"
-    return new.status == "failed" and new.attempt > old.attempt
+    """A later attempt replaces one that is not final; nothing replaces a result."""
+    if new.final != old.final:
+        return new.final
+    return not new.final and new.attempt > old.attempt
 
 
 def _check_agreement(
     one: Entry, other: Entry, files: tuple[Path, Path], content: Callable[[Record], str]
 ) -> None:
     """Refuse two results of one unit that differ; two failures may."""
-    if one.status == "failed":
+    if not one.final:
         return
     for a, b in zip(
         sorted(map(content, one.records)), sorted(map(content, other.records)), strict=False

@@ -56,10 +56,14 @@ def order(results: Path, *names: str) -> Path:
 
 
 def run_small(
-    results: Path, *, jobs: int = 1, debug: bool = False
+    results: Path,
+    *,
+    jobs: int = 1,
+    debug: bool = False,
+    absent: tuple[tuple[str, str], ...] = (),
 ) -> tuple[RunFolder, Completeness]:
     run = RunFolder.create(results, small_plan())
-    how = Execution(jobs=jobs, debug=debug, workshop="tests.bench.fake_workshop")
+    how = Execution(jobs=jobs, debug=debug, workshop="tests.bench.fake_workshop", absent=absent)
     return run, execute(run, how, Silent())  # type: ignore[arg-type]
 
 
@@ -118,6 +122,28 @@ def test_a_bad_image_fails_alone_and_is_tried_again(
     run, verdict = run_small(tmp_path, jobs=jobs)
     assert verdict.complete
     assert tables(run) == undisturbed
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_absent_model_is_skipped_and_done_when_it_is_there(
+    tmp_path: Path, jobs: int, undisturbed: dict[str, bytes]
+) -> None:
+    missing = (("lpips", "lpips.pth not found"),)
+    run, verdict = run_small(tmp_path, jobs=jobs, absent=missing)
+    assert (verdict.ok, len(verdict.skipped), verdict.others_skipped) == (4, 4, 32)
+    assert not verdict.complete and not verdict.failed and not verdict.missing
+    assert "lpips" in str(verdict) and "not on this machine: lpips.pth not found" in str(verdict)
+    assert {key.split("|")[2] for key in worked_on(tmp_path)} == {"dbcnn"}
+    before = worked_on(tmp_path)
+    lines = [path.read_bytes() for path in journal_files(run.journal, "attack")]
+    run, verdict = run_small(tmp_path, jobs=jobs, absent=missing)  # a second time: nothing to do
+    assert worked_on(tmp_path) == before
+    assert [path.read_bytes() for path in journal_files(run.journal, "attack")] == lines
+    run, verdict = run_small(tmp_path, jobs=jobs)
+    assert verdict.complete
+    assert {key.split("|")[2] for key in worked_on(tmp_path) - before} == {"lpips"}
+    assert tables(run) == undisturbed
+    assert not list(run.journal.glob("*"))
 
 
 def test_a_row_beside_the_tables_fails_alone_and_is_tried_again(tmp_path: Path) -> None:
