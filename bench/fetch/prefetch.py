@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Literal
 
 from bench.base.errors import BenchError, unknown
-from bench.fetch.download import DownloadError, Progress, Wanted, download, unpack
+from bench.fetch.download import DownloadError, Meter, Wanted, download, unpack
 from iqa_models.artifacts import Artifact, Shelf, artifacts, needed_by
 
 Status = Literal["present", "fetched", "missing", "failed"]
 
-Watcher = Callable[[Artifact], Progress]
+Watcher = Callable[[Artifact], Meter]
 """Makes the progress callback of one artifact."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Fetched:
     """What became of one artifact.
 
     Attributes:
@@ -61,7 +61,7 @@ def chosen_artifacts(models: Sequence[str], datasets: Sequence[str]) -> list[Art
 
 def prefetch(
     wanted: Iterable[Artifact], shelf: Shelf, *, offline: bool = False, watch: Watcher | None = None
-) -> list[Outcome]:
+) -> list[Fetched]:
     """Fetch what is not there yet; one failure does not stop the others.
 
     Args:
@@ -74,20 +74,20 @@ def prefetch(
     return [_one(entry, shelf, local_only, watch) for entry in wanted]
 
 
-def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None) -> Outcome:
+def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None) -> Fetched:
     if shelf.find(entry.name) is not None:
-        return Outcome(entry, "present")
+        return Fetched(entry, "present")
     if local_only or not entry.urls:
-        return Outcome(entry, "missing", _how_to_get(entry, shelf))
+        return Fetched(entry, "missing", _how_to_get(entry, shelf))
     try:
         _check_space(entry, shelf.cache)
         _fetch(entry, shelf.cache, watch(entry) if watch is not None else None)
     except BenchError as error:
-        return Outcome(entry, "failed", str(error))
-    return Outcome(entry, "fetched")
+        return Fetched(entry, "failed", str(error))
+    return Fetched(entry, "fetched")
 
 
-def _fetch(entry: Artifact, folder: Path, progress: Progress | None) -> None:
+def _fetch(entry: Artifact, folder: Path, progress: Meter | None) -> None:
     file = download(Wanted(entry.file, entry.urls, entry.sha256), folder, progress=progress)
     if entry.archive:
         unpack(file, folder / entry.stored_as)
