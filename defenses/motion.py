@@ -23,6 +23,8 @@ LEAST = 0.02 / 255
 """Root mean square of a shortest step: float32 features must move by more than their rounding."""
 ROUNDING_UNITS = 64
 """A motion of fewer machine epsilons of the features' length is rounding and says nothing."""
+SLACK = 1.01
+"""Differences of float32 features are this exact, even for the shortest steps."""
 UNEXPLAINED = 0.5
 """Share of the motion that a gradient may miss, or invent; compact models: at most .15 of it."""
 
@@ -42,7 +44,7 @@ class Motion:
 
     def objection(self, *, norm: float) -> str | None:
         """Why ``norm`` cannot be what ||J||_2 is taken for; None if nothing speaks against it."""
-        if self.slope > norm:
+        if self.slope > SLACK * norm:
             return (
                 f"the features do not move as their gradient says: along ordinary noise "
                 f"{self.slope / norm:.3g} times as far as ||J||_2 allows in any direction"

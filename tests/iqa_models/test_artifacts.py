@@ -180,9 +180,7 @@ def test_a_variant_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "w.toml").write_text(mapping.format("vgg"), encoding="utf-8")
     assert assembled("lpips", Shelf.open(tmp_path / "w.toml")).card.title == "LPIPS (VGG16)"
     (tmp_path / "w.toml").write_text(mapping.format("squeeze"), encoding="utf-8")
-    with pytest.raises(
-        WeightsError, match="of lpips 'squeeze': there are alex, vgg"
-    ):
+    with pytest.raises(WeightsError, match="of lpips 'squeeze': there are alex, vgg"):
         assembled("lpips", Shelf.open(tmp_path / "w.toml"))
 
 
