@@ -9,7 +9,6 @@ This module reads a table and looks at folders; it never touches the network (th
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from iqa_models.folders import cache_folder
+from iqa_models.names import unknown_name
 from iqa_models.weights import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".h5")
@@ -103,9 +103,7 @@ def artifact(name: str) -> Artifact:
     """
     table = artifacts()
     if name not in table:
-        close = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise WeightsError(f"Unknown artifact {name!r}: {hint}There are {', '.join(table)}.")
+        raise WeightsError(unknown_name("artifact", name, table))
     return table[name]
 
 

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iqa_models.names import unknown_name
+
 if TYPE_CHECKING:
     import torch
 
@@ -92,7 +94,7 @@ def model_plugin(name: str) -> ModelPlugin:
         UnknownModelError: There is no such name.
     """
     if name not in ENTRY_POINTS:
-        raise UnknownModelError(f"Unknown model {name!r}; expected one of {', '.join(names())}.")
+        raise UnknownModelError(unknown_name("model", name, names()))
     module, attribute = ENTRY_POINTS[name].split(":")
     found: ModelPlugin = getattr(import_module(module), attribute)
     return found

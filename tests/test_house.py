@@ -16,8 +16,8 @@ PACKAGES = ("bench", "defenses", "iqa_models")
 ALLOWED: Mapping[str, frozenset[str]] = {
     room: frozenset(others.split())
     for room, others in {
-        "bench.base": "",
         "iqa_models": "",
+        "bench.base": "iqa_models",
         "defenses": "iqa_models",
         "bench.plan": "bench.base",
         "bench.datasets": "bench.base iqa_models",

@@ -25,7 +25,7 @@ from typing import Any
 
 from bench.base.errors import BenchError
 
-Progress = Callable[[int, int | None], None]
+Meter = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all if the server says)."""
 
 CHUNK = 1 << 20
@@ -77,7 +77,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Partial:
     """An unfinished file and the server's mark of the version that it belongs to."""
 
     path: Path
@@ -103,7 +103,7 @@ class Part:
 
 
 def download(
-    wanted: Wanted, folder: Path, *, progress: Progress | None = None, timeout: float = 30.0
+    wanted: Wanted, folder: Path, *, progress: Meter | None = None, timeout: float = 30.0
 ) -> Path:
     """Fetch a file into a folder, from the first address that has it.
 
@@ -120,7 +120,7 @@ def download(
         DownloadError: no address had it; one sentence for each.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = Part(folder / f"{wanted.file}.part")
+    part = Partial(folder / f"{wanted.file}.part")
     problems = []
     for url in map(reached, wanted.urls):
         try:
@@ -144,7 +144,7 @@ def reached(url: str) -> str:
     return mirror + url.removeprefix(HUB) if mirror and url.startswith(f"{HUB}/") else url
 
 
-def _fetch(url: str, wanted: Wanted, part: Part, progress: Progress | None, timeout: float) -> None:
+def _fetch(url: str, wanted: Wanted, part: Partial, progress: Meter | None, timeout: float) -> None:
     """Bring the part file to its full, checked content."""
     trouble = ""
     for _ in range(ATTEMPTS):
@@ -171,7 +171,7 @@ def _fetch(url: str, wanted: Wanted, part: Part, progress: Progress | None, time
 
 
 def _receive(
-    url: str, wanted: Wanted, part: Part, progress: Progress | None, timeout: float
+    url: str, wanted: Wanted, part: Partial, progress: Meter | None, timeout: float
 ) -> bool:
     """Append what the server sends; True when the file is complete."""
     request = _request(url)
@@ -207,10 +207,10 @@ def _append(
     response: Any,
     url: str,
     wanted: Wanted,
-    part: Part,
+    part: Partial,
     start: int,
     total: int | None,
-    progress: Progress | None,
+    progress: Meter | None,
 ) -> bool:
     done = start
     with part.path.open("ab" if start else "wb") as file:
@@ -224,7 +224,7 @@ def _append(
     return done > 0 and (total is None or done == total)
 
 
-def _check_kind(head: bytes, url: str, wanted: Wanted, part: Part) -> None:
+def _check_kind(head: bytes, url: str, wanted: Wanted, part: Partial) -> None:
     """Refuse what does not begin like the wanted kind of file, above all web pages."""
     suffix = Path(wanted.file).suffix
     page = head.lstrip()[:1] == b"<"
@@ -240,7 +240,7 @@ def _check_kind(head: bytes, url: str, wanted: Wanted, part: Part) -> None:
     )
 
 
-def _check_sum(url: str, wanted: Wanted, part: Part) -> None:
+def _check_sum(url: str, wanted: Wanted, part: Partial) -> None:
     """Refuse a complete file of the wrong content."""
     if wanted.sha256 is None:
         return

@@ -14,17 +14,17 @@ from typing import Literal
 
 from bench.base.errors import BenchError, unknown
 from bench.base.files import file_sha256
-from bench.fetch.download import DownloadError, Progress, Wanted, download, unpack
+from bench.fetch.download import DownloadError, Meter, Wanted, download, unpack
 from iqa_models.artifacts import Artifact, Shelf, artifact, artifacts, needed_by, record_sum
 
 Status = Literal["present", "fetched", "missing", "failed", "replaced"]
 
-Watcher = Callable[[Artifact], Progress]
+Watcher = Callable[[Artifact], Meter]
 """Makes the progress callback of one artifact."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Fetched:
     """What became of one artifact.
 
     Attributes:
@@ -62,7 +62,7 @@ def chosen_artifacts(models: Sequence[str], datasets: Sequence[str]) -> list[Art
 
 def prefetch(
     wanted: Iterable[Artifact], shelf: Shelf, *, offline: bool = False, watch: Watcher | None = None
-) -> list[Outcome]:
+) -> list[Fetched]:
     """Fetch what is not there yet; one failure does not stop the others.
 
     Args:
@@ -89,24 +89,29 @@ def _with_fallback(
     return [replace(found, status="replaced", reason=reason), other]
 
 
-def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None) -> Outcome:
+def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None) -> Fetched:
     if shelf.find(entry.name) is not None:
-        return Outcome(entry, "present")
+        return Fetched(entry, "present")
     if local_only or not entry.urls:
-        return Outcome(entry, "missing", _how_to_get(entry, shelf))
+        return Fetched(entry, "missing", _how_to_get(entry, shelf))
     try:
         _check_space(entry, shelf.cache)
         _fetch(entry, shelf, watch(entry) if watch is not None else None)
     except BenchError as error:
-        return Outcome(entry, "failed", str(error))
-    return Outcome(entry, "fetched")
+        return Fetched(entry, "failed", str(error))
+    return Fetched(entry, "fetched")
 
 
+<<<<<<< HEAD
 def _fetch(entry: Artifact, shelf: Shelf, progress: Progress | None) -> None:
     folder, known = shelf.cache, shelf.hash_of(entry)
     file = download(Wanted(entry.file, entry.urls, known), folder, progress=progress)
     if known is None:
         record_sum(folder, entry.file, file_sha256(file))
+=======
+def _fetch(entry: Artifact, folder: Path, progress: Meter | None) -> None:
+    file = download(Wanted(entry.file, entry.urls, entry.sha256), folder, progress=progress)
+>>>>>>> safe
     if entry.archive:
         unpack(file, folder / entry.stored_as)
         file.unlink()

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
-from bench.base.errors import BenchError, invalid
+from bench.base.errors import BenchError, invalid, unknown
 from bench.base.files import sync_folder
 from bench.records.completeness import ABSENT, Outcome
 from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status
@@ -195,7 +195,7 @@ def _record(row: dict[str, Any]) -> Record:
     columns = dict(row)
     table = columns.pop("table")
     if table not in BY_TABLE:
-        raise ValueError(f"unknown table {table!r}")
+        raise ValueError(str(unknown("table", table, BY_TABLE)))
     return BY_TABLE[table].model_validate(columns)
 
 
