@@ -102,16 +102,11 @@ def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None)
     return Fetched(entry, "fetched")
 
 
-<<<<<<< HEAD
-def _fetch(entry: Artifact, shelf: Shelf, progress: Progress | None) -> None:
+def _fetch(entry: Artifact, shelf: Shelf, progress: Meter | None) -> None:
     folder, known = shelf.cache, shelf.hash_of(entry)
     file = download(Wanted(entry.file, entry.urls, known), folder, progress=progress)
     if known is None:
         record_sum(folder, entry.file, file_sha256(file))
-=======
-def _fetch(entry: Artifact, folder: Path, progress: Meter | None) -> None:
-    file = download(Wanted(entry.file, entry.urls, entry.sha256), folder, progress=progress)
->>>>>>> safe
     if entry.archive:
         unpack(file, folder / entry.stored_as)
         file.unlink()
