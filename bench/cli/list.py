@@ -18,7 +18,7 @@ def list_parts(plugin: opt.Plugin = None) -> None:
     from bench.plugins.registry import GROUPS
 
     registry = open_registry(opt.plugin_paths(plugin))
-    rows = [
+    rows: list[tuple[str, str, str]] = [
         (kind, name, registry.parts[kind, name].origin)
         for kind in GROUPS
         for name in registry.names(kind)

@@ -77,7 +77,7 @@ def prefetch(
 
 def _with_fallback(
     entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None
-) -> list[Outcome]:
+) -> list[Fetched]:
     """An artifact, and in its place the one that its row names, where it cannot be had."""
     found = _one(entry, shelf, local_only, watch)
     if found.good or entry.fallback is None:

@@ -74,8 +74,8 @@ def agreement(evaluations: pd.DataFrame, recorded: pd.DataFrame) -> Agreement | 
     if not found:
         return None
     p = [change.p for change in found if change.p is not None]
-    q = stats.false_discovery_control(p) if p else []
-    return Agreement(found, len(found) - sum(value <= LEVEL for value in q))
+    noticed = int((stats.false_discovery_control(p) <= LEVEL).sum()) if p else 0
+    return Agreement(found, len(found) - noticed)
 
 
 def recorded_evaluations() -> pd.DataFrame:
