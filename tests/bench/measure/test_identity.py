@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.base.cache import Cache
 from bench.base.errors import BenchError
-from bench.datasets import Item, Pair
+from bench.datasets import DatasetCard, Item, Pair
 from bench.execution.planning import make_plan
 from bench.measure.certificates import Terms
 from bench.measure.context import Context
@@ -74,6 +74,7 @@ class Images:
 
     def __init__(self, name: str = "set") -> None:
         self.name, self.sha256 = name, hashlib.sha256(name.encode()).hexdigest()
+        self.card = DatasetCard(name, "MOS", (1.0, 5.0), True, "", "", False, (4, 4))
 
     def load(self, item: Item) -> Pair:
         return Pair(np.full((3, 4, 4), item.mos, dtype=np.float32), None)
