@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.analysis.frames import numbers, rows
 from bench.report.document import Figure, Hover, Table
-from bench.report.svg import numbered
+from bench.report.svg import numbered, rounded
 from bench.report.theme import Look
 
 WIDTH = 6.9
@@ -65,11 +65,13 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, *, height: float = 2.5, share_y: bool = True) -> tuple[Canvas, list[Axes]]:
+def panels(
+    count: int, *, height: float = 2.5, share_y: bool = True, share_x: bool = False
+) -> tuple[Canvas, list[Axes]]:
     """A row of panels as wide as the text."""
     canvas = Canvas(figsize=(WIDTH, height))
     FigureCanvasAgg(canvas)
-    axes = canvas.subplots(1, count, sharey=share_y, squeeze=False)
+    axes = canvas.subplots(1, count, sharex=share_x, sharey=share_y, squeeze=False)
     return canvas, list(axes[0])
 
 
@@ -88,10 +90,12 @@ def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Look
             drawn.set(markerfacecolor="white", markeredgecolor=color, markeredgewidth=1.0)
 
 
-def scatter(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
-    """One filled marker for each row."""
+def scatter(
+    ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks, size: float = 50
+) -> None:
+    """One filled marker for each row; ``size`` in square points."""
     if len(frame):
-        sns.scatterplot(frame, x=x, y=y, s=50, linewidth=0, ax=ax, **_looking(by, looks))
+        sns.scatterplot(frame, x=x, y=y, s=size, linewidth=0, ax=ax, **_looking(by, looks))
 
 
 def rings(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
@@ -132,6 +136,11 @@ def spots(
     return [Spot(ax, row[x], row[y], words(row)) for row in rows(frame)]
 
 
+def without_lines(looks: Looks) -> Looks:
+    """The same looks for a legend of markers alone."""
+    return {name: replace(look, lines=False) for name, look in looks.items()}
+
+
 def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
     """One legend under all panels: it can never cover data."""
     handles = [
@@ -140,7 +149,7 @@ def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
             [],
             color=look.color,
             marker=look.marker,
-            linestyle=(0, look.dashes) if look.dashes else "-",
+            linestyle=_line(look),
             markerfacecolor="white" if look.hollow else look.color,
             markeredgecolor=look.color if look.hollow else "white",
             markeredgewidth=1.0 if look.hollow else 0.4,
@@ -154,6 +163,12 @@ def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
         ncols=min(columns, len(handles)),
         handlelength=2.6,
     )
+
+
+def _line(look: Look) -> Any:
+    if not look.lines:
+        return "none"
+    return (0, look.dashes) if look.dashes else "-"
 
 
 def finish(
@@ -178,7 +193,7 @@ def finish(
         hover=tuple(h for p in points if (h := _place(canvas, p)) is not None),
         width=float(canvas.get_figwidth()),
         png=_saved(canvas, "png", {"Software": None}, dpi=160),
-        svg=numbered(_saved(canvas, "svg", {"Date": None, "Creator": None}).decode("utf-8")),
+        svg=rounded(numbered(_saved(canvas, "svg", {"Date": None, "Creator": None}).decode())),
     )
 
 

@@ -21,6 +21,7 @@ from bench.report.document import (
     Printed,
     Table,
     Verdicts,
+    grouped_columns,
 )
 
 Kind = Literal["plain", "strong", "code"]
@@ -140,23 +141,12 @@ def _groups(columns: tuple[Column, ...]) -> list[dict[str, Any]]:
     """Headings above columns with how many columns each spans; none if no column has a group."""
     if not any(column.group for column in columns):
         return []
-    groups: list[dict[str, Any]] = []
-    for column in columns:
-        if groups and column.group and groups[-1]["name"] == column.group:
-            groups[-1]["span"] += 1
-        else:
-            groups.append({"name": column.group, "span": 1})
-    return groups
+    return [{"name": name, "span": span} for name, span in grouped_columns(columns)]
 
 
 def _cell_view(cell: Printed) -> dict[str, Any]:
-    text = cell.value
-    if cell.error:
-        text += f" ± {cell.error}"
-    if cell.low:
-        text += f" [{cell.low}, {cell.high}]"
     return {
-        "text": text,
+        "text": cell.text,
         "group": cell.group,
         "mark": cell.mark,
         "below": cell.below,

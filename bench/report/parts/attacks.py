@@ -35,9 +35,12 @@ DIRECTIONS = {"up": "upwards", "down": "downwards"}
 _MEASURE_TITLES: dict[Measure, str] = {
     "relative": "share of the score",
     "gain": "share of range",
+    "human": "human-score units",
     "percentile": "clean scores passed",
 }
 _STRENGTH = Format(significant=2)
+_FORMS: dict[str, Format] = {"human": Format(3)}
+"""Gains that are no shares."""
 _COLUMNS = {
     "model": Column("model", kind="text"),
     "title": Column("defence", kind="text"),
@@ -51,23 +54,33 @@ _COLUMNS = {
         key: column
         for measure, title in _MEASURE_TITLES.items()
         for key, column in (
-            (measure, Column(f"gain, {title}", PERCENT)),
-            (f"{measure}_error", Column(f"standard error, {title}", PERCENT)),
+            (measure, Column(f"gain, {title}", _FORMS.get(measure, PERCENT))),
+            (
+                f"{measure}_error",
+                Column(f"standard error, {title}", _FORMS.get(measure, PERCENT)),
+            ),
         )
     },
     "made": Column("gain of this strength alone, share of range", PERCENT),
 }
 
 
-def attack_blocks(attack: pd.DataFrame, evaluate: pd.DataFrame, *, reps: int) -> list[Block]:
+def attack_blocks(
+    attack: pd.DataFrame,
+    evaluate: pd.DataFrame,
+    calibration: pd.DataFrame | None = None,
+    *,
+    reps: int,
+) -> list[Block]:
     """Figure 4 in the paper's form, in both kinds and directions, and the suppression table.
 
     Args:
         attack: Attack records; none give no blocks.
         evaluate: Evaluation records of the same run.
+        calibration: Lines from scores to human scores.
         reps: Resamples behind each interval.
     """
-    found = measured(attack, evaluate)
+    found = measured(attack, evaluate, calibration)
     if found.empty:
         return []
     summary = attack_summary(found)
@@ -256,8 +269,10 @@ def suppression_table(found: pd.DataFrame, summary: pd.DataFrame, *, reps: int) 
             ),
             rows=tuple(body),
             notes=(
-                "Share of the score: gain over the score before (the paper's). Clean scores "
-                "passed: share of the run's clean scores, of the same model or defence, that the "
+                "Share of the score: gain over the score before (the paper's). Human-score units: "
+                "a scorer of noisy features speaks in them; the model's gain is translated by its "
+                "calibration line. Clean scores passed: share of the run's clean scores, of the "
+                "same model or defence, that the "
                 "attacked score moved past. Strength for one SD: smallest ε whose mean change is "
                 "one standard deviation of those clean scores, between two strengths by a "
                 "straight line; a dash: no tried strength reaches it.",
