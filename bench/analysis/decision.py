@@ -18,7 +18,7 @@ from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
 from bench.analysis.names import defense_order
 from bench.analysis.statistics import Array, bootstrap_median, cluster_weights, tie_groups
-from bench.analysis.widths import PROVED, curves
+from bench.analysis.widths import PROVED
 
 RADII = (0.01, 0.1)
 """Radii at which defences are compared first, where a run has them."""
@@ -103,11 +103,12 @@ def by_width(
     """
     table = _candidates(data, radius)
     table = table[table["defense"].isin(among)]
-    usable = frame[frame["model"].isin(data.agreement.models)]
+    curve = data.curve[data.curve["radius"] == radius]
+    photographs = frame.drop_duplicates("image").set_index("image")["group"]
     samples = {
         row["defense"]: -_width_samples(
-            usable[(usable["defense"] == row["defense"]) & (usable["sigma"] == row["sigma"])],
-            radius,
+            curve[(curve["defense"] == row["defense"]) & (curve["sigma"] == row["sigma"])],
+            photographs,
             reps=reps,
             seed=seed,
         )
@@ -132,12 +133,10 @@ def _leading(
     return Leading(values, tuple(d for d in order if letters.get(d) == "a"))
 
 
-def _width_samples(frame: pd.DataFrame, radius: float, *, reps: int, seed: int) -> Array:
+def _width_samples(curve: pd.DataFrame, photographs: pd.Series, *, reps: int, seed: int) -> Array:
     """Median width of all images in resamples of whole photographs."""
-    at = curves(frame, (radius,))
-    photograph = frame.drop_duplicates("image").set_index("image")["group"]
-    groups = [str(photograph[image]) for image in at["image"]]
-    return bootstrap_median(numbers(at, "own"), cluster_weights(groups, reps=reps, seed=seed))
+    groups = [str(photographs[image]) for image in curve["image"]]
+    return bootstrap_median(numbers(curve, "own"), cluster_weights(groups, reps=reps, seed=seed))
 
 
 # --- cost ----------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def _sections(
     equal = _matched(run, found, reps=reps)
     first = decide(run, equal, reps=reps, reported=reported)
     chapters = (
-        first_section(first) if first else None,
+        first_section(first, run) if first else None,
         _papers_form(run, found, judged, reps=reps),
         matched_section(equal, run.table("time")),
         _guarantee(run, data),

@@ -10,7 +10,7 @@ Texts may hold two marks, ``**strong**`` and backticks for code, and nothing els
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from bench.report.numbers import PLAIN, Format, number
@@ -40,6 +40,11 @@ class Column:
     """How differences from the published values are printed; None hides them."""
     interval: Literal["beside", "below"] = "beside"
     """Where a cell's interval stands."""
+
+    @property
+    def same_as(self) -> str:
+        """What a ditto mark in this column refers to: the last column of the same kind."""
+        return self.name if self.group.startswith("ρ") else self.group  # noqa: RUF001
 
     @property
     def label(self) -> str:
@@ -146,9 +151,27 @@ class Table:
     def printed(self) -> tuple[tuple[Printed, ...], ...]:
         """Every cell as characters: the one formatting step."""
         return tuple(
-            tuple(_print(cell, column) for cell, column in zip(row, self.columns, strict=True))
+            tuple(
+                replace(_print(cell, column), sort=_order(meant))
+                for cell, meant, column in zip(row, self.meant(row), self.columns, strict=True)
+            )
             for row in self.rows
         )
+
+    def meant(self, row: tuple[Field, ...]) -> tuple[Field, ...]:
+        """A row with every ditto mark replaced by what it stands for."""
+        last: dict[str, Field] = {}
+        found = []
+        for column, cell in zip(self.columns, row, strict=True):
+            meant = last[column.same_as] if cell.value == DITTO else cell
+            last[column.same_as] = meant
+            found.append(meant)
+        return tuple(found)
+
+
+def _order(cell: Field) -> float | None:
+    """What a cell is sorted by; words come last."""
+    return None if isinstance(cell.value, str) else cell.value
 
 
 def grouped_columns(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
@@ -182,7 +205,6 @@ def _print(cell: Field, column: Column) -> Printed:
         difference=" / ".join(number(value, column.difference) for value in cell.difference)
         if column.difference
         else "",
-        sort=cell.value,
         interval=column.interval,
     )
 
@@ -232,14 +254,6 @@ class Bullets:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """A guarantee card: what a defence promises, field by field."""
-
-    title: str
-    fields: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What this run says about one claim.
 
@@ -272,10 +286,25 @@ class Images:
     id: str
     caption: str
     pictures: tuple[tuple[str, bytes], ...]
+    about: str = ""
+    """Name of the image that all of them show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """What a reader of the page can turn over, as plain values ready to be shown.
+
+    Other formats leave it out: its numbers stand in their tables and files.
+    """
+
+    id: str
+    title: str
+    caption: str
+    content: Mapping[str, Any]
 
 
 _Kind = TypeVar("_Kind")
-Block = Paragraph | Bullets | Table | Figure | Card | Verdicts | Images
+Block = Paragraph | Bullets | Table | Figure | Verdicts | Images | Explorer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench.analysis.frames import numbers, rows
 from bench.report.document import Figure, Hover, Table
@@ -75,6 +75,64 @@ def panels(
     return canvas, list(axes[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One panel of lines: its heading, its points and which column is drawn upwards."""
+
+    title: str
+    frame: pd.DataFrame
+    y: str
+
+
+def line_panels(
+    panes: Sequence[Pane],
+    *,
+    x: str,
+    by: str,
+    looks: Looks,
+    words: Callable[[dict[str, Any]], str],
+    label: str,
+    height: float = 2.5,
+    log: bool = True,
+) -> tuple[Canvas, list[Axes], list[Spot]]:
+    """Panels of lines on one y axis with a legend below: what most figures are.
+
+    Args:
+        panes: The panels.
+        x: Column drawn across, called ``label``.
+        by: Column that names whose line a point is on.
+        looks: Of every name.
+        words: What a point says.
+        label: Of the x axis.
+        height: Inches.
+        log: Whether the x axis is logarithmic.
+    """
+    canvas, axes = panels(len(panes), height=height)
+    found: list[Spot] = []
+    for ax, pane in zip(axes, panes, strict=True):
+        lines(ax, pane.frame, x=x, y=pane.y, by=by, looks=looks)
+        found += spots(ax, pane.frame, x=x, y=pane.y, words=words)
+        log_axis(ax, x=log)
+        ax.set(title=pane.title, xlabel=label, ylabel="")
+    legend_below(canvas, looks)
+    return canvas, axes, found
+
+
+def as_steps(ax: Axes) -> None:
+    """Lines as steps: what holds at a radius holds at every smaller one, and nothing else does."""
+    for drawn in ax.lines:
+        drawn.set_drawstyle("steps-pre")
+
+
+def few_ticks(axis: Any, low: float, high: float, *, count: int = 3) -> None:
+    """A few plain ticks on a logarithmic axis, none at its ends."""
+    places = np.geomspace(low, high, count + 2)[1:-1]
+    ticks = list(dict.fromkeys(float(f"{place:.1g}") for place in places))
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
     """One line with markers for each name in the column ``by``."""
     if frame.empty:
@@ -107,13 +165,21 @@ def rings(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Look
 
 
 def band(
-    ax: Axes, frame: pd.DataFrame, *, x: str, low: str, high: str, by: str, looks: Looks
+    ax: Axes,
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    low: str,
+    high: str,
+    by: str,
+    looks: Looks,
+    step: Literal["pre"] | None = None,
 ) -> None:
-    """A shaded region for each name in the column ``by``."""
+    """A shaded region for each name in the column ``by``, in steps where its line is."""
     for name, look in looks.items():
         part = frame[frame[by] == name]
         across, bottom, top = (numbers(part, column) for column in (x, low, high))
-        ax.fill_between(across, bottom, top, color=look.color, alpha=0.15, lw=0)
+        ax.fill_between(across, bottom, top, color=look.color, alpha=0.15, lw=0, step=step)
 
 
 def _looking(by: str, looks: Looks) -> dict[str, Any]:

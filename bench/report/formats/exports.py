@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
 
-from bench.report.document import DITTO, Column, Document, Field, Printed, Table, grouped_columns
+from bench.report.document import Column, Document, Field, Printed, Table, grouped_columns
 from bench.report.formats.pdf import figure_pdf, write_images
 from bench.report.formats.view import spans
 from bench.report.numbers import MINUS, MISSING
@@ -78,8 +78,9 @@ def csv_text(table: Table) -> str:
     writer.writerow(["row", *(table.columns[i].label for i in names), *_HEADING])
     for number, row in enumerate(table.rows, start=1):
         named = [_word(row[i]) for i in names]
-        for column, cell in _places(table, row):
-            writer.writerow([number, *named, column.label, *_parts(cell)])
+        for column, cell in zip(table.columns, table.meant(row), strict=True):
+            if column.kind == "number":
+                writer.writerow([number, *named, column.label, *_parts(cell)])
     return out.getvalue()
 
 
@@ -91,22 +92,6 @@ def wide_csv_text(table: Table) -> str:
     for row in table.rows:
         writer.writerow([_word(cell) for cell in row])
     return out.getvalue()
-
-
-def _places(table: Table, row: tuple[Field, ...]) -> Iterator[tuple[Column, Field]]:
-    """Columns of numbers with their cells, ditto marks resolved; empty tables have one of words."""
-    before: dict[str, Field] = {}
-    for column, cell in zip(table.columns, row, strict=True):
-        if column.kind != "number":
-            continue
-        meant = before[_what(column)] if cell.value == DITTO else cell
-        before[_what(column)] = meant
-        yield column, meant
-
-
-def _what(column: Column) -> str:
-    """What a column is about, without the level that a ditto mark runs over."""
-    return column.name if column.group.startswith("ρ") else column.group
 
 
 def _word(cell: Field) -> str:

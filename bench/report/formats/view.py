@@ -12,9 +12,9 @@ from typing import Any, Literal
 from bench.report.document import (
     Block,
     Bullets,
-    Card,
     Column,
     Document,
+    Explorer,
     Figure,
     Images,
     Paragraph,
@@ -80,9 +80,6 @@ def block_view(block: Block) -> dict[str, Any]:
             }
         case Bullets():
             return {"type": "bullets", "items": [rich(item) for item in block.items]}
-        case Card():
-            fields = [{"name": name, "text": rich(text)} for name, text in block.fields]
-            return {"type": "card", "title": block.title, "fields": fields}
         case Verdicts():
             return {
                 "type": "verdicts",
@@ -101,8 +98,16 @@ def block_view(block: Block) -> dict[str, Any]:
             return {
                 "type": "images",
                 "id": block.id,
+                "about": block.about,
                 "caption": rich(block.caption),
                 "pictures": [label for label, _ in block.pictures],
+            }
+        case Explorer():
+            return {
+                "type": "explorer",
+                "id": block.id,
+                "title": block.title,
+                "caption": rich(block.caption),
             }
         case Figure():
             return _figure_view(block)

@@ -162,18 +162,21 @@ def _drawn(
     """One panel for each pane, all on one y axis."""
     looks = defense_looks(numbers["defense"])
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes))
-        points: list[drawing.Spot] = []
-        for ax, (heading, pane) in zip(axes, panes, strict=True):
-            part = _in_percent(pane, measure)
-            drawing.band(ax, part, x="epsilon", low="low", high="high", by="defense", looks=looks)
-            drawing.lines(ax, part, x="epsilon", y="percent", by="defense", looks=looks)
-            points += drawing.spots(ax, part, x="epsilon", y="percent", words=_words)
-            ax.set(title=heading, xlabel="strength ε", ylabel="")
+        drawn = [drawing.Pane(head, _in_percent(pane, measure), "percent") for head, pane in panes]
+        canvas, axes, points = drawing.line_panels(
+            drawn,
+            x="epsilon",
+            by="defense",
+            looks=looks,
+            words=_words,
+            label="strength ε",
+            log=log,
+        )
+        for ax, pane in zip(axes, drawn, strict=True):
+            ends = {"low": "low", "high": "high"}
+            drawing.band(ax, pane.frame, x="epsilon", by="defense", looks=looks, **ends)
             ax.axhline(0, color="#999999", lw=0.7)
-            drawing.log_axis(ax, x=log)
         axes[0].set_ylabel(f"mean gain (% of {'score' if measure == 'relative' else 'range'})")
-        drawing.legend_below(canvas, looks)
         return drawing.finish(
             canvas,
             id=id,

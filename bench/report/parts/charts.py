@@ -52,26 +52,32 @@ def equal_radius(data: Guarantees, *, id: str, title: str) -> Figure | None:
     drawn = summary.join(percent, rsuffix="_percent")
     looks = by_rigor(defense_looks(summary["defense"]), data.rigor)
     panes = list(grouped(drawn, ["sigma"]))
+    bottom = max(_FLOOR, float(drawn["median_percent"].min()) / 1.6)
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes), height=3.0)
-        points: list[drawing.Spot] = []
+        canvas, axes, points = drawing.line_panels(
+            [drawing.Pane("", part, "median_percent") for _, part in panes],
+            x="radius",
+            by="defense",
+            looks=looks,
+            words=_curve_words,
+            label="l2 radius ρ",
+            height=3.0,
+        )
         for ax, ((sigma,), part) in zip(axes, panes, strict=True):
+            drawing.as_steps(ax)
             edges = {"low": "low_percent", "high": "high_percent"}
-            drawing.band(ax, part, x="radius", by="defense", looks=looks, **edges)
-            drawing.lines(ax, part, x="radius", y="median_percent", by="defense", looks=looks)
-            points += drawing.spots(ax, part, x="radius", y="median_percent", words=_curve_words)
-            drawing.log_axis(ax, x=True, y=True)
-            ax.set(xlabel="l2 radius ρ", ylabel="", ylim=(_FLOOR, 130))
+            drawing.band(ax, part, x="radius", by="defense", looks=looks, step="pre", **edges)
+            drawing.log_axis(ax, y=True)
+            ax.set(ylim=(bottom, 130))
             _rms_axis(ax, data.frame, f"σ = {sigma:g}")
         axes[0].set_ylabel("interval width (% of score range)")
-        drawing.legend_below(canvas, looks)
         return drawing.finish(
             canvas,
             id=id,
             title=title,
             points=points,
             data=Table.behind(id, _CURVE_COLUMNS, rows(summary)),
-            caption="Lower is better; 100 % says nothing. Lines are medians over images of all "
+            caption="Lower is better; 100 % says nothing. Steps are medians over images of all "
             "models, bands the middle half; images without a certificate count as 100 %. Top "
             "axis: the same radius as root mean square of 8-bit levels. "
             f"{rigor_words(data.rigor)} {_crossing(summary)}",
@@ -100,7 +106,8 @@ def _rms_axis(ax: Axes, frame: pd.DataFrame, title: str) -> None:
 
     top = ax.secondary_xaxis("top", functions=(scale, unscale))
     top.set_xlim(*(scale(end) for end in ax.get_xlim()))
-    drawing.log_axis(top, x=True)
+    top.set_xscale("log")
+    drawing.few_ticks(top.xaxis, *(scale(end) for end in ax.get_xlim()))
     top.set_xlabel("RMS, 8-bit levels", fontsize=7)
     top.tick_params(labelsize=6.5)
 

@@ -22,6 +22,7 @@ from bench.base.errors import BenchError
 from bench.report.document import Block, Bullets, Chapter
 from bench.report.parts.choosing import Choice, choices
 from bench.report.parts.decision import Decision, decision_figure, decision_table
+from bench.report.parts.explorer import explorer
 from bench.report.parts.leaders import listed
 
 
@@ -72,8 +73,8 @@ def _refuse_other_radii(decision: Decision) -> None:
             )
 
 
-def first_section(found: tuple[Decision, tuple[str, ...]]) -> Chapter:
-    """The decision table, what to choose, and one picture."""
+def first_section(found: tuple[Decision, tuple[str, ...]], run: RunTables) -> Chapter:
+    """The decision table, what to choose, one picture, and what a page can turn over."""
     decision, sentences = found
     blocks: list[Block] = [
         decision_table(decision, id="table-d", title="Table D. Defences at the same radius"),
@@ -81,7 +82,9 @@ def first_section(found: tuple[Decision, tuple[str, ...]]) -> Chapter:
     ]
     title = "Figure D. Accuracy and width at the same radius"
     drawn = decision_figure(decision, id="figure-d", title=title)
-    return Chapter("decision", "Which defence?", (*blocks, *([drawn] if drawn else [])))
+    turned = explorer(decision, run.everything().table("evaluate"))
+    blocks += [*([drawn] if drawn else []), turned]
+    return Chapter("decision", "Which defence?", tuple(blocks))
 
 
 def trust_lines(run: RunTables, found: Mapping[str, Agreement]) -> list[str]:
