@@ -40,7 +40,6 @@ from bench.report.parts.guarantee import (
     Guarantees,
     card_table,
     guarantees,
-    ledger_note,
     native_table,
     own_width_table,
 )
@@ -224,7 +223,6 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
         title = f"Table G2{x}. Each defence at its own radius, {mode} models"
         blocks.append(native_table(guarantee, id=f"table-g2{x}", title=title))
     blocks += _audit(run)
-    blocks += [Paragraph(f"{mode} models. {ledger_note(g)}", "note") for mode, g in data.items()]
     return Chapter("guarantee", "What is guaranteed, and what attacks broke", tuple(blocks))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +158,7 @@ def latex_text(table: Table) -> str:
         for column, side in zip(table.columns, sides, strict=True)
     )
     lines = [
+        "% needs booktabs and graphicx; any line between the rules is a row to paste",
         r"\begin{table*}",
         r"\centering",
         rf"\caption{{{_escape(table.title)}. {_escape(plain_text(table.caption))}}}",
@@ -204,7 +206,25 @@ def plain_text(text: str) -> str:
 
 
 def _escape(text: str) -> str:
+    """Characters as LaTeX prints them; digests may break inside."""
+    words = re.split(r"(\W+)", text)
+    return "".join(
+        r"\allowbreak{}".join(map(_characters, _pieces(word))) if word else "" for word in words
+    )
+
+
+def _pieces(word: str) -> list[str]:
+    """A word, or a very long one in pieces."""
+    size = len(word) if len(word) < 2 * _PIECE else _PIECE
+    return [word[i : i + size] for i in range(0, len(word), size)]
+
+
+def _characters(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+_PIECE = 10
+"""Letters after which a digest may break."""
 
 
 def write_exports(document: Document, out: Path) -> None:

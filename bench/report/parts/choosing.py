@@ -42,7 +42,7 @@ def choices(
     return (
         *_too_few(decision),
         _accurate(plain),
-        *(_guaranteed(radius, guaranteed) for radius in decision.radii),
+        _guaranteed(guaranteed),
         *_cheapest(decision),
         *_unproved(decision),
     )
@@ -79,10 +79,10 @@ def _leader(leading: Leading) -> str:
     return f"choose {defense_title(best)} ({number(values[best])}{beside})"
 
 
-def _guaranteed(radius: float, found: Mapping[tuple[str, float], Choice]) -> str:
+def _guaranteed(found: Mapping[tuple[str, float], Choice]) -> str:
     """Of those that lead in accuracy with a proved radius, the narrowest."""
-    told = [f"{mode} {_choice(one)}" for (mode, r), one in found.items() if r == radius]
-    return f"**If a proved interval at ρ = {radius:g} matters:** {'; '.join(told)}."
+    told = [f"{mode}, ρ = {radius:g}: {_choice(one)}" for (mode, radius), one in found.items()]
+    return f"**If a proved interval matters:** {'; '.join(told)}."
 
 
 def _choice(choice: Choice) -> str:

@@ -92,6 +92,8 @@ def decision_table(decision: Decision, *, id: str, title: str) -> Table:
     modes, radii = tuple(decision.data), decision.radii
     columns = (
         Column("Defence", kind="text"),
+        Column("radius", kind="text"),
+        Column("images broken", kind="text"),
         *(
             column
             for radius in radii
@@ -105,8 +107,6 @@ def decision_table(decision: Decision, *, id: str, title: str) -> Table:
             Column(name, SECONDS, group=f"seconds, N = {decision.draws or 0:,}")
             for name in ("certified", "estimate")
         ),
-        Column("radius", kind="text"),
-        Column("images broken", kind="text"),
     )
     own = [d for d in decision.order if d in decision.papers]
     body = [
@@ -132,7 +132,7 @@ def _undefended(decision: Decision) -> tuple[Field, ...]:
         for data in decision.data.values():
             limits = data.agreement.mean_interval("srcc", UNDEFENDED, 0.0)
             cells += [Field(DITTO) if place else Field(data.undefended, interval=limits), Field()]
-    return (Field(defense_title(UNDEFENDED)), *cells, Field(), Field(), Field("–"), Field("–"))
+    return (Field(defense_title(UNDEFENDED)), Field("–"), Field("–"), *cells, Field(), Field())
 
 
 def _row(decision: Decision, defense: str) -> tuple[Field, ...]:
@@ -144,7 +144,7 @@ def _row(decision: Decision, defense: str) -> tuple[Field, ...]:
         for field in _pair(decision.cell(mode, defense, radius))
     ]
     found = Field(attacked(decision.broken.get(defense)))
-    return (titled(defense, rigor), *cells, *_seconds(decision, defense), Field(rigor), found)
+    return (titled(defense, rigor), Field(rigor), found, *cells, *_seconds(decision, defense))
 
 
 def _pair(row: Mapping[str, float] | None) -> tuple[Field, Field]:
@@ -199,20 +199,19 @@ def _reported(row: Reported, modes: Sequence[str], radii: Sequence[float]) -> tu
     ]
     return (
         Field(row.name, mark=REPORTED),
+        Field(row.rigor or "–"),
+        Field("–"),
         *cells,
         Field(row.certified),
         Field(row.plain),
-        Field(row.rigor or "–"),
-        Field("–"),
     )
 
 
 def _caption() -> str:
     return (
-        "Every defence is given the same l2 radius ρ and takes the noise level that serves it best "
-        "there. SRCC: agreement with human scores, higher is better, with its 95 % interval over "
-        "photographs below. Width: median length of the interval as a share of the spread of the "
-        "defence's own scores, lower is better; from 100 % the interval says nothing."
+        "Each defence at the noise level that serves it best at an l2 radius ρ. SRCC: agreement "
+        "with human scores, with its 95 % interval over photographs. Width: median length of the "
+        "interval over the spread of the defence's own scores; from 100 % it says nothing."
     )
 
 
@@ -236,8 +235,8 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         sources = listed(dict.fromkeys(f"{row.name}: {row.source}" for row in decision.reported))
         notes.append(f"{REPORTED} As reported by others, not computed again here: {sources}.")
     notes.append(
-        "None fits: no noise level of the run certifies 90 % of the images there. Images broken: "
-        "with a certificate that an attack inside its own ball broke, of those attacked."
+        "None fits: no noise level certifies 90 % of the images. Images broken: by an attack "
+        "inside the certified ball, of those attacked."
     )
     return tuple(notes)
 
@@ -254,7 +253,7 @@ def decision_figure(decision: Decision, *, id: str, title: str) -> Figure | None
     panes = [(mode, radius) for mode in decision.data for radius in decision.radii]
     low, high = points["percent"].min() / 1.6, max(points["percent"].max() * 1.6, 130.0)
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes), height=2.35)
+        canvas, axes = drawing.panels(len(panes), height=1.95)
         spots: list[drawing.Spot] = []
         for ax, (mode, radius) in zip(axes, panes, strict=True):
             part = points[(points["mode"] == mode) & (points["radius"] == radius)]
@@ -277,10 +276,8 @@ def decision_figure(decision: Decision, *, id: str, title: str) -> Figure | None
             title=title,
             points=spots,
             data=Table.behind(id, _FIGURE, rows(points)),
-            caption="Up and to the left is better. One mark for each defence at the noise level "
-            "that serves it best; hollow: the radius is not proved. Dotted: the undefended models. "
-            "Grey: the interval is as wide as the spread of all scores. A defence is missing where "
-            "no noise level certifies enough images.",
+            caption="Up and to the left is better. Hollow: radius not proved. Dotted: undefended. "
+            "Grey: as wide as the spread of all scores. A defence is missing where none fits.",
             alt="SRCC against interval width at two equal radii, one mark for each defence.",
         )
 

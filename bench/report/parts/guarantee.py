@@ -292,7 +292,10 @@ def card_table(cards: Sequence[Mapping[str, Any]], *, id: str, title: str) -> Ta
         "on the image in [0, 1] before any resizing.",
         columns=(
             Column("Defence", kind="text"),
-            *(Column(heading, kind="prose") for _, heading in _CARD),
+            *(
+                Column(heading, kind="text" if heading in _SHORT else "prose")
+                for _, heading in _CARD
+            ),
         ),
         rows=tuple(
             (
@@ -312,6 +315,7 @@ _CARD = (
     ("trained", "trained"),
     ("cost", "cost"),
 )
+_SHORT = ("of", "radius")
 
 
 def _said(value: Any) -> str:

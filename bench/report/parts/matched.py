@@ -104,6 +104,7 @@ def accuracy_figure(data: Matched, *, id: str, title: str) -> Figure:
         )
         for ax in axes:
             ax.set_xlim(data.radii[0] / 1.2, data.radii[-1] * 1.2)
+            drawing.log_axis(ax, x=True)
             if data.undefended is not None:
                 ax.axhline(data.undefended, color="#7a7a7a", lw=0.9, ls=":")
         axes[0].set_ylabel("SRCC of the best noise level")
@@ -193,7 +194,6 @@ def best_table(data: Matched, *, id: str, title: str) -> Table:
     body = tuple(
         (
             titled(d, data.rigor[d]),
-            Field(data.rigor[d]),
             *(
                 Field(
                     known(cells.get((r, d), {}).get("srcc")),
@@ -211,7 +211,6 @@ def best_table(data: Matched, *, id: str, title: str) -> Table:
         caption=_best_caption(data, letters),
         columns=(
             Column("Defence", kind="text"),
-            Column("rigor", kind="text"),
             *(Column(f"{r:g}", Format(2), group="SRCC at l2 radius ρ") for r in data.radii),
         ),
         rows=body,
@@ -261,7 +260,6 @@ def detail_table(data: Matched, time: pd.DataFrame, *, id: str, title: str) -> T
         columns=(
             Column("ρ", Format(significant=2)),
             Column("Defence", kind="text"),
-            Column("rigor", kind="text"),
             Column("σ", Format(significant=2)),
             Column("kept", kind="text"),
             Column("SRCC"),
@@ -294,7 +292,6 @@ def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple
     return (
         Field(row["radius"]),
         titled(row["defense"], row["rigor"]),
-        Field(row["rigor"]),
         Field("none fits" if value is None else row["sigma"]),
         Field(kept),
         Field(value, interval=interval),

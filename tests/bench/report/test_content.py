@@ -239,12 +239,13 @@ def test_rows_beside_the_tables_are_compared_at_equal_radius(
     document = compose(replace(whole, beside=beside), reps=20)
     tables = {table.id: table for table in document.tables()}
     rows = [row for row in tables["table-m2a"].rows if row[1].value == "MS"]
-    assert {row[3].value for row in rows} == {0.02}
-    assert all(row[5].value == pytest.approx(1.0) for row in rows)
+    assert {row[2].value for row in rows} == {0.02}
+    assert all(row[4].value == pytest.approx(1.0) for row in rows)
     assert [(row[0].value, row[1].value) for row in tables["table-g5a"].rows] == [("MS", 0.02)]
     assert 0.02 not in [row[1].value for row in tables["table-g2a"].rows]
-    attacked = {row[1].value: row[6].value for row in tables["table-audit"].rows}
-    assert attacked["fs-iqa-guarded"] == "1/3"
+    attacked = {(row[0].value, row[1].value): row[6].value for row in tables["table-audit"].rows}
+    assert attacked["NR", "fs-iqa-guarded"] == "1/3"
+    assert attacked["FR", "fs-iqa-guarded"] == "0/3"
 
 
 def test_nobody_is_ranked_on_few_photographs(whole: FrameRun) -> None:

@@ -95,7 +95,7 @@ def test_nobody_is_chosen_on_few_photographs(whole: FrameRun) -> None:
     few = replace(whole, tables={**whole.tables, "evaluate": fewer})
     said = _said(few)
     assert said[0].startswith("**Nobody is chosen for accuracy or width where photographs")
-    judged = [line for line in said if "accuracy matters" in line or "interval at" in line]
+    judged = [line for line in said if "accuracy matters" in line or "proved interval" in line]
     assert judged and not any("choose" in line for line in judged)
     told = trust_lines(few, agreements(few, reps=5))
     assert told == [
@@ -152,8 +152,8 @@ def test_the_table_has_a_row_for_each_defence_and_the_picture_a_mark(whole: Fram
     table = _table(whole)
     assert [row[0].value for row in table.rows] == ["undefended", "MS", "DMS", "DMS-IQA", "FS-IQA"]
     printed = table.printed()
-    assert re.fullmatch(r"\[0\.\d\d, 0\.\d\d\]", printed[1][1].below)
-    assert printed[1][1].line == f"{float(str(table.rows[1][1].value)):.2f}"
+    assert re.fullmatch(r"\[0\.\d\d, 0\.\d\d\]", printed[1][3].below)
+    assert printed[1][3].line == f"{float(str(table.rows[1][3].value)):.2f}"
     found = decide(whole, _equal(whole), reps=20)
     assert found is not None
     drawn = decision_figure(found[0], id="d", title="")
@@ -185,8 +185,8 @@ def test_rows_of_another_run_stand_beside_ours(whole: FrameRun) -> None:
     names = [row[0].value for row in table.rows]
     assert names == ["undefended", "MS", "DMS", "DMS-IQA", "FS-IQA", "mine", "ms (theirs)"]
     rows = {row[0].value: row for row in table.rows}
-    assert [f.value for f in rows["mine"][1:9]] == [f.value for f in rows["DMS"][1:9]]
-    assert [f.value for f in rows["ms (theirs)"][1:11]] == [f.value for f in rows["MS"][1:11]]
+    assert [f.value for f in rows["mine"][3:11]] == [f.value for f in rows["DMS"][3:11]]
+    assert [f.value for f in rows["ms (theirs)"][3:13]] == [f.value for f in rows["MS"][3:13]]
     assert table.rule_after == (0, 4)
 
 
@@ -212,8 +212,8 @@ def test_a_reported_row_is_marked_as_not_recomputed(whole: FrameRun, tmp_path: P
     rows = read_reported(_reported(tmp_path / "row.csv"))
     table = _table(whole, reported=rows)
     last = table.printed()[-1]
-    assert (last[0].line, last[1].line, last[1].below) == ("Their MS‡", "0.71", "[0.60, 0.80]")
-    assert last[2].line == "5.0 %"
+    assert (last[0].line, last[3].line, last[3].below) == ("Their MS‡", "0.71", "[0.60, 0.80]")
+    assert last[4].line == "5.0 %"
     assert any("not computed again here: Their MS: a paper, Table 3" in n for n in table.notes)
     with pytest.raises(BenchError, match=r"Their MS: expected numbers at the radius .* found 0.7"):
         _table(whole, reported=read_reported(_reported(tmp_path / "other.csv", 0.7)))

@@ -48,9 +48,9 @@ const detail = document.querySelector("[data-view=detail]");
 found.detail = detail.textContent;
 found.intervals = detail.querySelectorAll("path:not(.axis)").length;
 found.link = location.hash;
-const button = document.querySelector("#table-d th:nth-child(2) button");
+const button = document.querySelector("#table-d thead tr:last-child th:nth-child(4) button");
 button.click();
-found.sorted = [...document.querySelectorAll("#table-d tbody tr")].map(r => r.cells[1].textContent);
+found.sorted = [...document.querySelectorAll("#table-d tbody tr")].map(r => r.cells[3].textContent);
 found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 """
 AXE = """
