@@ -123,7 +123,7 @@ class FrameRun:
         joined = {
             name: pd.concat([self.table(name), frame], ignore_index=True)
             for name, frame in self.beside.items()
-            if name in _ROWS and not frame.empty
+            if name in (*_ROWS, "time") and not frame.empty
         }
         return replace(self, tables={**self.tables, **joined}, beside={})
 
