@@ -24,8 +24,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis  # noqa: F401 - imported once, before the tests of every mutant would
-import pandas as pd  # noqa: F401
+import pandas as pd  # noqa: F401 - imported once, before the tests of every mutant would
 import pydantic  # noqa: F401
 import pytest
 import scipy.stats  # noqa: F401
