@@ -139,12 +139,14 @@ def main() -> None:
     """Try a sample, or all, and print the survivors and the score."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", nargs="*", default=list(TESTS))
+    parser.add_argument("--only", nargs="*", default=[""], help="mutants of one of these words")
     parser.add_argument("--sample", type=int, help="mutants per call, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=120.0, help="seconds per mutant")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after that long")
     asked = parser.parse_args()
     every = [(f, *m) for f in asked.files for m in mutants((ROOT / f).read_text("utf-8"))]
+    every = [one for one in every if any(words in f"{one[0]} {one[1]}" for words in asked.only)]
     chosen = random.Random(asked.seed).sample(every, min(asked.sample or len(every), len(every)))  # noqa: S311
     tally: dict[str, Counter[str]] = {file: Counter() for file in asked.files}
     sys.dont_write_bytecode = True
