@@ -158,7 +158,7 @@ def main() -> None:
         for file, what, text in chosen:
             if time.monotonic() > end:
                 break
-            as_it_is = (ROOT / file).read_text("utf-8")
+            as_it_is = (place / file).read_text("utf-8")
             if not tally[file] and outcome(place, file, as_it_is, asked.limit) != "survived":
                 raise SystemExit(f"{file}: its tests fail, or take too long, without any change.")
             found = outcome(place, file, text, asked.limit)
