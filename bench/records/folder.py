@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.base.errors import BenchError, invalid
-from bench.base.files import write_atomically
+from bench.base.files import write_json, write_text, writing
 from bench.plan.units import Plan, canonical
 from bench.records.completeness import Completeness, Outcome, completeness, mostly_abstained
 from bench.records.journal import Entry, JournalWriter, Latest, journal_files, summaries
@@ -69,14 +69,10 @@ class RunFolder:
             BenchError: It cannot be written, or holds another plan.
         """
         run = cls(results / plan.name)
-        try:
+        with writing(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
             if not run._plan_file.exists():
-                run._write(run._plan_file, canonical(plan.to_json()) + "\n")
-        except OSError as error:
-            raise BenchError(
-                f"{run.path}: expected a folder that can be written, found {error.strerror}."
-            ) from error
+                write_text(run._plan_file, canonical(plan.to_json()) + "\n")
         if run.plan().hash != plan.hash:
             raise BenchError(f"{run.path}: expected the plan {plan.hash[:8]}, found another one.")
         return run
@@ -122,14 +118,7 @@ class RunFolder:
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json."""
-        content = {**self.provenance(), **facts}
-        self._write(self.path / "run.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-    def _write(self, path: Path, text: str) -> None:
-        def fill(part: Path) -> None:
-            part.write_text(text, encoding="utf-8")
-
-        write_atomically(path, fill)
+        write_json(self.path / "run.json", {**self.provenance(), **facts})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -141,17 +130,14 @@ class RunFolder:
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise BenchError(
-                f"{self.path}: expected to run alone, found another process on this run; wait "
-                "until it ends, or choose another folder with --results."
-            ) from None
-        except OSError as error:
-            raise BenchError(
-                f"{self.path}: expected a folder that can be written, found {error.strerror}."
-            ) from error
+        with writing(self.path):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise BenchError(
+                    f"{self.path}: expected to run alone, found another process on this run; wait "
+                    "until it ends, or choose another folder with --results."
+                ) from None
         try:
             yield
         finally:
