@@ -32,7 +32,7 @@ def fit(
 ) -> None:
     """Train all parts that a run with the same options needs, and nothing else; resumes."""
     from bench.base.devices import resolve_device
-    from bench.cli.run import run_benchmark
+    from bench.cli.run import Consent, run_benchmark
     from bench.cli.selection import Selection
     from bench.execution.options import Execution
 
@@ -48,4 +48,4 @@ def fit(
         data_root=data_root,
         debug=debug,
     )
-    raise typer.Exit(run_benchmark(selection, how, results, None, strict=strict))
+    raise typer.Exit(run_benchmark(selection, how, results, None, Consent(strict=strict, yes=True)))
