@@ -22,6 +22,7 @@ def fit(
     no_extras: opt.NoExtras = False,
     retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
+    train_on: opt.TrainOn = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     jobs: opt.Jobs = None,
@@ -37,7 +38,14 @@ def fit(
     from bench.execution.options import Execution
 
     changes = opt.overrides(
-        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+        models,
+        defenses,
+        sigmas,
+        limit,
+        samples,
+        no_extras=no_extras,
+        retrain=retrain,
+        train=train_on,
     )
     selection = Selection(profile, changes, dataset)
     how = Execution(

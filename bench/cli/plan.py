@@ -32,6 +32,7 @@ def plan(
     no_extras: opt.NoExtras = False,
     retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
+    train_on: opt.TrainOn = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     jobs: opt.Jobs = None,
@@ -44,7 +45,14 @@ def plan(
     from bench.execution.options import Execution
 
     changes = opt.overrides(
-        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+        models,
+        defenses,
+        sigmas,
+        limit,
+        samples,
+        no_extras=no_extras,
+        retrain=retrain,
+        train=train_on,
     )
     selection = Selection(profile, changes, dataset)
     registry = open_registry(opt.plugin_paths(plugin), data_root=data_root)

@@ -57,6 +57,7 @@ def run(
     no_extras: opt.NoExtras = False,
     retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
+    train_on: opt.TrainOn = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     jobs: opt.Jobs = None,
@@ -101,6 +102,7 @@ def run(
         samples,
         no_extras=no_extras or estimate_only,
         retrain=retrain,
+        train=train_on,
     )
     selection = Selection(profile, changes, dataset)
     if not everything:

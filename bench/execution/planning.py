@@ -85,7 +85,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     defenses = {name: tuned(registry.defense(name), profile) for name in profile.all_defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
     opened = {
-        source: registry.dataset(source)
+        source: registry.dataset(source, train=profile.data.train)
         for source in dict.fromkeys(sources[mode] for mode in modes.values())
     }
     datasets = _by_name(opened)
@@ -99,6 +99,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         train_images={name: _train_images(data, profile) for name, data in datasets.items()},
     )
     _check_fit_settings(scene)
+    _check_features(scene, registry)
     _check_levels(scene)
     _check_shared(defenses, "smoother", lambda defense: defense.smoother)
     _check_shared(defenses, "trained part", lambda defense: defense.part)
@@ -109,7 +110,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         data_sha256={name: data.sha256 for name, data in datasets.items()},
         code_sha256=code_sha256(),
         device=device,
-        plugins=registry.code(_used(profile, opened)),
+        plugins=registry.code(_used(profile, [*opened, *filter(None, [profile.data.train])])),
         extras=tuple(_extras(scene)),
     )
 
@@ -201,6 +202,26 @@ def _check_fit_settings(scene: _Scene) -> None:
             raise BenchError(
                 f"profile {scene.profile.name}: expected a section [fit.{defense.part.name}] "
                 f"for defense {name!r}, found none."
+            )
+
+
+def _check_features(scene: _Scene, registry: Registry) -> None:
+    """Feature noise needs features.
+
+    Raises:
+        BenchError: A model has none that is known.
+    """
+    cells = [cell for cell in _certified(scene) if cell.defense != UNDEFENDED]
+    for model in dict.fromkeys(cell.model for cell in cells):
+        named = dict.fromkeys(cell.defense for cell in cells if cell.model == model)
+        by_features = [
+            name for name in named if scene.defenses[name].smoother.noise_kind == "features"
+        ]
+        if by_features and not getattr(registry.model(model), "features", True):
+            others = ",".join(name for name in named if name not in by_features)
+            raise BenchError(
+                f"{model}: expected a known feature layer for {', '.join(by_features)}, found "
+                f"none; leave them out: --no-extras --defenses {others}."
             )
 
 

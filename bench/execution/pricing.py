@@ -120,7 +120,7 @@ def _restores(defense: Defense) -> bool:
 def _datasets(plan: Plan, registry: Registry) -> dict[str, Any]:
     """Open data sets of a plan, by their own names."""
     sources = dict.fromkeys((plan.profile.data.nr, plan.profile.data.fr))
-    opened = (registry.dataset(source) for source in sources)
+    opened = (registry.dataset(source, train=plan.profile.data.train) for source in sources)
     return {data.name: data for data in opened if data.name in plan.data_sha256}
 
 

@@ -34,6 +34,9 @@ class DataSection(Section):
     """Data set for no-reference models: a plugin name or a path to a dataset.toml."""
     fr: str = "embedded"
     """Data set for full-reference models."""
+    train: str | None = None
+    """Another data set to train on, its scores mapped by the stated ranges; None trains on each
+    data set's own training part."""
     limit: Count | None = None
     """Test images per data set (stratified, deterministic); None takes all."""
     limits: dict[str, Count] = Field(default_factory=dict)
