@@ -18,7 +18,7 @@ from bench.measure.identity import same
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan, StageName, Unit
-from bench.plugins.registry import Kind, Registry
+from bench.plugins.registry import METRICS, Kind, Registry
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset, Item
@@ -81,6 +81,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         BenchError: A name is unknown, a part is broken or a setting is missing.
     """
     _check_names(profile, registry)
+    _check_edition(profile)
     modes = {name: registry.model(name).card.mode for name in profile.models}
     defenses = {name: tuned(registry.defense(name), profile) for name in profile.all_defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
@@ -139,6 +140,20 @@ def _check_names(profile: Profile, registry: Registry) -> None:
                 raise BenchError(f"profile {profile.name}: {setting}: {unknown(kind, name, there)}")
     for name in profile.options:
         tuned(registry.defense(name), profile)
+
+
+def _check_edition(profile: Profile) -> None:
+    """Pyiqa's metrics are published ones.
+
+    Raises:
+        BenchError: The profile asks for small networks.
+    """
+    foreign = [name for name in profile.models if name.startswith(METRICS)]
+    if foreign and profile.edition == "compact":
+        raise BenchError(
+            f"{foreign[0]}: expected a profile of the published edition, found "
+            f"{profile.name!r}; take --profile paper, or a profile of your own."
+        )
 
 
 def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
