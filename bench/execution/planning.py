@@ -44,7 +44,10 @@ class _Scene:
 
     def some(self, model: str, count: int) -> list[str]:
         """Ids of a balanced part of a model's selected test images."""
-        chosen = select(self.images[model], limit=count, seed=self.profile.seed)
+        profile = self.profile
+        chosen = select(
+            self.images[model], limit=count, seed=profile.seed, balance=profile.data.balance
+        )
         return [item.image_id for item in chosen]
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -191,9 +194,16 @@ def _test_images(dataset: Dataset, model: str, profile: Profile) -> list[Item]:
     """The profile's balanced choice of test images for a model."""
     limits = (profile.data.limit, profile.data.limits.get(model))
     least = min((limit for limit in limits if limit is not None), default=None)
-    items = select(dataset.items("test"), limit=least, seed=profile.seed)
+    there = dataset.items("test")
+    known = {name for item in there for name in item.attributes}
+    items = select(there, limit=least, seed=profile.seed, balance=profile.data.balance)
     if not items:
         raise BenchError(f"{dataset.name}: expected test images, found none.")
+    for name in profile.data.balance:
+        if name not in known:
+            raise BenchError(
+                f"profile {profile.name}: data.balance: {unknown('attribute', name, sorted(known))}"
+            )
     return items
 
 

@@ -137,8 +137,12 @@ class Context:
         )
 
     def _training_parts(self, dataset: str) -> Parts:
+        settings = self.profile.data
         return training_parts(
-            self.dataset(dataset), limit=self.profile.data.train_limit, seed=self.profile.seed
+            self.dataset(dataset),
+            limit=settings.train_limit,
+            seed=self.profile.seed,
+            balance=settings.balance,
         )
 
     def _damaged(self, dataset: str) -> dict[str, str]:

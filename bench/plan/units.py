@@ -289,8 +289,8 @@ def canonical(content: Any) -> str:
 def _profile_json(profile: Profile) -> dict[str, Any]:
     """All settings; without those that older plans lack, where they are not used."""
     unused: dict[str, Any] = {"extras": True} if profile.extras == ExtrasSection() else {}
-    if profile.data.train is None:
-        unused["data"] = {"train"}
+    later = {"train": profile.data.train, "balance": profile.data.balance}
+    unused["data"] = {name for name, value in later.items() if not value}
     return profile.model_dump(mode="json", exclude=unused)
 
 
