@@ -56,4 +56,5 @@ def fit(
         data_root=data_root,
         debug=debug,
     )
-    raise typer.Exit(run_benchmark(selection, how, results, None, Consent(strict=strict, yes=True)))
+    consent = Consent(strict=strict, yes=True)
+    raise typer.Exit(run_benchmark(selection, how, results, None, consent=consent))

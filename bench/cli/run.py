@@ -117,7 +117,8 @@ def run(
         debug=debug,
     )
     consent = Consent(strict=strict, yes=yes)
-    raise typer.Exit(run_benchmark(selection, how, results, reports, consent, resume=resume))
+    code = run_benchmark(selection, how, results, reports, consent=consent, resume=resume)
+    raise typer.Exit(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +134,17 @@ class Consent:
     yes: bool = False
 
 
+NOTHING = Consent()
+"""Nobody has agreed to anything."""
+
+
 def run_benchmark(
     selection: Selection,
     how: Execution,
     results: Path,
     reports: Path | None,
-    consent: Consent,
     *,
+    consent: Consent = NOTHING,
     resume: bool = True,
 ) -> int:
     """Run what is left, print the verdict and the report's path; returns the exit code.
