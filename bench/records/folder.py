@@ -49,6 +49,7 @@ class _Noted(BaseModel):
     device_type: str | None = None
     rates: dict[str, float] = {}
     seconds: dict[str, float] = {}
+    stages: list[str] = []
     data_sha256: dict[str, str] = {}
     weights_sha256: dict[str, str] = {}
     machine: dict[str, Any] = {}
@@ -253,6 +254,13 @@ class RunFolder:
         return frame(kind, rows)
 
     # --- completeness ----------------------------------------------------------------------------
+
+    def asked(self) -> tuple[str, ...]:
+        """Stages that somebody asked for; all of them where scores were not."""
+        from bench.plan.units import STAGES
+
+        noted = self.provenance().get("stages", ())
+        return tuple(s for s in STAGES if s in noted) if "evaluate" in noted else STAGES
 
     def completeness(self, stages: Collection[str]) -> Completeness:
         """The plan's cells against what is recorded, looking at some stages."""

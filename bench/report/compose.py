@@ -134,7 +134,7 @@ def _banner(run: RunTables, refused: Sequence[str] = ()) -> str:
     text = BANNERS[run.profile.edition]
     if refused:
         text = f"{refusal(refused)} Of the others: {text}"
-        if set(refused) >= set(run.profile.models):
+        if set(refused) >= set(run.table("calibration")["model"]):
             return refusal(refused)
     if run.profile.edition == "compact":
         return text
