@@ -173,8 +173,9 @@ def _drawn(
             log=log,
         )
         for ax, pane in zip(axes, drawn, strict=True):
-            ends = {"low": "low", "high": "high"}
-            drawing.band(ax, pane.frame, x="epsilon", by="defense", looks=looks, **ends)
+            drawing.band(
+                ax, pane.frame, x="epsilon", low="low", high="high", by="defense", looks=looks
+            )
             ax.axhline(0, color="#999999", lw=0.7)
         axes[0].set_ylabel(f"mean gain (% of {'score' if measure == 'relative' else 'range'})")
         return drawing.finish(
