@@ -172,7 +172,13 @@ def guarantee_cards(plan: Plan, registry: Registry) -> list[dict[str, Any]]:
     """What each defence of the plan promises, as plain values for the run's provenance."""
     defenses = {name: registry.defense(name) for name in plan.profile.all_defenses}
     return [
-        {"name": name, "title": d.title, "citation": d.citation, **asdict(d.card)}
+        {
+            "name": name,
+            "title": d.title,
+            "citation": d.citation,
+            "part": None if d.part is None else d.part.name,
+            **asdict(d.card),
+        }
         for name, d in defenses.items()
     ]
 

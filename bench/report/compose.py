@@ -47,6 +47,7 @@ from bench.report.parts.matched import matched_section
 from bench.report.parts.provenance import provenance_section
 from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
+from bench.report.parts.shipped import noted
 from bench.report.parts.tables import lead_table, main_table
 from bench.report.parts.worked import worked_section
 
@@ -73,6 +74,7 @@ def compose(run: RunTables, *, reps: int = 1000, reported: Sequence[Reported] = 
     found = agreements(run, reps=reps)
     if found:
         sections, judged = _sections(run, found, reps=reps, reported=reported)
+        sections = noted(sections, run)
     else:
         nothing = Paragraph("No image was evaluated in this run, so there is nothing to report.")
         empty = () if refused else (Chapter("accuracy", "Accuracy", (nothing,)),)
