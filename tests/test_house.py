@@ -23,7 +23,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
         "bench.datasets": "bench.base iqa_models",
         "bench.fetch": "bench.base iqa_models",
         "bench.records": "bench.plan bench.base",
-        "bench.plugins": "bench.datasets bench.base",
+        "bench.plugins": "bench.datasets bench.base iqa_models",
         "bench.training": "bench.datasets bench.base defenses iqa_models",
         "bench.measure": "bench.records bench.plugins bench.plan bench.datasets bench.base "
         "defenses iqa_models",
