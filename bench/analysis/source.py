@@ -134,10 +134,10 @@ _OF_MODELS = ("calibration",)
 
 def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> FrameRun:
     """Read everything a report needs from a run's folder."""
-    from bench.plan.units import STAGES
-
     plan = run.plan()
-    counted = run.completeness(STAGES)
+    begun, idle = run.begun(plan), run.idle(plan)
+    counted = run.completeness(begun)
+    unasked = (f"stages without any record: {', '.join(idle)}",) if idle else ()
     facts = {
         **run.provenance(),
         "plan_sha256": plan.hash,
@@ -155,7 +155,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         completeness=CellCount(
             counted.ok,
             len(counted.cells),
-            counted.remarks,
+            (*counted.remarks, *unasked),
             counted.extras_ok,
             len(counted.extras),
             counted.notes,

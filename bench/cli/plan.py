@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 import typer
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 
 def plan(
+    everything: Annotated[
+        bool, typer.Option("--all", help="The whole profile, which is shown anyhow.")
+    ] = False,
     profile: opt.Profile = "embedded",
     models: opt.Models = None,
     defenses: opt.Defenses = None,
@@ -34,8 +39,8 @@ def plan(
 ) -> None:
     """Show cells, forward passes and estimated time before anything starts."""
     from bench.base.devices import resolve_device
-    from bench.cli.selection import Selection, open_registry
     from bench.execution.options import Execution
+    from bench.library.selection import Selection, open_registry
 
     changes = opt.overrides(
         models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain

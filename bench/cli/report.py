@@ -38,7 +38,7 @@ def report(
 
 def written_report(folder: Path | None, results: Path, reports: Path) -> Path:
     """Write the report of a run or a timing suite; returns its path."""
-    from bench.cli.selection import chosen_run
+    from bench.library.selection import chosen_run
     from bench.report.build import report, write
     from bench.report.timing import read_timing, timing_folder
 
@@ -54,7 +54,7 @@ def check_report(folder: Path | None, results: Path, reports: Path) -> int:
     Raises:
         BenchError: There is no report to check.
     """
-    from bench.cli.selection import chosen_run
+    from bench.library.selection import chosen_run
     from bench.report import check, from_folder
     from bench.report.build import check_document
     from bench.report.timing import read_timing, timing_folder

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.base.errors import BenchError, invalid
 from bench.base.files import write_atomically
-from bench.plan.units import Plan, canonical
+from bench.plan.units import STAGES, Plan, StageName, canonical
 from bench.records.completeness import Completeness, Outcome, completeness, mostly_abstained
 from bench.records.journal import Entry, JournalWriter, Latest, journal_files, summaries
 from bench.records.schema import BY_TABLE, Record
@@ -187,8 +187,6 @@ class RunFolder:
 
     def units_done(self) -> dict[str, Outcome]:
         """How every finished unit of the plan ended, by unit key."""
-        from bench.plan.units import STAGES
-
         return {key: value for stage in STAGES for key, value in self.outcomes(stage).items()}
 
     def journaled(self, stage: str) -> dict[str, Entry]:
@@ -265,6 +263,16 @@ class RunFolder:
             return read_table(file, kind)
         rows = _by_table(self.journaled(stage).values()).get(name, [])
         return frame(kind, rows)
+
+    def begun(self, plan: Plan) -> tuple[StageName, ...]:
+        """Stages with any record: those that were asked for; all where nothing is recorded."""
+        found = tuple(stage for stage in STAGES if plan.of_stage(stage) and self.outcomes(stage))
+        return found or STAGES
+
+    def idle(self, plan: Plan) -> tuple[StageName, ...]:
+        """Planned stages beside :meth:`begun`."""
+        begun = self.begun(plan)
+        return tuple(s for s in STAGES if plan.of_stage(s) and s not in begun)
 
     # --- completeness ----------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
         _letters(agreement) + " Images: scored of wanted, over models and noise levels.",
     ]
     unequal = [f"{s:g}" for s in agreement.sigmas if not agreement.rankable(s)]
-    if unequal:
+    if unequal and len(agreement.defenses) > 1:
         notes.append(
             f"Unequal sets at σ = {', '.join(unequal)}: no letters there. "
             "* mean over fewer models or images than planned."
@@ -140,6 +140,8 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
 
 
 def _letters(agreement: Agreement) -> str:
+    if len(agreement.defenses) < 2:
+        return "One defence alone is not ranked."
     if not agreement.enough:
         return (
             f"No letters of ties: {agreement.photographs} photographs are too few to rank "
