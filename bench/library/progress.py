@@ -26,7 +26,9 @@ def bar(title: str) -> Iterator[Told]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    console = Console(stderr=True)
+    console = Console(
+        stderr=True, force_jupyter=False
+    )  # a notebook would keep an empty box of each
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     started = time.monotonic()
     with Bars(*columns, console=console, transient=True) as bars:

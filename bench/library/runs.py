@@ -145,7 +145,7 @@ def run(
     execute(
         folder,
         how,
-        progress or progress_for(Console(stderr=True)),
+        progress or progress_for(Console(stderr=True, force_jupyter=False)),
         cards=guarantee_cards(plan, registry),
     )
     return Run(folder.path)

@@ -5,7 +5,9 @@ It knows names and numbers; it must not know how any of them was computed or is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from bench.measure.single import Answer
@@ -54,7 +56,7 @@ class DefendedScore:
     higher_is_better: bool
     samples: int
     draws: Array = field(repr=False, compare=False)
-    columns: dict[str, Any] = field(repr=False, compare=False)
+    columns: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
     def abstained(self) -> bool:
@@ -72,13 +74,13 @@ class DefendedScore:
         known = answer.columns
         answer.draws.setflags(write=False)
         low, high = known["range"]
+        values: dict[str, Any] = {name: known[name] for name in _COPIED}
         return cls(
-            **{name: known[name] for name in _COPIED},
-            **{name: known.get(name) for name in _MAYBE},
+            **values | {name: known.get(name) for name in _MAYBE},
             assumptions=tuple(known["assumptions"]),
             score_range=(low, high),
             draws=answer.draws,
-            columns=known,
+            columns=MappingProxyType(known),
         )
 
 
