@@ -33,10 +33,13 @@ ALLOWED: Mapping[str, frozenset[str]] = {
         "bench.review": "bench.measure bench.analysis bench.records bench.plugins bench.plan "
         "bench.base defenses",
         "bench.report": "bench.analysis bench.records bench.plan bench.base",
+        "bench.board": "bench.review bench.analysis bench.records bench.plugins bench.plan "
+        "bench.base defenses",
         "bench.library": "bench.execution bench.review bench.report bench.measure bench.records "
         "bench.plugins bench.plan bench.datasets bench.base defenses iqa_models",
-        "bench.cli": "bench.library bench.execution bench.review bench.report bench.analysis "
-        "bench.records bench.plugins bench.fetch bench.plan bench.base defenses iqa_models",
+        "bench.cli": "bench.library bench.board bench.execution bench.review bench.report "
+        "bench.analysis bench.records bench.plugins bench.fetch bench.plan bench.base defenses "
+        "iqa_models",
         "bench": "bench.library bench.base",
         "bench.__main__": "bench.cli",
     }.items()

@@ -39,12 +39,14 @@ class Matched:
         best: A row for each radius and defence: the noise level that is best of those that certify
             enough images.
         frontier: The same of those whose median width is narrow.
+        levels: A row for each radius, defence and noise level: what was chosen from.
     """
 
     agreement: Agreement
     rigor: Mapping[str, str]
     best: pd.DataFrame
     frontier: pd.DataFrame
+    levels: pd.DataFrame
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -96,7 +98,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         "frontier": levels["own"] <= NARROW,
     }
     tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
-    return Matched(agreement, rigor, **tables)
+    return Matched(agreement, rigor, **tables, levels=levels)
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
