@@ -51,6 +51,7 @@ from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
 from bench.report.parts.tables import difference_table, lead_table, main_table, model_table
 from bench.report.parts.worked import worked_section
+from bench.report.titles import in_own_words
 
 TITLE = "Certified defences of image-quality models"
 BANNERS = {
@@ -73,6 +74,7 @@ _CARD_FIELDS = (
 )
 
 
+@in_own_words
 def compose(run: RunTables, *, reps: int = 1000) -> Document:
     """The whole document of a run.
 
