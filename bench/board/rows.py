@@ -16,6 +16,7 @@ import pandas as pd
 from bench.analysis.audits import genuine
 from bench.analysis.cost import model_seconds
 from bench.analysis.frames import grouped
+from bench.analysis.frames import rows as records
 from bench.analysis.matched import Matched, matched
 from bench.analysis.names import defense_title, model_order
 from bench.analysis.source import FrameRun
@@ -122,9 +123,9 @@ def _choices(data: Matched) -> Iterator[tuple[str, float, Mapping[str, Any]]]:
     grid = data.radii
     for wanted in RADII:
         radius = min(grid, key=lambda r: abs(np.log(r / wanted)))
-        for values in data.best[data.best["radius"] == radius].to_dict("records"):
+        for values in records(data.best[data.best["radius"] == radius]):
             yield ALL, wanted, values
-        for values in data.levels[data.levels["radius"] == radius].to_dict("records"):
+        for values in records(data.levels[data.levels["radius"] == radius]):
             yield f"{values['sigma']:g}", wanted, values
 
 

@@ -46,7 +46,7 @@ def certify(
     """Certify one image: score, bounds, radius, and what exactly is claimed."""
     from bench.library.defended import certify as certified
 
-    result = certified(
+    found = certified(
         model,
         image,
         defense=defense,
@@ -58,7 +58,8 @@ def certify(
         data_root=data_root,
         device=device,
         plugins=opt.plugin_paths(plugin),
-    ).columns | {"image": image.name}
+    )
+    result = {"image": image.name, **found.columns}
     if as_json:
         print(json.dumps(result, indent=1, allow_nan=False, default=str))  # noqa: T201
         return

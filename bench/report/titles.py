@@ -22,7 +22,7 @@ def in_own_words(
     """Compose with the titles of the run's plugins."""
 
     @wraps(compose)
-    def titled(run: RunTables, *args: Options.args, **options: Options.kwargs) -> Document:
+    def titled(run: RunTables, /, *args: Options.args, **options: Options.kwargs) -> Document:
         with given_titles(titles_of(run)):
             return compose(run, *args, **options)
 
