@@ -133,7 +133,9 @@ def verify(
     ]
     cells, wrong = check_aggregates(run, evaluations)
     return Verification(
-        certificates=sum(row["status"] in ("ok", "abstained") for row in evaluations),
+        certificates=sum(
+            row["status"] in ("ok", "abstained") and row["defense"] in wanted for row in evaluations
+        ),
         aggregates=cells,
         differences=(*differences, *wrong),
         notes=(*notes(run, plan, evaluations), *not_recomputed(unknown)),

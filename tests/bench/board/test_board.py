@@ -137,6 +137,8 @@ def test_three_submissions(
     assert "plan.json: expected the content that submission.json names" in refused[0].reason
     assert "not verified: evaluate [" in refused[1].reason and "score" in refused[1].reason
     assert entries[0].stated == () and entries[1].stated == ("mine",)
+    assert entries[0].verification.certificates == 6 * 2 * 2 * 4
+    assert entries[1].verification.certificates == 6 * 2 * 2 * 3  # not those of the plugin
     assert "bounds of mine were not recomputed" in str(entries[1].verification)
 
     found = {(r.defense, r.level, r.radius, r.model, r.mode): r for r in entries[0].rows}
