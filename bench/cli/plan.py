@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import typer
-
 from bench.cli import options as opt
 
 if TYPE_CHECKING:

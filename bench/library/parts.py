@@ -71,7 +71,7 @@ def _check_features(defense: Defense, target: Subject, *, given: bool) -> None:
 
 
 def make_ready(context: Context, cell: Cell, progress: Progress) -> None:
-    """Fit the defence's part if the cache does not hold it, and say so.
+    """Fit the defence's part if neither cache nor package holds it, and say so.
 
     Raises:
         BenchError: The profile does not say how.
@@ -94,6 +94,9 @@ def make_ready(context: Context, cell: Cell, progress: Progress) -> None:
         detail=part.name,
     )
     if context.store.whole(context.part_key(part, unit.dataset, unit.model, unit.sigma)):
+        return
+    if context.shipped(part, unit.dataset, unit.model) is not None:
+        provide(part, unit, context)  # comes with the package
         return
     of = f" of {cell.model}" if part.per_model else ""
     with progress(f"fitting {part.name}{of}, kept in the cache") as told:

@@ -6,7 +6,7 @@ It knows selections and run folders; it must not know how units are carried out 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,9 +17,10 @@ from bench.execution.options import Execution
 from bench.execution.planning import guarantee_cards
 from bench.execution.progress import Progress, progress_for
 from bench.execution.runner import execute
-from bench.library.selection import Selection, check_weights, chosen_stages, open_registry
+from bench.library.selection import Selection, absent_models, chosen_stages, open_registry
 from bench.plan.loading import Overrides
 from bench.records.folder import RunFolder
+from bench.review.earlier import take_over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +109,9 @@ def run(
 ) -> Run:
     """Run the benchmark, or what is left of it: calling it again goes on where it was.
 
+    Units that an earlier run of ``results`` has done are taken over; a published model whose files
+    are missing is skipped, and its records say so.
+
     Args:
         profile: A shipped profile's name or a file; None of the following changes it.
         models: Names; None takes the profile's.
@@ -140,8 +144,9 @@ def run(
     )
     registry = open_registry(how.plugins, data_root=data_root)
     plan = Selection(profile, changes, dataset).make_plan(registry, how)
-    check_weights(plan, registry)
+    how = replace(how, absent=absent_models(plan, registry, strict=False))
     folder = RunFolder.create(Path(results), plan)
+    take_over(folder, Path(results))
     execute(
         folder,
         how,
