@@ -11,7 +11,7 @@ the one with the highest SRCC is taken.  The choice is made on the same images t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,7 @@ class Matched:
             enough images.
         frontier: The same of those whose median width is narrow.
         levels: A row for each radius, defence and noise level: what was chosen from.
+        curve: A row for each image and radius, with its bounds and widths.
     """
 
     agreement: Agreement
@@ -47,6 +48,7 @@ class Matched:
     best: pd.DataFrame
     frontier: pd.DataFrame
     levels: pd.DataFrame
+    curve: pd.DataFrame
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -89,7 +91,8 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
     if not grid:
         return None
     agreement = agreement_of(chosen, mode, reps=reps, seed=seed)
-    levels = _levels(chosen, grid, agreement)
+    curve = curves(chosen, grid)
+    levels = _levels(curve, agreement)
     rigor = rigors(chosen)
     levels["rigor"] = levels["defense"].map(rigor)
     left_out = _left_out(chosen, agreement)
@@ -98,7 +101,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         "frontier": levels["own"] <= NARROW,
     }
     tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
-    return Matched(agreement, rigor, **tables, levels=levels)
+    return Matched(agreement, rigor, **tables, levels=levels, curve=curve)
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
@@ -107,9 +110,8 @@ def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["model"].isin(pairs.index[pairs == pairs.max()])] if len(pairs) else frame
 
 
-def _levels(frame: pd.DataFrame, grid: Sequence[float], agreement: Agreement) -> pd.DataFrame:
+def _levels(curve: pd.DataFrame, agreement: Agreement) -> pd.DataFrame:
     """A row for each defence, noise level and radius: SRCC and widths of all its images."""
-    curve = curves(frame, tuple(grid))
     rows = []
     for (defense, sigma, radius), part in grouped(curve, ["defense", "sigma", "radius"]):
         mean = agreement.mean("srcc", defense, sigma)

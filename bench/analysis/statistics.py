@@ -117,6 +117,19 @@ def bootstrap_plcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
     return _weighted_pearson(np.broadcast_to(x, w.shape), np.broadcast_to(y, w.shape), w)
 
 
+def bootstrap_median(values: ArrayLike, weights: Array) -> Array:
+    """Median of every resample, ``(reps,)``: the smallest value that half the weight reaches.
+
+    >>> bootstrap_median([3.0, 1.0, 2.0], np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 0.0]])).tolist()
+    [2.0, 3.0]
+    """
+    x = np.asarray(values, dtype=np.float64)
+    order = np.argsort(x, kind="stable")
+    reached = np.cumsum(weights[:, order], axis=1)
+    place = np.argmax(reached >= reached[:, -1:] / 2, axis=1)
+    return np.asarray(x[order][place], dtype=np.float64)
+
+
 def _known(score: ArrayLike, mos: ArrayLike, weights: Array) -> tuple[Array, Array, Array]:
     x, y = np.asarray(score, dtype=np.float64), np.asarray(mos, dtype=np.float64)
     known = np.isfinite(x) & np.isfinite(y)

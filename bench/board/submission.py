@@ -79,7 +79,7 @@ def write_submission(
     """
     face = _face(name=name, url=url, licence=licence, files={})
     plan = run.plan()
-    open_stages = [s for s in run.begun(plan) if plan.of_stage(s) and not _sealed(run, s)]
+    open_stages = [s for s in run.asked() if plan.of_stage(s) and not _sealed(run, s)]
     if open_stages:
         raise BenchError(
             f"{run.path}: expected a finished run, found {', '.join(open_stages)} without an end; "

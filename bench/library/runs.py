@@ -63,13 +63,13 @@ class Run:
     def complete(self) -> bool:
         """Whether all that was asked for is recorded and nothing failed."""
         run = self.folder
-        return run.completeness(run.begun(run.plan())).complete
+        return run.completeness(run.asked()).complete
 
     @property
     def verdict(self) -> str:
         """How many cells are done, and every remark, in words."""
         run = self.folder
-        return str(run.completeness(run.begun(run.plan())))
+        return str(run.completeness(run.asked()))
 
     def verify(self, *, plugins: Sequence[str | Path] = ()) -> Verification:
         """Recompute every bound and aggregate from the records, without any model.

@@ -113,7 +113,7 @@ def test_an_unfinished_run_is_not_sent(tmp_path: Path) -> None:
     (run.journal / "audit-1.jsonl").write_text("")
     run.note()
     done = RunFolder.open(run.path)
-    if "audit" in done.begun(done.plan()):
+    if "audit" in done.asked():
         with pytest.raises(BenchError, match="audit without an end"):
             submitted(tmp_path, "Ours", done)
 

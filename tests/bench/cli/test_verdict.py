@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.analysis.source import from_folder
 from bench.cli.app import main
 from bench.cli.run import STAGES_HELP, say_verdict
 from bench.execution.options import Execution
 from bench.plan.units import STAGES
-from bench.records.folder import RunFolder
-from bench.records.journal import Entry
-from bench.records.schema import CalibrationRecord
 from tests.bench.fake_run import fake_plan, fake_run
-from tests.bench.plans import whole_plan
 
 
 def test_what_the_audit_found_stands_beside_the_cells(
@@ -40,25 +34,6 @@ def test_what_the_audit_found_stands_beside_the_cells(
     say_verdict(counted, run, Execution(), tmp_path / "report.md")
     (first, *_) = capsys.readouterr().out.splitlines()
     assert first == f"{cells}; 1 of 4 certificates violated under attack (ms), see the report"
-
-
-def test_verdict_and_report_count_the_stages_that_were_asked_for(tmp_path: Path) -> None:
-    plan = whole_plan()
-    run = RunFolder.create(tmp_path, plan)
-    assert from_folder(run).completeness.ok == 0  # nothing recorded: nothing is ok
-    with contextlib.closing(run.writer("prepare")) as writer:
-        for unit in plan.of_stage("prepare"):
-            writer.append(
-                Entry.of(
-                    unit.key, [CalibrationRecord(status="ok", dataset="set", model=unit.one_model)]
-                )
-            )
-    counted = from_folder(run).completeness
-    verdict = run.completeness(run.begun(plan))
-    assert (counted.ok, counted.expected) == (verdict.ok, len(verdict.cells)) == (8, 8)
-    assert run.begun(plan) == ("prepare",)
-    assert counted.remarks == ("stages without any record: fit, evaluate, time, attack, audit",)
-    assert not counted.complete
 
 
 def test_the_help_names_every_stage() -> None:

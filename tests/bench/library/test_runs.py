@@ -30,7 +30,7 @@ def test_a_run_its_tables_and_going_on(tmp_path: Path, capsys: pytest.CaptureFix
     assert "2/2 cells ok" in capsys.readouterr().out
     (report,) = (tmp_path / "reports").glob("*/report.md")
     text = report.read_text(encoding="utf-8")
-    assert "2/2 cells ok" in text and "stages without any record: prepare" in text
+    assert "2/2 cells ok" in text and "not asked for: prepare" in text
     with pytest.raises(bench.BenchError, match="did you mean 'evaluate'"):
         run.table("evalute")
     with pytest.raises(bench.BenchError, match="unknown stage 'evalute'"):
