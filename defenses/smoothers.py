@@ -141,7 +141,8 @@ class FeatureSmoother:
         if not norm.connected:
             raise ValueError(
                 f"the features of {target.model.card.title} have no gradient: expected them to be "
-                "computed from the image differentiably, without detach(), no_grad() or numpy"
+                "computed from the image differentiably, without detach(), no_grad() or numpy; give"
+                " what has none a straight-through one, or leave feature smoothing out"
             )
         found = [
             feature_geometry(

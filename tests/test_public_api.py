@@ -7,6 +7,28 @@ import importlib
 import pytest
 
 PUBLIC: dict[str, tuple[str, ...]] = {
+    "bench": (
+        "BenchError",
+        "DefendedModel",
+        "DefendedScore",
+        "Rated",
+        "Run",
+        "as_model",
+        "certify",
+        "defend",
+        "fit_features",
+        "run",
+    ),
+    "defenses": (
+        "Defense",
+        "FeatureSmoother",
+        "GuaranteeCard",
+        "InputSmoother",
+        "DenoisedSmoother",
+        "Mean",
+        "Median",
+        "TrimmedMean",
+    ),
     "iqa_models": ("ModelPlugin", "load", "model_plugin", "names"),
     "iqa_models.base": ("BoundModel", "IQAModel", "ModelCard", "ModelInputError", "check_images"),
     "iqa_models.assembly": ("PublishedRecipe", "whole", "read_state", "renamed"),
@@ -57,6 +79,16 @@ def test_public_names_are_there_and_documented(module: str) -> None:
         value = getattr(found, name)
         if isinstance(value, type) or callable(value):
             assert value.__doc__, f"{module}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("package", ["bench", "defenses", "iqa_models"])
+def test_a_package_lists_all_of_its_public_names_and_no_other(package: str) -> None:
+    found = importlib.import_module(package)
+    assert set(PUBLIC[package]) <= set(found.__all__)
+    assert list(found.__all__) == sorted(found.__all__)
+    assert all(getattr(found, name) is not None for name in found.__all__)
+    with pytest.raises(AttributeError):
+        getattr(found, "no_such_name")  # noqa: B009
 
 
 def test_what_a_plugin_needs_is_public() -> None:

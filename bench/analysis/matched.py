@@ -39,6 +39,7 @@ class Matched:
         best: A row for each radius and defence: the noise level that is best of those that certify
             enough images.
         frontier: The same of those whose median width is narrow.
+        levels: A row for each radius, defence and noise level: what was chosen from.
         curve: A row for each image and radius, with its bounds and widths.
     """
 
@@ -46,6 +47,7 @@ class Matched:
     rigor: Mapping[str, str]
     best: pd.DataFrame
     frontier: pd.DataFrame
+    levels: pd.DataFrame
     curve: pd.DataFrame
 
     @property
@@ -99,7 +101,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         "frontier": levels["own"] <= NARROW,
     }
     tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
-    return Matched(agreement, rigor, curve=curve, **tables)
+    return Matched(agreement, rigor, **tables, levels=levels, curve=curve)
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:

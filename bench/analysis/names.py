@@ -1,11 +1,15 @@
 """Names and order of defences and models: the same in every number, table and figure.
 
-This module knows how they are called and which comes first; it must not know how they look.
+A plugin's part is called by its own title while a report of its run is made, unless that is a title
+of ours.  This module knows names and which comes first; it must not know how they look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 
 UNDEFENDED = "undefended"
 PAPERS_DEFENSE = "fs-iqa"
@@ -31,6 +35,28 @@ MODEL_TITLES: Mapping[str, str] = {
 """In the paper's order."""
 
 
+LONGEST = 40
+"""Characters of a plugin's title; a table has no room for more."""
+_GIVEN: ContextVar[Mapping[str, str]] = ContextVar("given", default=MappingProxyType({}))
+
+
+@contextmanager
+def given_titles(titles: Mapping[str, str]) -> Iterator[None]:
+    """Call plugins' defences and models by their titles in what is composed meanwhile.
+
+    >>> with given_titles({"mine": "My Defence", "other": "FS-IQA"}):
+    ...     defense_title("mine"), defense_title("other"), defense_title("ms")
+    ('My Defence', 'other', 'MS')
+    """
+    ours = {*DEFENSE_TITLES.values(), *MODEL_TITLES.values()}
+    told = {n: " ".join(title.split())[:LONGEST] for n, title in titles.items()}
+    token = _GIVEN.set({n: title for n, title in told.items() if title and title not in ours})
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
 def defense_order(names: Iterable[str]) -> list[str]:
     """Known defences in the paper's order, then others by name.
 
@@ -52,9 +78,9 @@ def _ordered(names: Iterable[str], known: Mapping[str, str]) -> list[str]:
 
 def defense_title(name: str) -> str:
     """Printed name of a defence."""
-    return DEFENSE_TITLES.get(name, name)
+    return DEFENSE_TITLES.get(name) or _GIVEN.get().get(name, name)
 
 
 def model_title(name: str) -> str:
     """Printed name of a model."""
-    return MODEL_TITLES.get(name, name)
+    return MODEL_TITLES.get(name) or _GIVEN.get().get(name, name)

@@ -16,6 +16,7 @@ import typer
 
 from bench.base.errors import BAD_INPUT, INTERRUPTED, OK, BenchError
 from bench.cli import (
+    board,
     certify,
     check_defense,
     compare,
@@ -27,6 +28,7 @@ from bench.cli import (
     prefetch,
     report,
     run,
+    submit,
     time,
     verify,
 )
@@ -55,6 +57,8 @@ app.command("check-defense")(check_defense.check_defense)
 app.command("new-defense")(new_defense.new_defense)
 app.command("certify", epilog=certify.EXAMPLES)(certify.certify)
 app.command("time")(time.time)
+app.command("submit")(submit.submit)
+app.command("board")(board.board)
 
 
 def _say_version(asked: bool) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.base.errors import BenchError
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
@@ -45,53 +44,28 @@ def certify(
     plugin: opt.Plugin = None,
 ) -> None:
     """Certify one image: score, bounds, radius, and what exactly is claimed."""
-    check_sigma(sigma)
-    check_positive("--radius", radius)
-    from bench.base.devices import resolve_device
-    from bench.cli.selection import Selection, open_registry
-    from bench.execution.options import Execution
-    from bench.measure.context import open_context
-    from bench.measure.single import Question, certify_image
-    from bench.plan.loading import Overrides
+    from bench.library.defended import certify as certified
 
-    how = Execution(resolve_device(device), plugins=opt.plugin_paths(plugin), data_root=data_root)
-    # All of the profile's noise levels stay: trained parts are known by them.
-    changes = Overrides(models=(model,), defenses=(defense,), samples=samples, no_extras=True)
-    registry = open_registry(how.plugins, data_root=how.data_root)
-    plan = Selection(profile, changes).make_plan(registry, how)
-    context = open_context(plan, plugins=how.plugins, data_root=data_root, device=how.device)
-    question = Question(image, reference, model, defense, sigma, radius)
-    result = certify_image(question, context, dataset=plan.cells[0].dataset)
+    found = certified(
+        model,
+        image,
+        defense=defense,
+        sigma=sigma,
+        reference=reference,
+        radius=radius,
+        samples=samples,
+        profile=profile,
+        data_root=data_root,
+        device=device,
+        plugins=opt.plugin_paths(plugin),
+    )
+    result = {"image": image.name, **found.columns}
     if as_json:
         print(json.dumps(result, indent=1, allow_nan=False, default=str))  # noqa: T201
         return
     from rich.console import Console
 
     Console().print(certificate_table(result))
-
-
-def check_sigma(sigma: float) -> None:
-    """The noise level is one that a profile may have.
-
-    Raises:
-        BenchError: It is not.
-    """
-    from bench.plan.profile import GREATEST_SIGMA, LEAST_SIGMA
-
-    if not LEAST_SIGMA <= sigma <= GREATEST_SIGMA:
-        raise BenchError(
-            f"--sigma: expected a number from {LEAST_SIGMA:g} to {GREATEST_SIGMA:g}, found {sigma}."
-        )
-
-
-def check_positive(option: str, value: float | None) -> None:
-    """A radius is a positive number.
-
-    Raises:
-        BenchError: One is not.
-    """
-    if value is not None and not 0 < value < math.inf:
-        raise BenchError(f"{option}: expected a number above 0, found {value}.")
 
 
 def certificate_table(result: dict[str, Any]) -> Table:

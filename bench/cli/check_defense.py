@@ -19,7 +19,7 @@ def check_defense(
     seed: Annotated[int, typer.Option("--seed", help="Fixes every random number.")] = 0,
 ) -> None:
     """Run the conformance kit on a defence: does it keep what it promises?"""
-    from bench.cli.selection import open_registry
+    from bench.library.selection import open_registry
     from defenses.conformance import check
 
     registry = open_registry(opt.plugin_paths(plugin), kinds=("defense",))

@@ -34,8 +34,8 @@ def fit(
     """Train all parts that a run with the same options needs, and nothing else; resumes."""
     from bench.base.devices import resolve_device
     from bench.cli.run import Consent, run_benchmark
-    from bench.cli.selection import Selection
     from bench.execution.options import Execution
+    from bench.library.selection import Selection
 
     changes = opt.overrides(
         models,

@@ -12,8 +12,8 @@ from bench.cli import options as opt
 
 def list_parts(plugin: opt.Plugin = None) -> None:
     """Show defences, models, data sets, attacks and profiles, and what could not be loaded."""
-    from bench.cli.selection import open_registry
     from bench.cli.tables import console_table
+    from bench.library.selection import open_registry
     from bench.plan.loading import built_in_profiles
     from bench.plugins.registry import GROUPS
 

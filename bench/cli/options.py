@@ -33,7 +33,12 @@ Profile = Annotated[
 ]
 Models = Annotated[str | None, typer.Option("--models", "-m", help="Models, separated by commas.")]
 Defenses = Annotated[
-    str | None, typer.Option("--defenses", "-d", help="Defences, separated by commas.")
+    str | None,
+    typer.Option(
+        "--defenses",
+        "-d",
+        help="Defences, separated by commas; the undefended model is measured beside them.",
+    ),
 ]
 Sigmas = Annotated[str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")]
 Limit = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]

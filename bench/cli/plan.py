@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 
 def plan(
+    everything: Annotated[
+        bool, typer.Option("--all", help="The whole profile, which is shown anyhow.")
+    ] = False,
     profile: opt.Profile = "embedded",
     models: opt.Models = None,
     defenses: opt.Defenses = None,
@@ -41,8 +44,8 @@ def plan(
 ) -> None:
     """Show cells, passes and time before anything starts; time is probed on this machine."""
     from bench.base.devices import resolve_device
-    from bench.cli.selection import Selection, open_registry
     from bench.execution.options import Execution
+    from bench.library.selection import Selection, open_registry
 
     changes = opt.overrides(
         models,

@@ -73,7 +73,7 @@ def written_report(
 
     With others beside it the report is called ``<run>-with-others``.
     """
-    from bench.cli.selection import chosen_run
+    from bench.library.selection import chosen_run
     from bench.report.build import report, write
     from bench.report.timing import read_timing, timing_folder
 
@@ -92,7 +92,7 @@ def check_report(folder: Path | None, results: Path, reports: Path, others: Othe
     Raises:
         BenchError: There is no report to check.
     """
-    from bench.cli.selection import chosen_run
+    from bench.library.selection import chosen_run
     from bench.report import check, from_folder
     from bench.report.build import check_document
     from bench.report.timing import read_timing, timing_folder
@@ -122,7 +122,7 @@ def _document(run: RunFolder, others: Others) -> Document:
     """The report of a run with the rows of others."""
     from bench.analysis.beside import read_reported, with_runs
     from bench.analysis.source import from_folder
-    from bench.cli.selection import chosen_run
+    from bench.library.selection import chosen_run
     from bench.report.build import REPS
     from bench.report.compose import compose
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.base.errors import INTERRUPTED, OK, SOME_FAILED, BenchError, unknown
+from bench.base.errors import INTERRUPTED, OK, SOME_FAILED, BenchError
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bench.cli.selection import Selection
     from bench.execution.options import Execution
+    from bench.library.selection import Selection
     from bench.plan.units import Plan, StageName, Unit
     from bench.plugins.registry import Registry
     from bench.records.completeness import Completeness
@@ -34,6 +34,7 @@ FEW = {"compact": 2e6, "published": 2e3}
 """Forward passes, by edition, that take no day anywhere."""
 ESTIMATE: tuple[StageName, ...] = ("prepare", "fit", "evaluate")
 """Stages without which there is no accuracy."""
+STAGES_HELP = "Some of prepare, fit, evaluate, time, attack, audit, separated by commas."
 EXAMPLES = """\b
 Examples:
   python -m bench run --all
@@ -67,9 +68,7 @@ def run(
     plugin: opt.Plugin = None,
     results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
-    stages: Annotated[
-        str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
-    ] = None,
+    stages: Annotated[str | None, typer.Option("--stages", help=STAGES_HELP)] = None,
     estimate_only: Annotated[
         bool,
         typer.Option(
@@ -90,9 +89,9 @@ def run(
 ) -> None:
     """Run the benchmark, or what is left of it, and write the report."""
     from bench.base.devices import resolve_device
-    from bench.cli.selection import Selection
     from bench.execution.backends import Cluster
     from bench.execution.options import Execution
+    from bench.library.selection import Selection, chosen_stages
 
     changes = opt.overrides(
         models,
@@ -159,10 +158,10 @@ def run_benchmark(
     """
     from rich.console import Console
 
-    from bench.cli.selection import open_registry
     from bench.execution.planning import guarantee_cards
     from bench.execution.progress import progress_for
     from bench.execution.runner import execute
+    from bench.library.selection import absent_models, open_registry
     from bench.records.folder import RunFolder
     from bench.review.earlier import take_over
 
@@ -192,50 +191,6 @@ def run_benchmark(
         return INTERRUPTED
     say_verdict(verdict, folder, how, report)
     return OK if verdict.complete else SOME_FAILED
-
-
-def chosen_stages(names: tuple[str, ...] | None) -> tuple[StageName, ...]:
-    """Stages in their order.
-
-    Raises:
-        BenchError: A stage is unknown, or none is named.
-    """
-    from bench.plan.units import STAGES
-
-    if names == ():
-        raise BenchError(f"--stages: expected one or more of {', '.join(STAGES)}, found none.")
-    for name in names or ():
-        if name not in STAGES:
-            raise unknown("stage", name, STAGES)
-    return STAGES if names is None else tuple(stage for stage in STAGES if stage in names)
-
-
-def absent_models(plan: Plan, registry: Registry, *, strict: bool) -> tuple[tuple[str, str], ...]:
-    """Published models whose files are missing, each with how to get them.
-
-    Raises:
-        BenchError: All are missing, or with ``strict`` any.
-    """
-    if plan.profile.edition != "published":
-        return ()
-    from iqa_models.artifacts import Shelf
-    from iqa_models.assembly import chosen_recipe
-    from iqa_models.weights import WeightsError
-
-    absent: dict[str, str] = {}
-    try:
-        shelf = Shelf.open()
-    except WeightsError as error:
-        raise BenchError(str(error)) from error
-    for model in plan.profile.models:
-        try:
-            if recipes := getattr(registry.model(model), "recipes", ()):
-                chosen_recipe(model, recipes, shelf)
-        except WeightsError as error:
-            absent[model] = str(error)
-    if absent and (strict or len(absent) == len(plan.profile.models)):
-        raise BenchError(next(iter(absent.values())))
-    return tuple(absent.items())
 
 
 def priced(

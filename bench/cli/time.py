@@ -72,9 +72,9 @@ def time(
         raise unknown("precision", precision, PRECISIONS)
     from bench.base.devices import resolve_device
     from bench.base.provenance import code_sha256
-    from bench.cli.selection import open_registry
     from bench.execution.timing_points import Suite
     from bench.execution.timing_suite import Rig
+    from bench.library.selection import open_registry
     from bench.plan.loading import load_profile
 
     profile = load_profile(EDITIONS[edition])

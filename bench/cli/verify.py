@@ -22,7 +22,7 @@ def verify(
 
     Plugins that the run was made with are executed only where you name them with --plugin.
     """
-    from bench.cli.selection import chosen_run
+    from bench.library.selection import chosen_run
     from bench.review.verify import verify as verify_run
 
     found = verify_run(chosen_run(folder, results), plugins=opt.plugin_paths(plugin))

@@ -11,6 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+NO_GRADIENT = (
+    "the score has no gradient in the image: attacks follow one; give what has none in the model "
+    "or the smoother a straight-through gradient, or leave the stages attack and audit out"
+)
 Norm = Literal["linf", "l2"]
 Objective = Callable[[Tensor, int], Tensor]
 """``objective(image, step)`` -> scalar to be *increased*; ``step`` keys fresh noise."""
@@ -19,9 +23,15 @@ Rows = Callable[[Tensor, int], Tensor]
 
 
 def gradient(objective: Objective, image: Tensor, step: int) -> tuple[float, Tensor]:
-    """Value and gradient of the objective at ``image``; non-finite entries become zero."""
+    """Value and gradient of the objective at ``image``; non-finite entries become zero.
+
+    Raises:
+        ValueError: It has no gradient, so nothing that follows one can find anything.
+    """
     point = image.detach().requires_grad_(True)
     value = objective(point, step)
+    if not value.requires_grad:
+        raise ValueError(NO_GRADIENT)
     (slope,) = torch.autograd.grad(value, point)
     return float(value.detach()), torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -106,6 +116,8 @@ def ascend(
         with torch.enable_grad():
             point = (image + offset).detach().requires_grad_(True)
             values = objective(point, step)
+            if not values.requires_grad:
+                raise ValueError(NO_GRADIENT)
             (slope,) = torch.autograd.grad(values.sum(), point)
         better = values.detach() > best
         best = torch.where(better, values.detach(), best)

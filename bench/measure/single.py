@@ -1,7 +1,7 @@
-"""One image from a file: its defended score with every certificate, at one radius or its own.
+"""One picture: its defended score with every certificate, at one radius or its own.
 
 Uses the same noise streams, trained parts and formulas as a run; nothing is recorded.  This module
-knows the context; it must not know the command line or how a result is printed.
+knows the context; it must not know files, the command line or how a result is printed.
 """
 
 from __future__ import annotations
@@ -9,14 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.base.errors import BenchError
 from bench.datasets import Pair
-from bench.datasets.images import Decoding
 from bench.measure.context import Context
 from bench.measure.defended import Defended
 from bench.plan.units import Cell
@@ -25,80 +22,39 @@ from defenses.certify import CertificateError, sorted_draws, width_curve
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked.
+class Answer:
+    """A certificate as plain values, and what it follows from.
 
     Attributes:
-        image: Image file.
-        reference: Its pristine original, for full-reference models.
-        model, defense: Names.
-        sigma: Noise level, in units of the image or of the features.
-        radius: l2 radius of the bounds; None takes the defence's own (one noise unit).
+        columns: Score, bounds, radius and what is claimed, by name.
+        draws: Scores under noise ``(n,)``, sorted where all are numbers.
     """
 
-    image: Path
-    reference: Path | None
-    model: str
-    defense: str
-    sigma: float
-    radius: float | None = None
+    columns: dict[str, Any]
+    draws: Array
 
 
-def certify_image(question: Question, context: Context, *, dataset: str) -> dict[str, Any]:
-    """Certificate of one image as plain values.
+def certify_pair(pair: Pair, cell: Cell, context: Context, *, radius: float | None) -> Answer:
+    """Certificate of one picture.
 
     Args:
-        question: What is asked.
+        pair: The picture and, where the model needs one, its reference.
+        cell: Which model, defence and noise level, with the part of which data set.
         context: Models, parts and settings.
-        dataset: Data set that the defence's part was trained on.
+        radius: l2 radius of the bounds; None takes the defence's own (one noise unit).
 
     Raises:
-        BenchError: A file, a name or a size is not what it should be, or the part is not trained.
+        BenchError: The defence's part is not trained.
     """
-    pair = read_pair(question, context)
-    cell = Cell(dataset, question.model, question.defense, question.sigma)
     defended = context.defended(cell, pair, content_name(pair), source="file")
     geometry = defended.geometry()
     draws = defended.draw(defended.noise)
-    described = {
-        "image": question.image.name,
-        "edition": context.profile.edition,
-        **describe(defended, geometry),
-    }
+    described = {"edition": context.profile.edition, **describe(defended, geometry)}
     try:
         scores = sorted_draws(draws)
     except CertificateError as error:
-        return {**described, "status": "abstained", "reason": str(error)}
-    return {**described, **bounds(defended, scores, geometry, radius=question.radius)}
-
-
-def read_pair(question: Question, context: Context) -> Pair:
-    """The image and, where the model needs one, its reference.
-
-    Raises:
-        BenchError: A file cannot be used, or reference and model do not fit.
-    """
-    card = context.model(question.model).card
-    decoding = Decoding(exif_orientation=True)
-    image = decoding.read(question.image, name=str(question.image))
-    if min(image.shape[1:]) < card.min_size:
-        raise BenchError(
-            f"{question.image}: expected at least {card.min_size} x {card.min_size} pixels for "
-            f"{card.title}, found {image.shape[2]} x {image.shape[1]}."
-        )
-    if card.mode == "NR":
-        if question.reference is not None:
-            raise BenchError(f"{card.title} judges an image alone: expected no --reference.")
-        return Pair(image, None)
-    if question.reference is None:
-        raise BenchError(f"{card.title} compares with an original: expected --reference.")
-    reference = decoding.read(question.reference, name=str(question.reference))
-    if reference.shape != image.shape:
-        raise BenchError(
-            f"{question.reference}: expected {image.shape[2]} x {image.shape[1]} pixels as "
-            f"{question.image} has, found {reference.shape[2]} x {reference.shape[1]}."
-        )
-    return Pair(image, reference)
+        return Answer({**described, "status": "abstained", "reason": str(error)}, draws)
+    return Answer({**described, **bounds(defended, scores, geometry, radius=radius)}, scores)
 
 
 def failure(defense: Defense, *, confidence: float, delta: float) -> float | None:

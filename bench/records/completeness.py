@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REMEDIES = {
     "the features do not move": "; features must follow the image differentiably, without "
-    "rounding, thresholds or detach()"
+    "rounding, thresholds or detach(): give such a step a straight-through gradient"
 }
 """What to do where most images have this reason: by itself it is of one image."""
 

@@ -50,6 +50,7 @@ from bench.report.parts.refusal import refusal, refusal_section, refused_models,
 from bench.report.parts.shipped import noted
 from bench.report.parts.tables import lead_table, main_table
 from bench.report.parts.worked import worked_section
+from bench.report.titles import in_own_words
 
 TITLE = "Certified defences of image-quality models"
 BANNERS = {
@@ -61,6 +62,7 @@ _NUMBER = {"NR": 1, "FR": 2}
 _LETTER = {"NR": "a", "FR": "b"}
 
 
+@in_own_words
 def compose(run: RunTables, *, reps: int = 1000, reported: Sequence[Reported] = ()) -> Document:
     """The whole document of a run.
 

@@ -110,7 +110,8 @@ def verify(
     Args:
         run: Its folder.
         plugins: Plugin files that the user trusts; what the run itself names is never executed.
-        defenses: Untuned defences by name; found in the plugins if not given.
+        defenses: Untuned defences by name; found in the plugins if not given.  Certificates of
+            a defence that is not among them are not recomputed, and a note says so.
 
     Raises:
         BenchError: The run cannot be read, or a defence of its plan is missing or has changed.
@@ -118,7 +119,9 @@ def verify(
     started = time.perf_counter()
     plan = run.plan()
     known = load_defenses(plan, plugins) if defenses is None else defenses
-    wanted = {name: tuned(known[name], plan.profile) for name in plan.profile.all_defenses}
+    names = plan.profile.all_defenses
+    wanted = {name: tuned(known[name], plan.profile) for name in names if name in known}
+    unknown = [name for name in names if name not in known]
     evaluations, draws = rows(run.table("evaluate")), rows(run.table("draws"))
     differences = [
         *check_rows(plan, "evaluate", evaluations, evaluation_keys(plan)),
@@ -130,10 +133,12 @@ def verify(
     ]
     cells, wrong = check_aggregates(run, evaluations)
     return Verification(
-        certificates=sum(row["status"] in ("ok", "abstained") for row in evaluations),
+        certificates=sum(
+            row["status"] in ("ok", "abstained") and row["defense"] in wanted for row in evaluations
+        ),
         aggregates=cells,
         differences=(*differences, *wrong),
-        notes=tuple(notes(run, plan, evaluations)),
+        notes=(*notes(run, plan, evaluations), *not_recomputed(unknown)),
         seconds=time.perf_counter() - started,
     )
 
@@ -339,6 +344,12 @@ def notes(run: RunFolder, plan: Plan, rows: Iterable[Row]) -> Iterator[str]:
     idle = [s for s in STAGES if plan.of_stage(s) and not run.outcomes(s)]
     if idle:
         yield f"stages without any record: {', '.join(idle)}"
+
+
+def not_recomputed(names: Sequence[str]) -> Iterator[str]:
+    """What was left as recorded."""
+    if names:
+        yield f"bounds of {', '.join(names)} were not recomputed: that takes code of others"
 
 
 def _short(value: Any) -> str:

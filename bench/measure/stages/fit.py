@@ -8,7 +8,7 @@ A part that the cache already holds is not trained again; its record says the sa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
@@ -23,6 +23,9 @@ from defenses.base import Part, TrainedPart, TrainingJob
 from defenses.shipped import Shipped
 from iqa_models.weights import load_state
 
+Progress = Callable[[float, str], None]
+"""Told the share done in [0, 1] and a short text."""
+
 
 class Fit:
     """Stage ``fit``: one unit per trained part (per model and noise level where it has them)."""
@@ -32,14 +35,7 @@ class Fit:
     def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
         """Train what the cache does not hold."""
         for unit in units:
-            part = part_named(context, unit.detail)
-            key = context.part_key(part, unit.dataset, unit.model, unit.sigma)
-            if not context.store.whole(key):
-                ready = context.shipped(part, unit.dataset, unit.model)
-                if ready is None:
-                    train(part, key, unit, context)
-                else:
-                    take(ready, key, context)
+            key = provide(part_named(context, unit.detail), unit, context)
             yield unit, [record(unit, key, context)]
 
     def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
@@ -79,7 +75,28 @@ def take(ready: Shipped, key: str, context: Context) -> None:
     context.store.save_state(key, load_state(ready.path), {**ready.training, "shipped": True})
 
 
-def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
+def provide(
+    part: Part, unit: Unit, context: Context, *, progress: Progress = lambda share, text: None
+) -> str:
+    """The content key of a part that the cache holds; taken or trained first where it does not.
+
+    Args:
+        part: What is needed.
+        unit: For which data set, model and noise level.
+        context: Where it is trained and kept.
+        progress: Told the share done in [0, 1] and a short text.
+    """
+    key = context.part_key(part, unit.dataset, unit.model, unit.sigma)
+    if not context.store.whole(key):
+        ready = context.shipped(part, unit.dataset, unit.model)
+        if ready is None:
+            train(part, key, unit, context, progress)
+        else:
+            take(ready, key, context)
+    return key
+
+
+def train(part: Part, key: str, unit: Unit, context: Context, progress: Progress) -> TrainedPart:
     """Train a part and store it under its content key."""
     settings = context.profile.fit.get(part.name)
     if settings is None:
@@ -106,7 +123,7 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
         mos_range=context.dataset(unit.dataset).card.mos_range,
         settings=settings,
         seed=context.profile.seed,
-        progress=lambda share, text: None,
+        progress=progress,
         device=context.device,
         features=None if model is None else features,
         checkpoints=checkpoints,

@@ -150,7 +150,9 @@ def own_width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
 
 
 def unequal(data: Guarantees) -> bool:
-    """Whether some defence has fewer judged images than another."""
+    """Whether some defence has fewer judged images than another; one alone has no other."""
+    if len({defense for defense, _ in data.order}) < 2:
+        return False
     return len({len(judged(cell_of(data.frame, d, s))) for d, s in data.order}) > 1
 
 

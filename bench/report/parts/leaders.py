@@ -50,6 +50,8 @@ def rigor_words(rigor: Mapping[str, str]) -> str:
 
 def leader_sentence(agreement: Agreement) -> str:
     """Best by SRCC at each noise level, and the ties; says so where nobody can be named."""
+    if len(agreement.defenses) < 2:
+        return "One defence alone is not ranked."
     if not all(agreement.rankable(s) for s in agreement.sigmas):
         return (
             "Not all defences have all models and images, so no order is stated; "

@@ -180,7 +180,7 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
         f"{_letters(agreement)}",
     ]
     unequal = [f"{s:g}" for s in agreement.sigmas if not agreement.rankable(s)]
-    if unequal:
+    if unequal and len(agreement.defenses) > 1:
         notes.append(
             f"Unequal sets at σ = {', '.join(unequal)}: no letters there. "
             "* mean over fewer models or images than planned."
@@ -189,6 +189,8 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
 
 
 def _letters(agreement: Agreement) -> str:
+    if len(agreement.defenses) < 2:
+        return "One defence alone is not ranked."
     if not agreement.enough:
         return f"{agreement.photographs} photographs: too few to say who is tied."
     return (

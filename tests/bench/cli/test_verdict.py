@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.cli.run import say_verdict
+from bench.cli.app import main
+from bench.cli.run import STAGES_HELP, say_verdict
 from bench.execution.options import Execution
 from bench.plan.units import STAGES
 from tests.bench.fake_run import fake_plan, fake_run
@@ -33,3 +34,15 @@ def test_what_the_audit_found_stands_beside_the_cells(
     say_verdict(counted, run, Execution(), tmp_path / "report.md")
     (first, *_) = capsys.readouterr().out.splitlines()
     assert first == f"{cells}; 1 of 4 certificates violated under attack (ms), see the report"
+
+
+def test_the_help_names_every_stage() -> None:
+    assert STAGES_HELP.startswith(f"Some of {', '.join(STAGES)}, ")
+
+
+def test_the_whole_plan_may_be_asked_for_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--models", "dbcnn", "--defenses", "ms", "--sigmas", "0.1", "--no-extras"]
+    assert main(["plan", "--all", *chosen, "--results", str(tmp_path)]) == 0
+    assert "1 cells" in capsys.readouterr().out

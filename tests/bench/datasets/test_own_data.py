@@ -11,7 +11,7 @@ from PIL import Image
 from bench.analysis.source import from_folder
 from bench.base.errors import BAD_INPUT, SOME_FAILED
 from bench.cli.app import main
-from bench.cli.selection import Selection
+from bench.library.selection import Selection
 from bench.plan.loading import Overrides
 from bench.plugins.registry import Registry
 from bench.records.folder import RunFolder

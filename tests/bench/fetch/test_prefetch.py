@@ -323,7 +323,7 @@ def test_the_verb_says_what_is_missing(
 def test_a_run_without_weights_ends_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.cli.run import absent_models
+    from bench.library.selection import absent_models
     from bench.plan.profile import Profile
     from bench.plan.units import Plan
     from bench.plugins.registry import Found, Registry

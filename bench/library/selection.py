@@ -1,4 +1,4 @@
-"""From the words of several verbs to a profile, a registry, a plan or a run.
+"""From what was asked for to a profile, a registry, a plan or a run.
 
 This module knows what was chosen; it must not know what is done with it.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, unknown
 from bench.plan.loading import Overrides, load_profile, overridden
 from bench.plugins.registry import GROUPS, Kind, Registry
 from bench.records.folder import RunFolder
@@ -19,7 +19,7 @@ from bench.records.folder import RunFolder
 if TYPE_CHECKING:
     from bench.execution.options import Execution
     from bench.plan.profile import Profile
-    from bench.plan.units import Plan
+    from bench.plan.units import Plan, StageName
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +118,47 @@ def chosen_run(folder: Path | None, results: Path) -> RunFolder:
     if not plans:
         raise BenchError(f"{results}: expected a run, found none; start one with `run`.")
     return RunFolder.open(plans[-1].parent)
+
+
+def chosen_stages(names: tuple[str, ...] | None) -> tuple[StageName, ...]:
+    """Stages in their order.
+
+    Raises:
+        BenchError: A stage is unknown, or none is named.
+    """
+    from bench.plan.units import STAGES
+
+    if names == ():
+        raise BenchError(f"--stages: expected one or more of {', '.join(STAGES)}, found none.")
+    for name in names or ():
+        if name not in STAGES:
+            raise unknown("stage", name, STAGES)
+    return STAGES if names is None else tuple(stage for stage in STAGES if stage in names)
+
+
+def absent_models(plan: Plan, registry: Registry, *, strict: bool) -> tuple[tuple[str, str], ...]:
+    """Published models whose files are missing, each with how to get them.
+
+    Raises:
+        BenchError: All are missing, or with ``strict`` any.
+    """
+    if plan.profile.edition != "published":
+        return ()
+    from iqa_models.artifacts import Shelf
+    from iqa_models.assembly import chosen_recipe
+    from iqa_models.weights import WeightsError
+
+    absent: dict[str, str] = {}
+    try:
+        shelf = Shelf.open()
+    except WeightsError as error:
+        raise BenchError(str(error)) from error
+    for model in plan.profile.models:
+        try:
+            if recipes := getattr(registry.model(model), "recipes", ()):
+                chosen_recipe(model, recipes, shelf)
+        except WeightsError as error:
+            absent[model] = str(error)
+    if absent and (strict or len(absent) == len(plan.profile.models)):
+        raise BenchError(next(iter(absent.values())))
+    return tuple(absent.items())

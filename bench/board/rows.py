@@ -1,0 +1,157 @@
+"""Rows of the board: a defence of a submission at one radius, for every choice that can be made.
+
+The comparison at equal radius is the report's own (``bench.analysis.matched``).  This module knows
+records; it must not know submissions or how a row is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.audits import genuine
+from bench.analysis.cost import model_seconds
+from bench.analysis.frames import grouped
+from bench.analysis.frames import rows as records
+from bench.analysis.matched import Matched, matched
+from bench.analysis.names import defense_title, model_order
+from bench.analysis.source import FrameRun
+
+RADII = (0.01, 0.03, 0.1, 0.3)
+"""Radii that can be chosen; a run's nearest ones stand for them."""
+ALL = "all"
+"""In place of a model or of a noise level: the mean over models, the best level for the radius."""
+REPS = 200
+"""Resamples behind an interval of the board."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One defence under one choice.
+
+    Attributes:
+        edition, mode: Of the models.
+        model: Name, or ``all`` for the mean over the mode's models.
+        level: Noise level that was asked for, or ``all`` for the best one at the radius.
+        radius: l2, image units.
+        defense, title: Name, and as printed.
+        sigma: The noise level of these numbers.
+        srcc: Agreement with human scores there; None where too few images are certified.
+        low, high: Its 95 % interval over photographs.
+        width: Median width as a share of the spread of the defence's own scores.
+        certified: Share of images with an interval narrower than the score range.
+        images: Number of images.
+        rigor: How far the radius is proved.
+        seconds: Of one image with its certificate; None where it was not timed.
+        attacked, broken: Images under attack, and those with a certificate that did not hold.
+    """
+
+    edition: str
+    mode: str
+    model: str
+    level: str
+    radius: float
+    defense: str
+    title: str
+    sigma: float
+    srcc: float | None
+    low: float | None
+    high: float | None
+    width: float | None
+    certified: float
+    images: int
+    rigor: str
+    seconds: float | None
+    attacked: int
+    broken: int
+
+
+def rows(run: FrameRun, foreign: Collection[str]) -> Iterator[Row]:
+    """Every row of a run, those beside the tables included.
+
+    Args:
+        run: A verified run.
+        foreign: Defences that are not ours; they name themselves.
+    """
+    whole = run.everything()
+    frame = whole.table("evaluate")
+    titles = {
+        str(card["name"]): str(card.get("title"))[:60]
+        for card in run.cards
+        if card.get("name") in foreign
+    }
+    for (edition, mode), part in grouped(frame, ["edition", "mode"]):
+        models = model_order(part["model"].unique())
+        for model, chosen in ((ALL, models), *((m, [m]) for m in models)):
+            some = part[part["model"].isin(chosen)]
+            data = matched(some, mode, reps=REPS, seed=run.profile.seed)
+            if data is None:
+                continue
+            names = list(data.agreement.models)
+            seconds = _seconds(whole.table("time"), names)
+            broken = _broken(whole.table("audit"), names)
+            for level, radius, values in _choices(data):
+                name = str(values["defense"])
+                yield Row(
+                    edition=edition,
+                    mode=mode,
+                    model=model,
+                    level=level,
+                    radius=radius,
+                    defense=name,
+                    title=titles.get(name, defense_title(name)),
+                    sigma=float(values["sigma"]),
+                    srcc=_known(values["srcc"]),
+                    low=_known(values["low"]),
+                    high=_known(values["high"]),
+                    width=_known(values["own"]),
+                    certified=float(values["certified"]),
+                    images=int(values["images"]),
+                    rigor=str(values["rigor"]),
+                    seconds=seconds.get(name),
+                    attacked=broken.get(name, (0, 0))[0],
+                    broken=broken.get(name, (0, 0))[1],
+                )
+
+
+def _choices(data: Matched) -> Iterator[tuple[str, float, Mapping[str, Any]]]:
+    """Level asked for, radius asked for, and the numbers there."""
+    grid = data.radii
+    for wanted in RADII:
+        radius = min(grid, key=lambda r: abs(np.log(r / wanted)))
+        for values in records(data.best[data.best["radius"] == radius]):
+            yield ALL, wanted, values
+        for values in records(data.levels[data.levels["radius"] == radius]):
+            yield f"{values['sigma']:g}", wanted, values
+
+
+def _seconds(time: pd.DataFrame, models: list[str]) -> dict[str, float]:
+    """Mean over models, where all of them were timed."""
+    found = {}
+    for defense in time["defense"].unique():
+        known = model_seconds(time, models, defense, certified=True)
+        if len(known) == len(models):
+            found[str(defense)] = sum(known.values()) / len(known)
+    return found
+
+
+def _broken(audit: pd.DataFrame, models: list[str]) -> dict[str, tuple[int, int]]:
+    """Images under attack, and those with a broken certificate, by defence."""
+    claims = genuine(audit)
+    tried = claims[(claims["status"] == "ok") & claims["violated"].notna()]
+    tried = tried[tried["model"].isin(models)]
+    return {
+        str(defense): (
+            part["image"].nunique(),
+            part.loc[part["violated"].astype(bool), "image"].nunique(),
+        )
+        for (defense,), part in grouped(tried, ["defense"])
+    }
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -1,0 +1,37 @@
+"""What a run calls its own parts, for as long as its report is composed.
+
+It knows where a run says so; it must not know what is composed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from bench.analysis.names import given_titles
+from bench.analysis.source import RunTables
+from bench.report.document import Document
+
+Options = ParamSpec("Options")
+
+
+def in_own_words(
+    compose: Callable[Concatenate[RunTables, Options], Document],
+) -> Callable[Concatenate[RunTables, Options], Document]:
+    """Compose with the titles of the run's plugins."""
+
+    @wraps(compose)
+    def titled(run: RunTables, /, *args: Options.args, **options: Options.kwargs) -> Document:
+        with given_titles(titles_of(run)):
+            return compose(run, *args, **options)
+
+    return titled
+
+
+def titles_of(run: RunTables) -> dict[str, str]:
+    """Titles of defences, as their guarantee cards say, and of models, as their records say."""
+    models = run.table("calibration")
+    told: dict[str, Any] = dict(zip(models["model"], models["model_title"], strict=True))
+    told |= {str(card["name"]): card.get("title") for card in run.cards if "name" in card}
+    return {str(name): title for name, title in told.items() if isinstance(title, str)}
