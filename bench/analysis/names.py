@@ -27,8 +27,9 @@ MODEL_TITLES: Mapping[str, str] = {
     "lpips": "LPIPS",
     "dists": "DISTS",
     "dreamsim": "DreamSim",
+    "lipsim": "LipSim",
 }
-"""In the paper's order."""
+"""In the paper's order, then a further one."""
 
 
 def defense_order(names: Iterable[str]) -> list[str]:

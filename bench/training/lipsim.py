@@ -1,0 +1,187 @@
+"""Retrain the compact LipSim: ``python -m bench.training.lipsim``.
+
+It must not know runs or defences.
+
+As the other compact models it sees crops of the *training* photographs only; the validation
+photographs choose the part of the training that is kept, and the test photographs are looked at
+once, at the end.  It starts from no common trunk: its bands are fixed, and its layers begin close
+to the identity.  Opinions are fitted by a line on the logarithm of the distance, which is left out
+of the model, because a rank correlation does not see it and a Lipschitz constant would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.base.cache import content_key
+from bench.datasets.embedded import EmbeddedDataset, Recipe, embedded
+from bench.training.compact import agreement, loss_of, target_of
+from bench.training.compact_data import CELLS, Images, batches, gather, training_crops
+from bench.training.progress import Progress
+from iqa_models.folders import cache_folder
+from iqa_models.lipsim import LipSim, compact
+from iqa_models.trunks import frozen
+from iqa_models.weights import save_state
+
+log = logging.getLogger(__name__)
+NAME = "lipsim"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How it is trained.
+
+    Attributes:
+        seed: of initial weights, order and augmentation.
+        epochs: passes over all training images.
+        rounds: parts of an epoch, with a look at the validation photographs after each.
+        references: references in a batch.
+        siblings: distorted images of each reference in a batch.
+        rate: greatest learning rate, of a one-cycle schedule.
+        gain_rate: the same of the channels' gains and of the line.
+    """
+
+    seed: int = 20240
+    epochs: int = 1
+    rounds: int = 8
+    references: int = 4
+    siblings: int = 16
+    rate: float = 2e-3
+    gain_rate: float = 2e-2
+
+
+class Line(nn.Module):
+    """``slope log(distance + start) + level``: what opinions are fitted by."""
+
+    def __init__(self) -> None:
+        """Start where distances of a few units are half of the scale."""
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor([0.2, 0.5, 0.0]))
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Predicted opinions ``(B,)``, 0 is best."""
+        slope, level, start = self.values
+        return slope * torch.log(distances + start.exp()) + level
+
+
+@dataclass
+class Training:
+    """Everything that moves."""
+
+    model: LipSim
+    line: Line
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.OneCycleLR
+
+    @classmethod
+    def begun(cls, settings: Settings, *, steps: int) -> Training:
+        """Before the first step."""
+        torch.manual_seed(settings.seed)
+        model, line = compact().requires_grad_(True), Line()
+        slow = [p for name, p in model.named_parameters() if "log_gains" not in name]
+        fast = [p for name, p in model.named_parameters() if "log_gains" in name]
+        rates = [settings.rate, settings.gain_rate]
+        groups = [{"params": slow}, {"params": [*fast, *line.parameters()]}]
+        optimiser = torch.optim.Adam(groups)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps)
+        return cls(model, line, optimiser, schedule)
+
+    def step(self, batch: tuple[Tensor, ...], targets: Tensor) -> float:
+        """One step; returns the loss."""
+        references, distorted, cells, place = batch
+        encoded = self.model.encode_reference(references)[0][place]
+        features = self.model.compare(self.model.encode_reference(distorted), (encoded,))
+        loss = loss_of(self.line(self.model.head(features)), targets[cells])
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.schedule.step()
+        return float(loss.detach())
+
+
+def train(train_: Images, validation: Images, settings: Settings, file: Path) -> dict[str, Any]:
+    """Train, going on where an earlier call was cut; returns the best weights and the curve."""
+    groups = len(train_) * (CELLS // settings.siblings)
+    part = groups // settings.references // settings.rounds
+    training = Training.begun(settings, steps=settings.epochs * settings.rounds * part)
+    moving = {name: getattr(training, name) for name in ("model", "line", "optimiser", "schedule")}
+    progress = Progress(file, moving)
+    notes = progress.load() or {"curve": [], "best": training.model.state_dict(), "seconds": 0.0}
+    targets = target_of(train_.mos, training.model)
+    for round_ in range(len(notes["curve"]), settings.epochs * settings.rounds):
+        began = time.process_time()
+        epoch, place = divmod(round_, settings.rounds)
+        losses = [
+            training.step(batch, targets)
+            for batch in islice(_epoch(train_, settings, epoch), place * part, (place + 1) * part)
+        ]
+        reached = agreement(training.model, validation)[0]
+        if reached > max(notes["curve"], default=-1.0):
+            notes["best"] = copy.deepcopy(training.model.state_dict())
+        notes["curve"].append(reached)
+        notes["seconds"] += time.process_time() - began
+        progress.save(notes)
+        log.info("round %d loss %.4f validation %.4f", round_, sum(losses) / part, reached)
+    return notes
+
+
+def _epoch(images: Images, settings: Settings, number: int) -> Any:
+    seed = settings.seed * 1000 + number
+    return batches(images, references=settings.references, siblings=settings.siblings, seed=seed)
+
+
+def progress_file(data: EmbeddedDataset, settings: Settings) -> Path:
+    """Where an unfinished training of this recipe keeps its state."""
+    key = content_key(data=data.sha256, torch=version("torch"), **asdict(settings))
+    return cache_folder() / "training" / f"lipsim-{key[:16]}.pt"
+
+
+def main() -> None:
+    """Command line: how long, where to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=Settings().epochs)
+    parser.add_argument("--out", type=Path, default=Path("iqa_models/weights"))
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    data = embedded(recipe=Recipe(crops=training_crops()))
+    settings = Settings(epochs=options.epochs)
+    file = progress_file(data, settings)
+    notes = train(gather(data, "train"), gather(data, "validation"), settings, file)
+    model = compact()
+    model.load_state_dict(notes["best"])
+    srcc, plcc = agreement(frozen(model), gather(embedded(), "test"))
+    outcome = {
+        "sha256": save_state(model, options.out / f"{NAME}.safetensors"),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": round(notes["seconds"], 1),
+        "validation_srcc": [round(value, 4) for value in notes["curve"]],
+        "test_srcc": round(srcc, 4),
+        "test_plcc": round(plcc, 4),
+        "settings": asdict(settings),
+        "command": "python -m bench.training.lipsim",
+        "training_data_sha256": data.sha256,
+        "test_data_sha256": embedded().sha256,
+    }
+    path = options.out / "provenance.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"models": {}}
+    record["models"][NAME] = outcome
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
