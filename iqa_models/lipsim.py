@@ -29,6 +29,8 @@ ROUNDING = 1.0 + 2.0**-12
 """Declared constants are larger than the exact ones by this factor: sums are rounded."""
 TINY = 1e-12
 """Inside the square root of a norm, so that it has a gradient at zero; lengthens nothing."""
+FIRST_SHARE = -3.0
+"""Of a layer's change before training, in front of the sigmoid: 5 %."""
 USUAL_PIXELS = 96 * 128
 """Images of more pixels count each of them less, so that scores do not grow with the size."""
 
@@ -100,6 +102,9 @@ class Embedder(nn.Module):
 class BandEmbedder(Embedder):
     """Bands, SLL layers, then one gain of at most 1 for each channel; a group is a channel.
 
+    Of every layer's change a share between 0 and 1 is taken: what lies between two maps that move
+    no further than their input moves no further either, and a small share begins at the bands.
+
     Args:
         block: Side of a band's block in pixels.
         layers: Inner channels of every SLL layer.
@@ -112,6 +117,7 @@ class BandEmbedder(Embedder):
         self.bands = Bands(block)
         self.layers = nn.Sequential(*(SLLConv(channels, inner) for inner in layers))
         self.log_gains = nn.Parameter(torch.zeros(channels))
+        self.shares = nn.Parameter(torch.full((len(layers),), FIRST_SHARE))
 
     def gains(self) -> Tensor:
         """``(channels,)``, the largest is 1."""
@@ -119,9 +125,11 @@ class BandEmbedder(Embedder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings ``(B, channels, positions)``."""
-        maps = self.layers(self.bands(images)).flatten(2)
+        maps = self.bands(images)
+        for layer, share in zip(self.layers, self.shares.sigmoid(), strict=True):
+            maps = torch.lerp(maps, layer(maps), share)
         scale = self.lipschitz(*images.shape[-2:])
-        return maps * (scale * self.gains())[:, None]
+        return maps.flatten(2) * (scale * self.gains())[:, None]
 
     def lipschitz(self, height: int, width: int) -> float:
         """1 up to 96x128 pixels, less beyond."""

@@ -107,9 +107,13 @@ def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _levels(frame: pd.DataFrame, grid: Sequence[float], agreement: Agreement) -> pd.DataFrame:
     """A row for each defence, noise level and radius: SRCC and widths of all its images."""
-    curve = curves(frame, tuple(grid))
     rows = []
-    for (defense, sigma, radius), part in grouped(curve, ["defense", "sigma", "radius"]):
+    parts = (
+        part
+        for _, records in grouped(frame, ["defense"])  # one at a time: curves are many times larger
+        for part in grouped(curves(records, tuple(grid)), ["defense", "sigma", "radius"])
+    )
+    for (defense, sigma, radius), part in parts:
         mean = agreement.mean("srcc", defense, sigma)
         low, high = agreement.mean_interval("srcc", defense, sigma) or (np.nan, np.nan)
         rows.append(

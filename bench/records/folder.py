@@ -36,6 +36,7 @@ from bench.records.schema import BY_TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 DEFAULT_RESULTS = Path("results")
 
@@ -246,18 +247,24 @@ class RunFolder:
         for file in journal_files(self.journal, stage):
             file.unlink(missing_ok=True)
 
-    def table(self, name: str, columns: Collection[str] | None = None) -> pd.DataFrame:
+    def table(self, name: str) -> pd.DataFrame:
         """All rows of a table as they stand, sorted by their key; empty if there are none.
-
-        Args:
-            name: The table.
-            columns: Those to read; None reads all.
 
         Raises:
             BenchError: The table does not exist, or a file is damaged.
         """
+        from bench.records.parquet import completed
+
+        return completed(self.arrow(name).to_pandas(), BY_TABLE[name])
+
+    def arrow(self, name: str, columns: Collection[str] | None = None) -> pa.Table:
+        """The same as an Arrow table: all columns, or those that are named.
+
+        Raises:
+            BenchError: As :meth:`table`.
+        """
         from bench.base.errors import unknown
-        from bench.records.parquet import frame, read_table
+        from bench.records.parquet import read_arrow, stored_arrow
 
         if name not in BY_TABLE:
             raise unknown("table", name, BY_TABLE)
@@ -265,8 +272,8 @@ class RunFolder:
         stage = STAGE_OF[name]
         file = self.path / f"{name}.parquet"
         if file.exists() and self.in_tables(stage):
-            return read_table(file, kind, columns)
-        return frame(kind, self.journaled(stage).records(name), columns)
+            return read_arrow(file, kind, columns)
+        return stored_arrow(kind, self.journaled(stage).records(name), columns)
 
     # --- completeness ----------------------------------------------------------------------------
 
@@ -278,8 +285,8 @@ class RunFolder:
         counted = completeness(plan.cells, units, outcomes, extras=plan.extras)
         if "evaluate" not in stages:
             return counted
-        ended = self.table("evaluate", [*CELL_COLUMNS, "status", "reason"])
-        return replace(counted, abstained=mostly_abstained(ended))
+        ended = self.arrow("evaluate", [*CELL_COLUMNS, "status", "reason"])
+        return replace(counted, abstained=mostly_abstained(ended.to_pandas()))
 
 
 _WRITERS = {

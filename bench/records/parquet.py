@@ -136,20 +136,19 @@ def read_units(path: Path) -> Iterator[UnitRow]:
     return zip(*(found[name].to_pylist() for name in _UNITS.names), strict=True)
 
 
-def read_table(
-    path: Path, kind: type[Record], columns: Collection[str] | None = None
-) -> pd.DataFrame:
-    """A table as a data frame: all columns, or those that are named."""
-    found = _read(path, arrow_schema(kind), kind.later, columns)
-    return completed(found.to_pandas(split_blocks=True), kind, columns)
+def read_table(path: Path, kind: type[Record]) -> pd.DataFrame:
+    """A table as a data frame."""
+    return completed(read_arrow(path, kind).to_pandas(), kind)
 
 
-def completed(
-    table: pd.DataFrame, kind: type[Record], columns: Collection[str] | None = None
-) -> pd.DataFrame:
+def read_arrow(path: Path, kind: type[Record], columns: Collection[str] | None = None) -> pa.Table:
+    """A table as it is stored: all columns, or those that are named."""
+    return _read(path, arrow_schema(kind), kind.later, columns)
+
+
+def completed(table: pd.DataFrame, kind: type[Record]) -> pd.DataFrame:
     """A table with the columns that earlier versions did not have, at their defaults."""
-    wanted = kind.later if columns is None else set(kind.later) & set(columns)
-    missing = [name for name in kind.later if name in wanted and name not in table]
+    missing = [name for name in kind.later if name not in table]
     return table.assign(**{name: kind.model_fields[name].default for name in missing})
 
 
@@ -158,15 +157,19 @@ def read_rows(path: Path, kind: type[Record]) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", _read(path, arrow_schema(kind), kind.later).to_pylist())
 
 
-def frame(
-    kind: type[Record], rows: Iterable[Record], columns: Collection[str] | None = None
-) -> pd.DataFrame:
+def frame(kind: type[Record], rows: Iterable[Record]) -> pd.DataFrame:
     """The data frame that ``read_table`` would give for these rows."""
+    return cast("pd.DataFrame", stored_arrow(kind, rows).to_pandas())
+
+
+def stored_arrow(
+    kind: type[Record], rows: Iterable[Record], columns: Collection[str] | None = None
+) -> pa.Table:
+    """What ``read_arrow`` would give for these rows."""
     schema = arrow_schema(kind)
     names = [name for name in schema.names if columns is None or name in columns]
     parts = (part.select(names) for part in batches(_stored(kind, rows), schema, size=_ROWS))
-    wanted = pa.schema([schema.field(name) for name in names])
-    return cast("pd.DataFrame", pa.Table.from_batches(parts, wanted).to_pandas(split_blocks=True))
+    return pa.Table.from_batches(parts, pa.schema([schema.field(name) for name in names]))
 
 
 def _read(

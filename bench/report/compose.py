@@ -46,6 +46,7 @@ from bench.report.parts.guarantee import (
 )
 from bench.report.parts.leaders import leader_sentence
 from bench.report.parts.matched import matched_section
+from bench.report.parts.proof import proof_section
 from bench.report.parts.provenance import provenance_section
 from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
@@ -89,12 +90,14 @@ def compose(run: RunTables, *, reps: int = 1000) -> Document:
     data = {mode: guarantees(frame, mode=mode, familywise=family) for mode in found}
     judged = verdicts(run, found, published())
     equal = matched_section(_matched(run, found, reps=reps), run.table("time"))
+    proof = proof_section(run, reps=reps)
     sections = (
         *(_accuracy(run, found[mode]) for mode in found),
         _claims(judged),
         _figures(run, found, reps=reps),
         _guarantee(run, data),
         *([equal] if equal is not None else []),
+        *([proof] if proof is not None else []),
         _ranks(found),
         _cost(run, found, data),
         *([worked] if worked is not None else []),

@@ -4,9 +4,10 @@ It must not know runs or defences.
 
 As the other compact models it sees crops of the *training* photographs only; the validation
 photographs choose the part of the training that is kept, and the test photographs are looked at
-once, at the end.  It starts from no common trunk: its bands are fixed, and its layers begin close
-to the identity.  Opinions are fitted by a line on the logarithm of the distance, which is left out
-of the model, because a rank correlation does not see it and a Lipschitz constant would.
+once, at the end.  It starts from no common trunk: its bands are fixed, their gains are fitted
+first, on the energy of each band's difference alone, and its layers begin close to the identity.
+Opinions are fitted by a line on the logarithm of the distance, which is left out of the model: a
+rank correlation does not see it, and a Lipschitz constant would.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import copy
 import json
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -28,7 +30,7 @@ from torch import Tensor, nn
 from bench.base.cache import content_key
 from bench.datasets.embedded import EmbeddedDataset, Recipe, embedded
 from bench.training.compact import agreement, loss_of, target_of
-from bench.training.compact_data import CELLS, Images, batches, gather, training_crops
+from bench.training.compact_data import Images, batches, gather, training_crops
 from bench.training.progress import Progress
 from iqa_models.folders import cache_folder
 from iqa_models.lipsim import LipSim, compact
@@ -45,21 +47,25 @@ class Settings:
 
     Attributes:
         seed: of initial weights, order and augmentation.
-        epochs: passes over all training images.
-        rounds: parts of an epoch, with a look at the validation photographs after each.
+        gain_steps: steps that fit the gains alone, 1024 images each.
+        steps: steps of everything together.
+        rounds: parts of these, with a look at the validation photographs after each.
         references: references in a batch.
         siblings: distorted images of each reference in a batch.
-        rate: greatest learning rate, of a one-cycle schedule.
-        gain_rate: the same of the channels' gains and of the line.
+        rate: greatest learning rate of the layers, of a one-cycle schedule.
+        gain_rate: learning rate of gains and line while they are alone.
+        later_gain_rate: their greatest one afterwards.
     """
 
     seed: int = 20240
-    epochs: int = 1
-    rounds: int = 8
+    gain_steps: int = 600
+    steps: int = 56
+    rounds: int = 4
     references: int = 4
     siblings: int = 16
-    rate: float = 2e-3
-    gain_rate: float = 2e-2
+    rate: float = 1e-3
+    gain_rate: float = 3e-2
+    later_gain_rate: float = 5e-3
 
 
 class Line(nn.Module):
@@ -86,17 +92,40 @@ class Training:
     schedule: torch.optim.lr_scheduler.OneCycleLR
 
     @classmethod
-    def begun(cls, settings: Settings, *, steps: int) -> Training:
+    def begun(cls, settings: Settings) -> Training:
         """Before the first step."""
         torch.manual_seed(settings.seed)
         model, line = compact().requires_grad_(True), Line()
         slow = [p for name, p in model.named_parameters() if "log_gains" not in name]
         fast = [p for name, p in model.named_parameters() if "log_gains" in name]
-        rates = [settings.rate, settings.gain_rate]
+        rates = [settings.rate, settings.later_gain_rate]
         groups = [{"params": slow}, {"params": [*fast, *line.parameters()]}]
         optimiser = torch.optim.Adam(groups)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=settings.steps)
         return cls(model, line, optimiser, schedule)
+
+    def fit_gains(self, images: Images, targets: Tensor, settings: Settings) -> None:
+        """Gains and line alone: without layers a distance needs the bands' energies only."""
+        found = energies(images)
+        wanted = targets.repeat(len(found) // len(targets))
+        gains = self.model.get_parameter("embedder.log_gains")
+        optimiser = torch.optim.Adam([gains, *self.line.parameters()], lr=settings.gain_rate)
+        draw = torch.Generator().manual_seed(settings.seed)
+        for _ in range(settings.gain_steps):
+            rows = torch.randint(len(found), (1024,), generator=draw)
+            distances = (found[rows] @ torch.exp(2 * gains) + 1e-8).sqrt()
+            loss = loss_of(self.line(distances), wanted[rows])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        with torch.no_grad():
+            # The model's largest gain is 1: distances grow by what is taken from the others.
+            largest = gains.amax()
+            gains -= largest
+            slope, level, start = self.line.values.tolist()
+            self.line.values.copy_(
+                torch.tensor([slope, level + slope * float(largest), start - float(largest)])
+            )
 
     def step(self, batch: tuple[Tensor, ...], targets: Tensor) -> float:
         """One step; returns the loss."""
@@ -112,35 +141,46 @@ class Training:
         return float(loss.detach())
 
 
+@torch.no_grad()
+def energies(images: Images) -> Tensor:
+    """Squared difference to the reference in each band of every second crop, ``(n, channels)``."""
+    bands = compact().embedder.get_submodule("bands")
+    found = [bands(crop / 255) for crop in images.pixels[::2]]
+    return torch.cat([(maps[1:] - maps[:1]).square().sum((2, 3)) for maps in found])
+
+
 def train(train_: Images, validation: Images, settings: Settings, file: Path) -> dict[str, Any]:
     """Train, going on where an earlier call was cut; returns the best weights and the curve."""
-    groups = len(train_) * (CELLS // settings.siblings)
-    part = groups // settings.references // settings.rounds
-    training = Training.begun(settings, steps=settings.epochs * settings.rounds * part)
+    training = Training.begun(settings)
     moving = {name: getattr(training, name) for name in ("model", "line", "optimiser", "schedule")}
     progress = Progress(file, moving)
-    notes = progress.load() or {"curve": [], "best": training.model.state_dict(), "seconds": 0.0}
+    notes = progress.load()
     targets = target_of(train_.mos, training.model)
-    for round_ in range(len(notes["curve"]), settings.epochs * settings.rounds):
-        began = time.process_time()
-        epoch, place = divmod(round_, settings.rounds)
-        losses = [
-            training.step(batch, targets)
-            for batch in islice(_epoch(train_, settings, epoch), place * part, (place + 1) * part)
-        ]
+    began = time.process_time()
+    if not notes:
+        training.fit_gains(train_, targets, settings)
+        notes = {"curve": [agreement(training.model, validation)[0]], "seconds": 0.0}
+        notes["best"] = copy.deepcopy(training.model.state_dict())
+        log.info("gains alone: validation %.4f", notes["curve"][0])
+    part = settings.steps // settings.rounds
+    for round_ in range(len(notes["curve"]) - 1, settings.rounds):
+        chosen = islice(_batches(train_, settings), round_ * part, (round_ + 1) * part)
+        losses = [training.step(batch, targets) for batch in chosen]
         reached = agreement(training.model, validation)[0]
-        if reached > max(notes["curve"], default=-1.0):
+        if reached > max(notes["curve"]):
             notes["best"] = copy.deepcopy(training.model.state_dict())
         notes["curve"].append(reached)
         notes["seconds"] += time.process_time() - began
+        began = time.process_time()
         progress.save(notes)
         log.info("round %d loss %.4f validation %.4f", round_, sum(losses) / part, reached)
     return notes
 
 
-def _epoch(images: Images, settings: Settings, number: int) -> Any:
-    seed = settings.seed * 1000 + number
-    return batches(images, references=settings.references, siblings=settings.siblings, seed=seed)
+def _batches(images: Images, settings: Settings) -> Iterator[tuple[Tensor, ...]]:
+    return batches(
+        images, references=settings.references, siblings=settings.siblings, seed=settings.seed
+    )
 
 
 def progress_file(data: EmbeddedDataset, settings: Settings) -> Path:
@@ -152,14 +192,14 @@ def progress_file(data: EmbeddedDataset, settings: Settings) -> Path:
 def main() -> None:
     """Command line: how long, where to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=Settings().epochs)
+    parser.add_argument("--steps", type=int, default=Settings().steps)
     parser.add_argument("--out", type=Path, default=Path("iqa_models/weights"))
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     data = embedded(recipe=Recipe(crops=training_crops()))
-    settings = Settings(epochs=options.epochs)
+    settings = Settings(steps=options.steps)
     file = progress_file(data, settings)
     notes = train(gather(data, "train"), gather(data, "validation"), settings, file)
     model = compact()
