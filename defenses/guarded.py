@@ -7,7 +7,7 @@ certificates, attacks on scores, or where images come from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -55,9 +55,6 @@ class GuardedFeatureSmoother(FeatureSmoother):
             self.guarded(geometry, self._row(target, images, row), images[row : row + 1], settings)
             for row, geometry in enumerate(found)
         ]
-
-    def _row(self, target: Target, images: Tensor, row: int) -> Target:
-        return target if len(images) == 1 else replace(target, model=target.model.row(row))
 
     def guarded(
         self, geometry: Geometry, target: Target, image: Tensor, settings: GeometrySettings

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Literal
 
@@ -123,6 +124,34 @@ def standard_normal(seed: int, shape: tuple[int, ...], device: torch.device) -> 
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
     there = torch.Generator(device=device).manual_seed(seed)
     return torch.randn(shape, generator=there, device=device)
+
+
+MT_WORDS, MT_OFFSET = 624, 24
+"""How many words PyTorch's generator on a CPU (MT19937) holds, and at which byte of its state."""
+
+
+def wide_generator(seed: int) -> torch.Generator:
+    """A CPU generator that all 64 bits of a seed decide, for whatever PyTorch draws.
+
+    ``manual_seed`` fills the generator's state from 32 of them; here Philox does from all.
+
+    >>> one, other = (torch.rand(2, generator=wide_generator(seed)) for seed in (1, 1 + 2**40))
+    >>> bool((one == other).any())
+    False
+    """
+    generator = torch.Generator()
+    state = generator.manual_seed(0).get_state()
+    words = np.random.Philox(key=seed).random_raw(MT_WORDS) >> np.uint64(32)
+    state[MT_OFFSET : MT_OFFSET + 8 * MT_WORDS] = torch.from_numpy(words.view(np.uint8))
+    return generator.set_state(state)
+
+
+@contextmanager
+def keyed_weights(*parts: str | int | float) -> Iterator[None]:
+    """Let modules built inside take their weights from the parts' seed, and nobody else."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(wide_generator(key_seed(*parts)).get_state())
+        yield
 
 
 def chunk_size(kind: str) -> int:

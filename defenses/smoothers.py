@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from defenses.base import Geometry, GeometrySettings, Rigor, ScoreScale, Target
+from defenses.motion import motion
 from defenses.networks import FeatureScorer
+from defenses.precision import computing_in
 from defenses.spectral import spectral_norm
 from iqa_models.base import ModelCard
 
@@ -108,7 +110,7 @@ class FeatureSmoother:
     def geometry(
         self, target: Target, images: Tensor, settings: GeometrySettings
     ) -> list[Geometry]:
-        """R = radius * ||J||_2 / sigma_f, or an abstention where ||J||_2 < tau.
+        """R = radius * ||J||_2 / sigma_f, or an abstention: ||J||_2 < tau, or J is not the truth.
 
         Raises:
             ValueError: The model's features have no gradient, so ||J||_2 would be 0 anywhere.
@@ -141,7 +143,7 @@ class FeatureSmoother:
                 f"the features of {target.model.card.title} have no gradient: expected them to be "
                 "computed from the image differentiably, without detach(), no_grad() or numpy"
             )
-        return [
+        found = [
             feature_geometry(
                 estimate=float(norm.estimate[row]),
                 upper=float(norm.upper[row]),
@@ -153,6 +155,26 @@ class FeatureSmoother:
             )
             for row in range(len(images))
         ]
+        return [
+            self._tried(geometry, self._row(target, images, row), images[row : row + 1])
+            for row, geometry in enumerate(found)
+        ]
+
+    def _row(self, target: Target, images: Tensor, row: int) -> Target:
+        return target if len(images) == 1 else replace(target, model=target.model.row(row))
+
+    def _tried(self, geometry: Geometry, target: Target, image: Tensor) -> Geometry:
+        """An image's geometry, with a reason where its features move otherwise than J says."""
+        radius = geometry.radius(1.0)
+        if geometry.reason is not None or radius is None:
+            return geometry
+        with computing_in("float32", image.device):
+            seen = motion(lambda x: self.embed(target, x), image, radius=radius)
+        objection = seen.objection(norm=target.sigma / radius)
+        if objection is None:
+            return geometry
+        # Nothing but the reason: the norm alone would give back the radius that was refused.
+        return Geometry(delta=geometry.delta, reason=objection)
 
     def forward_passes(self, samples: int) -> float:
         """One pass of the backbone whatever the number of draws."""

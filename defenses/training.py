@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from defenses.base import Example, TrainedPart, TrainingJob
-from defenses.noise import key_seed
+from defenses.noise import key_seed, keyed_weights, wide_generator
 
 GRADIENT_NORM = 1.0
 """Longest gradient step of a batch; keeps one bad batch from killing a small network."""
@@ -156,12 +156,9 @@ def stack(examples: Sequence[Example], rows: Tensor) -> Tensor:
 
 def seeded(job: TrainingJob, purpose: str) -> torch.Generator:
     """A CPU generator keyed by the job's seed and noise levels."""
-    return torch.Generator().manual_seed(key_seed(job.seed, "train", purpose, *job.sigmas))
+    return wide_generator(key_seed(job.seed, "train", purpose, *job.sigmas))
 
 
-@contextmanager
-def seeded_weights(job: TrainingJob, purpose: str) -> Iterator[None]:
+def seeded_weights(job: TrainingJob, purpose: str) -> AbstractContextManager[None]:
     """Initialise weights from the job's seed without touching the global stream for others."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key_seed(job.seed, "weights", purpose, *job.sigmas))
-        yield
+    return keyed_weights(job.seed, "weights", purpose, *job.sigmas)

@@ -9,7 +9,6 @@ This module reads a table and looks at folders; it never touches the network (th
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -20,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from iqa_models.folders import cache_folder
+from iqa_models.names import unknown_name
 from iqa_models.weights import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".h5")
 """Endings under which a given folder may hold ``<artifact name><ending>``."""
+SUMS = "SHA256SUMS"
+"""Hashes of the files of a folder: given with them, or recorded where nobody publishes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Artifact:
     archive: bool = False
     note: str = ""
     random: bool = False
+    fallback: str | None = None
 
     @property
     def stored_as(self) -> str:
@@ -100,9 +103,7 @@ def artifact(name: str) -> Artifact:
     """
     table = artifacts()
     if name not in table:
-        close = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise WeightsError(f"Unknown artifact {name!r}: {hint}There are {', '.join(table)}.")
+        raise WeightsError(unknown_name("artifact", name, table))
     return table[name]
 
 
@@ -164,7 +165,13 @@ class Shelf:
             return self.mapped[name]
         path = self.cache / entry.stored_as
         exists = path.is_dir() if entry.archive else path.is_file()
-        return Located(entry, path, None if entry.archive else entry.sha256) if exists else None
+        if not exists:
+            return None
+        return Located(entry, path, None if entry.archive else self.hash_of(entry))
+
+    def hash_of(self, entry: Artifact) -> str | None:
+        """What an artifact's file must hash to: as published, or as at its first download."""
+        return entry.sha256 or _sums(self.cache / SUMS).get(entry.file)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of some artifacts that are not on this machine."""
@@ -201,7 +208,7 @@ def _mapping(source: Path, settings: Mapping[str, Any]) -> dict[str, Located]:
 
 def _folder(folder: Path) -> dict[str, Located]:
     """Artifacts that a folder holds under their own or their official file name."""
-    sums = _sums(folder / "SHA256SUMS")
+    sums = _sums(folder / SUMS)
     mapped = {}
     for entry in artifacts().values():
         names = [entry.stored_as, *(entry.name + suffix for suffix in SUFFIXES)]
@@ -224,3 +231,10 @@ def _sums(path: Path) -> dict[str, str]:
         return {}
     pairs = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
     return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
+
+
+def record_sum(folder: Path, file: str, sha256: str) -> None:
+    """Note what a file hashed to when it first came, in a form that ``sha256sum -c`` reads."""
+    known = _sums(folder / SUMS)
+    lines = [f"{digest}  {name}\n" for name, digest in sorted({**known, file: sha256}.items())]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")

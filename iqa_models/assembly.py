@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from iqa_models.artifacts import Located, Shelf, artifact
 from iqa_models.base import IQAModel
+from iqa_models.names import unknown_name
 from iqa_models.weights import WeightsError, load_into, load_state, read_notes
 
 State = dict[str, Tensor]
@@ -71,8 +72,8 @@ def chosen_recipe(name: str, recipes: Recipes, shelf: Shelf) -> PublishedRecipe:
     named = shelf.variants.get(name)
     choices = [choice for choice in recipes if named in (None, choice.variant)]
     if not choices:
-        known = ", ".join(choice.variant for choice in recipes)
-        raise WeightsError(f"{name}: expected a variant of {known}, found {named!r}.")
+        variants = [choice.variant for choice in recipes]
+        raise WeightsError(unknown_name(f"variant of {name}", str(named), variants))
     for choice in choices:
         if not shelf.missing(choice.needs):
             return choice

@@ -1,18 +1,26 @@
-"""KonCept512: globally pooled convolutional features and a fully connected head.
+"""KonCept512: pooled convolutional features and a fully connected head.
 
 Hosu, Lin, Sziranyi, Saupe: "KonIQ-10k: An Ecologically Valid Database for Deep Learning of Blind
-Image Quality Assessment", IEEE TIP 29, 2020.  Parameter names follow the authors' PyTorch port
+Image Quality Assessment", IEEE TIP 29, 2020.  Parameter names follow the PyTorch port
 (``base.<child>``, ``fc.<layer>``) in both editions.
+
+The authors' Keras model averages the whole last map; the PyTorch port was trained with the fixed
+8 x 8 pooling of its backbone, which sees the top left part alone of the 10 x 14 map of a 384 x 512
+picture. Each variant pools, and normalises in its head, as its weights were trained.
 
 This module must not know noise or defences, nor where its weights' files lie.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from iqa_models.assembly import Built, PublishedRecipe, Sources, whole, with_counters
-from iqa_models.base import Edition, IQAModel, ModelCard
+from iqa_models.base import Edition, IQAModel, ModelCard, ModelInputError
 from iqa_models.keras_koncept import convert
 from iqa_models.plugin import ModelPlugin
 from iqa_models.trunks import COARSE, Standardize, conv_stack, frozen, without_inplace
@@ -25,8 +33,19 @@ CARD = ModelCard(
     higher_is_better=True,
     min_size=96,
     citation="Hosu et al., IEEE TIP 29, 2020",
-    licence="method and weights MIT (subpic/koniq); compact weights: this project",
+    licence="method and Keras weights MIT (subpic/koniq), PyTorch port and weights MIT "
+    "(ZhengyuZhao/koniq-PyTorch); compact weights: this project",
 )
+
+Variant = Literal["pytorch", "keras"]
+"""Whose weights: those of the PyTorch port, or the authors' own."""
+
+CELLS = 8
+"""Side of the port's pooling, in cells of the last map."""
+LEAST = 299
+"""Side of the smallest image whose last map has that many."""
+KERAS_EPSILON = 1e-3
+"""Keras's default of a batch normalisation; torch's, which the port's head has, is 1e-5."""
 
 
 class KonCept(IQAModel):
@@ -37,6 +56,7 @@ class KonCept(IQAModel):
         features: D.
         hidden: Widths and dropout rates of the three hidden layers.
         edition: Which edition the base belongs to.
+        epsilon: Of the head's batch normalisations.
     """
 
     card = CARD
@@ -48,16 +68,17 @@ class KonCept(IQAModel):
         features: int,
         hidden: tuple[tuple[int, float], ...],
         edition: Edition,
+        epsilon: float = 1e-5,
     ) -> None:
         """Assemble the base and the head."""
         super().__init__()
         self.edition = edition
         self.standardize = Standardize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         self.base = base
-        self.fc = _head_layers(features, hidden)
+        self.fc = _head_layers(features, hidden, epsilon)
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
-        """Globally pooled features ``(B, D)``."""
+        """Pooled features ``(B, D)``."""
         pooled: Tensor = self.base(self.standardize(images))
         return pooled.flatten(1)
 
@@ -80,35 +101,60 @@ def compact() -> KonCept:
     )
 
 
-def published() -> KonCept:
+class TopLeft(nn.Module):
+    """The port's pooling: the mean of the top left 8 x 8 cells, whatever else the map has."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Means ``(B, D, 1, 1)`` of maps ``(B, D, h, w)``.
+
+        Raises:
+            ModelInputError: The port itself would fail here: the map has room for two windows.
+        """
+        height, width = maps.shape[-2:]
+        if max(height, width) >= 2 * CELLS:
+            raise ModelInputError(
+                "KonCept512's PyTorch weights expect images of 299 to 554 pixels a side, found "
+                f"some whose last map is {height} x {width}, not 8 to 15 cells a side; its keras "
+                "variant takes larger ones."
+            )
+        return F.avg_pool2d(maps, CELLS)
+
+
+def published(*, variant: Variant = "pytorch") -> KonCept:
     """Inception-ResNet-v2 without its classifier, untrained (D = 1536)."""
     import timm
 
     network = timm.create_model("inception_resnet_v2", pretrained=False)
     convolutions = list(network.children())[:-3]  # then global_pool, head_drop, classif
-    base = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1))
+    keras = variant == "keras"
+    base = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1) if keras else TopLeft())
     without_inplace(base)
-    return frozen(
-        KonCept(
-            base=base,
-            features=1536,
-            hidden=((2048, 0.25), (1024, 0.25), (256, 0.5)),
-            edition="published",
-        )
+    model = KonCept(
+        base=base,
+        features=1536,
+        hidden=((2048, 0.25), (1024, 0.25), (256, 0.5)),
+        edition="published",
+        epsilon=KERAS_EPSILON if keras else 1e-5,
     )
+    if not keras:
+        model.card = replace(CARD, min_size=LEAST)
+    return frozen(model)
 
 
-def _head_layers(inputs: int, hidden: tuple[tuple[int, float], ...]) -> nn.Sequential:
+def _head_layers(
+    inputs: int, hidden: tuple[tuple[int, float], ...], epsilon: float
+) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width, dropout in hidden:
-        layers += [nn.Linear(inputs, width), nn.ReLU(), nn.BatchNorm1d(width), nn.Dropout(dropout)]
+        norm = nn.BatchNorm1d(width, eps=epsilon)
+        layers += [nn.Linear(inputs, width), nn.ReLU(), norm, nn.Dropout(dropout)]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, 1))
 
 
 def _from_keras(sources: Sources) -> Built:
     """The authors' own file, of Keras."""
-    model = published()
+    model = published(variant="keras")
     return model, with_counters(model, convert(sources["koncept512_keras"].path, model))
 
 

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iqa_models.names import unknown_name
+
 if TYPE_CHECKING:
     import torch
 
@@ -93,9 +95,7 @@ def model_plugin(name: str) -> ModelPlugin:
         UnknownModelError: There is no such name.
     """
     if name not in ENTRY_POINTS:
-        raise UnknownModelError(
-            f"Unknown model {name!r}; expected one of {', '.join(ENTRY_POINTS)}."
-        )
+        raise UnknownModelError(unknown_name("model", name, tuple(ENTRY_POINTS)))
     module, attribute = ENTRY_POINTS[name].split(":")
     found: ModelPlugin = getattr(import_module(module), attribute)
     return found

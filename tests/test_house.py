@@ -16,15 +16,15 @@ PACKAGES = ("bench", "defenses", "iqa_models")
 ALLOWED: Mapping[str, frozenset[str]] = {
     room: frozenset(others.split())
     for room, others in {
-        "bench.base": "",
         "iqa_models": "",
+        "bench.base": "iqa_models",
         "defenses": "iqa_models",
         "bench.plan": "bench.base",
         "bench.datasets": "bench.base iqa_models",
         "bench.fetch": "bench.base iqa_models",
         "bench.records": "bench.plan bench.base",
         "bench.plugins": "bench.datasets bench.base",
-        "bench.training": "bench.datasets bench.base iqa_models",
+        "bench.training": "bench.datasets bench.base defenses iqa_models",
         "bench.measure": "bench.records bench.plugins bench.plan bench.datasets bench.base "
         "defenses iqa_models",
         "bench.analysis": "bench.records bench.plan",

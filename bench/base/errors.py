@@ -5,9 +5,10 @@ It knows how a mistake is worded; it must not know who prints it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from iqa_models.names import unknown_name
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -21,19 +22,8 @@ class BenchError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> BenchError:
-    """The error for a name that nothing has.
-
-    >>> str(unknown("model", "lpip", ["dists", "lpips"]))
-    "unknown model 'lpip': did you mean 'lpips'? There are dists, lpips."
-    >>> str(unknown("model", "zzz", []))
-    "unknown model 'zzz': there are none."
-    """
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if not names:
-        return BenchError(f"unknown {kind} {name!r}: there are none.")
-    hint = f"did you mean {close[0]!r}? There" if close else "there"
-    return BenchError(f"unknown {kind} {name!r}: {hint} are {', '.join(names)}.")
+    """The error for a name that nothing has."""
+    return BenchError(unknown_name(kind, name, known))
 
 
 def invalid(error: ValidationError, *, whole: str) -> str:

@@ -69,8 +69,12 @@ def _files(place: Path) -> Iterator[Path]:
 
 def weights_sha256(root: Path = _ROOT) -> dict[str, str]:
     """Digest of every shipped weights file, by name."""
-    folder = root / "iqa_models" / "weights"
-    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    found = [
+        path
+        for package in ("defenses", "iqa_models")
+        for path in sorted((root / package / "weights").glob("*.safetensors"))
+    ]
+    return {path.name: file_sha256(path) for path in found}
 
 
 def now() -> str:

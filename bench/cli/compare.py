@@ -16,14 +16,9 @@ from bench.base.errors import OK, SOME_FAILED
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from bench.review.compare import CellChange, Comparison
     from bench.review.paired import Change
 
-_WIDE = 160
-"""Columns of a table that no terminal limits."""
 _TITLES = {"srcc": "SRCC", "plcc": "PLCC", "width": "median width", "abstained": "abstained"}
 
 
@@ -33,8 +28,6 @@ def compare(
     as_json: opt.Json = False,
 ) -> None:
     """Say which cells changed, by how much and why; exit code 1 if by more than chance."""
-    from rich.console import Console
-
     from bench.records.folder import RunFolder
     from bench.review.compare import compare as compare_runs
     from bench.review.compare import to_json
@@ -42,10 +35,9 @@ def compare(
     runs = RunFolder.open(run_a), RunFolder.open(run_b)
     comparison = compare_runs(*runs, names=_names(run_a, run_b))
     if as_json:
-        print(json.dumps(to_json(comparison), indent=1, allow_nan=False))  # noqa: T201
+        typer.echo(json.dumps(to_json(comparison), indent=1, allow_nan=False))
     else:
-        console = Console()
-        show(comparison, console if console.is_terminal else Console(width=_WIDE))
+        typer.echo("\n".join(described(comparison)))
     raise typer.Exit(SOME_FAILED if comparison.changed else OK)
 
 
@@ -54,49 +46,45 @@ def _names(a: Path, b: Path) -> tuple[str, str]:
     return (a.name, b.name) if a.name != b.name else (str(a), str(b))
 
 
-def show(comparison: Comparison, console: Console) -> None:
+def described(comparison: Comparison) -> Iterator[str]:
     """The comparison as a person reads it: causes, differences, verdict."""
-    from rich.text import Text
-
-    def say(text: str) -> None:
-        console.print(Text(text), soft_wrap=True)
-
-    say(f"A = {comparison.a}, B = {comparison.b}")
+    yield f"A = {comparison.a}, B = {comparison.b}"
     for cause in comparison.causes:
-        say(f"differs in {cause}")
+        yield f"differs in {cause}"
     if not comparison.causes:
-        say("no difference in code, weights, data, seed, settings or hardware is recorded")
+        yield "no difference in code, weights, data, seed, settings or hardware is recorded"
     for note in comparison.notes:
-        say(f"note: {note}")
+        yield f"note: {note}"
     differing = [cell for cell in comparison.cells if not cell.identical]
     if differing:
-        console.print(difference_table(differing))
-        say(
+        yield difference_table(differing)
+        yield (
             "* significant: paired bootstrap over photographs of the common images, "
             "false alarms kept at 5 %"
         )
-    say(str(comparison))
+    yield str(comparison)
 
 
-def difference_table(cells: Sequence[CellChange]) -> Table:
+def difference_table(cells: Sequence[CellChange]) -> str:
     """One row per measure that differs."""
-    from rich.table import Table
-    from rich.text import Text
+    from bench.cli.tables import console_table
 
-    table = Table("cell", "measure", "A", "B", "B - A [95 %]", "p", "n (A, B)", "possible causes")
-    for cell in cells:
-        if cell.found != "both":
-            planned = "planned in both" if cell.planned else "not planned in both"
-            table.add_row(
-                Text(str(cell.cell)),
-                f"{cell.found}{' *' if cell.significant else ''}",
-                *[""] * 5,
-                Text(planned),
-            )
-        for index, row in enumerate(_rows(cell)):
-            name, why = ("", "") if index else (str(cell.cell), _why(cell))
-            table.add_row(Text(name), *map(Text, row), Text(why))
-    return table
+    headers = ("cell", "measure", "A", "B", "B - A [95 %]", "p", "n (A, B)", "possible causes")
+    return console_table((row for cell in cells for row in _lines(cell)), headers)
+
+
+def _lines(cell: CellChange) -> Iterator[tuple[str, ...]]:
+    """Rows of one cell, its name and causes in the first of them."""
+    if cell.found != "both":
+        planned = "planned in both" if cell.planned else "not planned in both"
+        yield str(cell.cell), cell.found + _star(cell.significant), *[""] * 5, planned
+    for index, row in enumerate(_rows(cell)):
+        name, why = ("", "") if index else (str(cell.cell), _why(cell))
+        yield name, *row, why
+
+
+def _star(significant: bool) -> str:
+    return " *" if significant else ""
 
 
 def _why(cell: CellChange) -> str:
@@ -112,7 +100,7 @@ def _rows(cell: CellChange) -> Iterator[tuple[str, ...]]:
         if change.identical and change.n == change.n_a == change.n_b:
             continue
         yield (
-            _TITLES[change.metric] + (" *" if change.significant else ""),
+            _TITLES[change.metric] + _star(change.significant),
             _number(change.a),
             _number(change.b),
             _difference(change),

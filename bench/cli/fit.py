@@ -20,12 +20,14 @@ def fit(
     limit: opt.Limit = None,
     samples: opt.Samples = None,
     no_extras: opt.NoExtras = False,
+    retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     jobs: opt.Jobs = None,
     plugin: opt.Plugin = None,
     results: opt.Results = Path("results"),
+    strict: opt.Strict = False,
     debug: opt.Debug = False,
 ) -> None:
     """Train all parts that a run with the same options needs, and nothing else; resumes."""
@@ -34,7 +36,9 @@ def fit(
     from bench.cli.selection import Selection
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
+    changes = opt.overrides(
+        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+    )
     selection = Selection(profile, changes, dataset)
     how = Execution(
         stages=("prepare", "fit"),
@@ -44,4 +48,4 @@ def fit(
         data_root=data_root,
         debug=debug,
     )
-    raise typer.Exit(run_benchmark(selection, how, results, None, resume=True))
+    raise typer.Exit(run_benchmark(selection, how, results, None, strict=strict))

@@ -41,6 +41,9 @@ Samples = Annotated[int | None, typer.Option("--samples", help="Draws per certif
 NoExtras = Annotated[
     bool, typer.Option("--no-extras", help="Only the tables' cells, no rows beside them.")
 ]
+Retrain = Annotated[
+    bool, typer.Option("--retrain", help="Train what would be taken from the package.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 Dataset = Annotated[
     str | None,
@@ -57,6 +60,9 @@ DataRoot = Annotated[
 ]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: cores.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse where a model's files are missing; else skip it.")
 ]
 Debug = Annotated[
     bool, typer.Option("--debug", help="One worker in this process; exceptions come through.")
@@ -87,11 +93,14 @@ def overrides(
     samples: int | None,
     *,
     no_extras: bool = False,
+    retrain: bool = False,
 ) -> Overrides:
     """What the options of these names change in a profile."""
     from bench.plan.loading import Overrides
 
-    return Overrides(split(models), split(defenses), numbers(sigmas), limit, samples, no_extras)
+    return Overrides(
+        split(models), split(defenses), numbers(sigmas), limit, samples, no_extras, retrain
+    )
 
 
 def split(text: str | None) -> tuple[str, ...] | None:

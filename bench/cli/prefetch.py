@@ -17,7 +17,7 @@ from bench.cli import options as opt
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.fetch.download import Progress
+    from bench.fetch.download import Meter
     from bench.fetch.prefetch import Watcher
     from iqa_models.artifacts import Artifact
 
@@ -73,7 +73,7 @@ def _bars(console: Console) -> Iterator[Watcher]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
 
-        def watch(artifact: Artifact) -> Progress:
+        def watch(artifact: Artifact) -> Meter:
             task = bars.add_task(artifact.file, total=None)
 
             def advance(done: int, total: int | None) -> None:

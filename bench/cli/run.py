@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,7 @@ def run(
     limit: opt.Limit = None,
     samples: opt.Samples = None,
     no_extras: opt.NoExtras = False,
+    retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -65,6 +67,7 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a dask scheduler or ray head.")
     ] = None,
+    strict: opt.Strict = False,
     debug: opt.Debug = False,
 ) -> None:
     """Run the benchmark, or what is left of it, and write the report."""
@@ -73,7 +76,9 @@ def run(
     from bench.execution.backends import Cluster
     from bench.execution.options import Execution
 
-    changes = opt.overrides(models, defenses, sigmas, limit, samples, no_extras=no_extras)
+    changes = opt.overrides(
+        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+    )
     selection = Selection(profile, changes, dataset)
     if not everything:
         selection.check_intent()
@@ -86,11 +91,17 @@ def run(
         data_root=data_root,
         debug=debug,
     )
-    raise typer.Exit(run_benchmark(selection, how, results, reports, resume=resume))
+    raise typer.Exit(run_benchmark(selection, how, results, reports, resume=resume, strict=strict))
 
 
 def run_benchmark(
-    selection: Selection, how: Execution, results: Path, reports: Path | None, *, resume: bool
+    selection: Selection,
+    how: Execution,
+    results: Path,
+    reports: Path | None,
+    *,
+    resume: bool = True,
+    strict: bool = False,
 ) -> int:
     """Run what is left, print the verdict and the report's path; returns the exit code.
 
@@ -100,6 +111,7 @@ def run_benchmark(
         results: Folder of all runs.
         reports: Folder of all reports; None writes none.
         resume: Go on with earlier results instead of forgetting them.
+        strict: Refuse to run where a model's files are missing, instead of skipping it.
     """
     from rich.console import Console
 
@@ -108,11 +120,14 @@ def run_benchmark(
     from bench.execution.progress import progress_for
     from bench.execution.runner import execute
     from bench.records.folder import RunFolder
+    from bench.review.earlier import take_over
 
     registry = open_registry(how.plugins, data_root=how.data_root)
     plan = selection.make_plan(registry, how)
-    check_weights(plan, registry)
+    how = replace(how, absent=absent_models(plan, registry, strict=strict))
     console = Console(stderr=True)
+    for model, sentence in how.absent:
+        console.print(f"{model} is skipped: {sentence}", highlight=False, soft_wrap=True)
     folder = RunFolder.create(results, plan)
     console.print(summary(plan, folder), highlight=False)
     report = None
@@ -120,6 +135,9 @@ def run_benchmark(
         if not resume:
             with folder.locked():
                 folder.clear()
+        else:
+            for name, units in take_over(folder, results).items():
+                console.print(f"taken over from {name}: {units} units", highlight=False)
         cards = guarantee_cards(plan, registry)
         verdict = execute(folder, how, progress_for(console), cards=cards)
         if reports is not None:
@@ -147,25 +165,32 @@ def chosen_stages(names: tuple[str, ...] | None) -> tuple[StageName, ...]:
     return STAGES if names is None else tuple(stage for stage in STAGES if stage in names)
 
 
-def check_weights(plan: Plan, registry: Registry) -> None:
-    """A published model whose files are missing is an error now, not in every later record.
+def absent_models(plan: Plan, registry: Registry, *, strict: bool) -> tuple[tuple[str, str], ...]:
+    """Published models whose files are missing, each with how to get them.
 
     Raises:
-        BenchError: Naming the files and how to get them.
+        BenchError: All are missing, or with ``strict`` any.
     """
     if plan.profile.edition != "published":
-        return
+        return ()
     from iqa_models.artifacts import Shelf
     from iqa_models.assembly import chosen_recipe
     from iqa_models.weights import WeightsError
 
+    absent: dict[str, str] = {}
     try:
         shelf = Shelf.open()
-        for model in plan.profile.models:
-            if recipes := getattr(registry.model(model), "recipes", ()):
-                chosen_recipe(model, recipes, shelf)
     except WeightsError as error:
         raise BenchError(str(error)) from error
+    for model in plan.profile.models:
+        try:
+            if recipes := getattr(registry.model(model), "recipes", ()):
+                chosen_recipe(model, recipes, shelf)
+        except WeightsError as error:
+            absent[model] = str(error)
+    if absent and (strict or len(absent) == len(plan.profile.models)):
+        raise BenchError(next(iter(absent.values())))
+    return tuple(absent.items())
 
 
 def summary(plan: Plan, folder: RunFolder) -> str:
@@ -217,4 +242,16 @@ def say_verdict(
         print(remark)  # noqa: T201
     if left := [stage for stage in STAGES if stage not in how.stages]:
         print(f"stages not asked for: {', '.join(left)}")  # noqa: T201
+    if "evaluate" in how.stages and (beside := agreement_line(folder)):
+        print(beside)  # noqa: T201
     print(f"report: {report}")  # noqa: T201
+
+
+def agreement_line(folder: RunFolder) -> str:
+    """How the accuracy compares with the recorded run's; nothing where no cell is common."""
+    from bench.review.agreement import agreement, recorded_evaluations
+
+    if folder.plan().profile.edition != "compact":
+        return ""
+    found = agreement(folder.table("evaluate"), recorded_evaluations())
+    return str(found) if found else ""

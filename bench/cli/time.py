@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 
 EDITIONS = {"published": "paper", "compact": "embedded"}
 """Profile that says how large the trained parts of an edition are, and how it certifies."""
+HEADERS = (
+    "model",
+    "defence",
+    "plain pass s",
+    "defended s",
+    "with certificate s",
+    "defended / plain",
+    "passes",
+    "memory MiB",
+    "of peak",
+)
 
 
 def time(
@@ -66,9 +78,12 @@ def time(
     from bench.plan.loading import load_profile
 
     profile = load_profile(EDITIONS[edition])
+    registry = open_registry(opt.plugin_paths(plugin))
+    chosen_models = opt.split(models) or profile.models
+    chosen_defenses = opt.split(defenses) or profile.defenses
     suite = Suite(
-        models=opt.split(models) or profile.models,
-        defenses=opt.split(defenses) or profile.defenses,
+        models=chosen_models,
+        defenses=chosen_defenses,
         edition=profile.edition,
         size=parse_size(size),
         samples=samples,
@@ -79,31 +94,33 @@ def time(
         scaling=scaling,
         exact=exact,
         code=code_sha256(),
+        plugins=registry.code_of(
+            [("model", m) for m in chosen_models] + [("defense", d) for d in chosen_defenses]
+        ),
     )
-    rig = Rig(suite, open_registry(opt.plugin_paths(plugin)), profile)
+    rig = Rig(suite, registry, profile)
     rig.check()
     raise typer.Exit(measure(rig, out, reports))
 
 
 def measure(rig: Rig, out: Path, reports: Path) -> int:
     """Measure what is left, print the table and the report's path; returns the exit code."""
-    from rich.console import Console
-
     from bench.cli.report import written_report
     from bench.execution.process import keep_freed_memory
     from bench.execution.timing_suite import run_suite
 
     keep_freed_memory()
-    console = Console(stderr=True)
     try:
-        records = run_suite(rig, out, say=lambda text: console.print(text, highlight=False))
+        records = run_suite(rig, out, say=partial(typer.echo, err=True))
     except KeyboardInterrupt:
-        console.print("Interrupted: all finished measurements are safe; the same command goes on.")
+        typer.echo(
+            "Interrupted: all finished measurements are safe; the same command goes on.", err=True
+        )
         return INTERRUPTED
     show(records)
-    print(f"records: {out}")  # noqa: T201
+    typer.echo(f"records: {out}")
     if records:
-        print(f"report: {written_report(out, out.parent, reports)}")  # noqa: T201
+        typer.echo(f"report: {written_report(out, out.parent, reports)}")
     return SOME_FAILED if any(record.status == "failed" for record in records) else OK
 
 
@@ -124,33 +141,18 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def show(records: Sequence[TimeRecord]) -> None:
     """The table of seconds, and the ratios within the run."""
-    from rich.console import Console
-    from rich.table import Table
-
     from bench.analysis.timing import ratios
+    from bench.cli.tables import console_table
 
-    table = Table(
-        "model",
-        "defence",
-        "plain pass s",
-        "defended s",
-        "with certificate s",
-        "defended / plain",
-        "passes",
-        "memory MiB",
-        "of peak",
-    )
-    for record in records:
-        if record.axis == "table":
-            table.add_row(*_row(record))
-    Console().print(table)
+    rows = [_row(record) for record in records if record.axis == "table"]
+    typer.echo(console_table(rows, HEADERS))
     scaled = [r for r in records if r.samples_measured not in (None, r.samples)]
     if scaled:
-        print(f"* scaled up from {min(r.samples_measured or 0 for r in scaled)} or more draws")  # noqa: T201
-    print("weights: random; ratios are within this run")  # noqa: T201
+        typer.echo(f"* scaled up from {min(r.samples_measured or 0 for r in scaled)} or more draws")
+    typer.echo("weights: random; ratios are within this run")
     for model, values in ratios(records).items():
         if (faster := values.get("ms / fs-iqa, certified")) is not None:
-            print(f"{model}: FS-IQA certifies {faster:.1f} times as fast as MS")  # noqa: T201
+            typer.echo(f"{model}: FS-IQA certifies {faster:.1f} times as fast as MS")
 
 
 def _row(record: TimeRecord) -> list[str]:

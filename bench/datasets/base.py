@@ -9,9 +9,9 @@ source used; the card keeps the source's own range and direction.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -25,6 +25,9 @@ Split = Literal["train", "validation", "test"]
 
 STRATA = 10
 """Number of MOS quantile strata that `select` spreads its choice over."""
+
+BALANCED = ("distortion", "level")
+"""Attributes that `select` balances where a data set has them."""
 
 
 class ImageError(BenchError):
@@ -89,6 +92,8 @@ class DatasetCard:
         licence: terms of images and labels.
         has_references: whether `Pair.reference` is present.
         image_size: (height, width) in pixels, or None where sizes vary.
+        shipped_training: digest of the training photographs, if the package brings models and
+            parts that were trained on them.
     """
 
     title: str
@@ -99,6 +104,7 @@ class DatasetCard:
     licence: str
     has_references: bool
     image_size: tuple[int, int] | None
+    shipped_training: str | None = None
 
 
 @runtime_checkable
@@ -140,47 +146,63 @@ class DatasetPlugin:
 
 
 def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]:
-    """Choose a balanced, reproducible part of some items.
+    """Choose a balanced, reproducible part of some items: a prefix of one designed order.
 
-    Items are taken one at a time, each time from the group, then the MOS stratum, then the
-    distortion that has been served least; ties are broken by a hash keyed by `seed`. The
-    choice for a smaller limit is therefore part of the choice for a larger one.
+    The order takes one item at a time: the one whose photograph, distortion and level (or MOS
+    stratum, where neither is known) have been served least; among those the one whose *pairs* of
+    these were; then whose reference was; ties are broken by a hash keyed by `seed`. Where every
+    combination exists, as in a Latin square, every prefix has each value of each of them equally
+    often, give or take one. A smaller limit is therefore the beginning of a larger one.
 
     Args:
         items: candidates of any data set; image ids are unique.
-        limit: how many to take; None, or a number not below `len(items)`, takes all.
+        limit: how many to take; None takes all, as they stand.
         seed: selects among equally balanced choices.
 
     Returns:
-        The chosen items, in the order in which they stood in `items`.
+        The first `limit` items of the designed order.
 
     Raises:
         ValueError: `limit` is negative.
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit must not be negative, got {limit}.")
-    if limit is None or limit >= len(items):
+    if limit is None:
         return list(items)
-    strata = _strata(items)
-    left = dict.fromkeys(sorted(range(len(items)), key=lambda i: _tie(items[i], seed)))
-    served: Counter[tuple[str, str]] = Counter()
+    ties = np.argsort(np.argsort([_tie(item, seed) for item in items]))
+    tiers = [[_codes(axis) for axis in tier] for tier in _tiers(items)]
+    served = [[np.zeros(len(items), dtype=np.int64) for _ in tier] for tier in tiers]
+    left = np.ones(len(items), dtype=bool)
     chosen = []
-    for _ in range(limit):
-        best = min(left, key=lambda i: [served[axis] for axis in _axes(items[i], strata[i])])
-        del left[best]
-        served.update(_axes(items[best], strata[best]))
-        chosen.append(best)
-    return [items[i] for i in sorted(chosen)]
+    for _ in range(min(limit, len(items))):
+        best = np.flatnonzero(left)
+        for tier, counts in zip(tiers, served, strict=True):
+            cost = sum(count[axis[best]] for axis, count in zip(tier, counts, strict=True))
+            best = best[cost == np.min(cost)]
+        taken = int(best[np.argmin(ties[best])])
+        left[taken] = False
+        for tier, counts in zip(tiers, served, strict=True):
+            for axis, count in zip(tier, counts, strict=True):
+                count[axis[taken]] += 1
+        chosen.append(items[taken])
+    return chosen
 
 
-def _axes(item: Item, stratum: int) -> list[tuple[str, str]]:
-    """Balance classes of an item, the most important first."""
-    return [
-        ("group", item.group),
-        ("stratum", str(stratum)),
-        ("distortion", item.attributes.get("distortion", "")),
-        ("reference", item.reference_id or ""),
+def _tiers(items: Sequence[Item]) -> list[list[Sequence[Hashable]]]:
+    """What is balanced, the most important first: single values, their pairs, references."""
+    known = [name for name in BALANCED if any(name in item.attributes for item in items)]
+    axes: list[Sequence[Hashable]] = [[item.group for item in items]]
+    axes += [[item.attributes.get(name) for item in items] for name in known] or [_strata(items)]
+    pairs: list[Sequence[Hashable]] = [
+        list(zip(a, b, strict=True)) for a, b in combinations(axes, 2)
     ]
+    return [axes, pairs, [[item.reference_id for item in items]]]
+
+
+def _codes(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Whole numbers 0, 1, ... in the place of values."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return np.array([numbers[value] for value in values], dtype=np.int64)
 
 
 def _strata(items: Sequence[Item]) -> list[int]:
@@ -192,6 +214,6 @@ def _strata(items: Sequence[Item]) -> list[int]:
     return strata
 
 
-def _tie(item: Item, seed: int) -> bytes:
+def _tie(item: Item, seed: int) -> str:
     """Order among equally good choices: fixed by the seed, unrelated to the items' order."""
-    return hashlib.sha256(f"{seed}|{item.image_id}".encode()).digest()
+    return hashlib.sha256(f"{seed}|{item.image_id}".encode()).hexdigest()

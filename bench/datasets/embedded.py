@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.base.cache import Bytes, Stored, stored
-from bench.datasets.base import DatasetCard, DatasetPlugin, ImageError, Item, Pair, Split, select
+from bench.datasets.base import DatasetCard, DatasetPlugin, ImageError, Item, Pair, Split
 from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
-from bench.datasets.photographs import CROPS, Crop, photograph_sha256, take
+from bench.datasets.photographs import CROPS, Crop, photograph_sha256, take, training_sha256
 from iqa_models.folders import cache_folder
 
 GENERATOR_VERSION = "1"
@@ -122,28 +122,22 @@ class EmbeddedDataset:
         """
         self._recipe = recipe
         self._images = images.array
-        self._items = {
-            split: tuple(_items_of(recipe, split)) for split in ("train", "validation", "test")
-        }
+        splits = ("train", "validation", "test")
+        self._items = {split: tuple(_items_of(recipe, split)) for split in splits}
         self._place = {crop.name: index for index, crop in enumerate(recipe.crops)}
         self.sha256 = _content_sha256(images.sha256, self._items)
         self.card = _card(recipe)
 
     def items(self, split: Split) -> Sequence[Item]:
-        """Every item of a split; "validation" is empty (hold out training photographs)."""
+        """Every item of a split, by reference, type and level; see `select` for a part of them."""
         return self._items[split]
 
-    def subset(self, split: Split, limit: int | None, seed: int = 0) -> list[Item]:
-        """A balanced, reproducible part of a split: see `select`."""
-        return select(self.items(split), limit=limit, seed=seed)
-
-    def references(self, split: Split) -> list[str]:
-        """Names of the pristine crops of a split."""
-        return [crop.name for crop in self._recipe.crops if crop.split == split]
-
-    def reference(self, reference_id: str) -> NDArray[np.float32]:
-        """(3, H, W) float32 in [0, 1] pixels of a pristine crop."""
-        return self._float(reference_id, 0)
+    def pixels(self, split: Split) -> Bytes:
+        """All crops of a split, (R, 126, 3, H, W) 8-bit: the reference, then types by level."""
+        places = [self._place[crop.name] for crop in self._recipe.crops if crop.split == split]
+        if places == list(range(places[0], places[-1] + 1)):
+            return np.asarray(self._images[places[0] : places[-1] + 1])  # not copied, but mapped
+        return np.asarray(self._images[places])
 
     def load(self, item: Item) -> Pair:
         """Pixels of an item and of its reference.
@@ -228,9 +222,10 @@ def _card(recipe: Recipe) -> DatasetCard:
         mos_range=(1.0, 5.0),
         higher_is_better=True,
         citation="Lin, Hosu, Saupe: KADID-10k, QoMEX 2019 (distortions, mean opinions)",
-        licence="photographs: public domain, CC0 and CC BY 2.0, from the installed packages",
+        licence="photographs: CC0 and public domain, see docs/datasets.md",
         has_references=True,
         image_size=(recipe.height, recipe.width),
+        shipped_training=training_sha256(),
     )
 
 

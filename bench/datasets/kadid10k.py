@@ -51,7 +51,7 @@ def kadid10k(
     Raises:
         BenchError: the folder, the labels or the images are not there or not as published.
     """
-    folders = [folder] if folder else data_folders(NAME, (NAME,), root)
+    folders = [folder] if folder else data_folders(NAME, (NAME, f"{NAME}_mirror"), root)
     labels = first_existing(NAME, folders, ("dmos.csv", "kadid10k/dmos.csv"))
     images = first_existing(NAME, [labels.parent], ("images",))
     return FolderDataset(name=NAME, card=_card(seed), entries=_entries(labels, images, seed))

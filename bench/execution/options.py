@@ -27,6 +27,8 @@ class Execution:
         debug: One worker, in this process, exceptions let through.
         workshop: Module with context and stages; tests bring their own.
         cluster: Whose processes do the work.
+        absent: Models whose files are not on this machine, with one sentence each: their units are
+            skipped, and done by a later run that finds the files.
     """
 
     device: str = "cpu"
@@ -37,6 +39,7 @@ class Execution:
     debug: bool = False
     workshop: str = "bench.execution.workshop"
     cluster: Cluster = THIS_MACHINE
+    absent: tuple[tuple[str, str], ...] = ()
 
     @property
     def workers(self) -> int:

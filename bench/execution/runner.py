@@ -26,7 +26,7 @@ from bench.execution.worker import Assignment, Chunk, Done
 from bench.plan.units import STAGES, Plan, StageName, Unit
 from bench.records.completeness import Completeness, Outcome
 from bench.records.folder import RunFolder
-from bench.records.journal import journal_files
+from bench.records.journal import Entry, journal_files
 
 FRUITLESS = 5 * deaths.MOST_DEATHS
 """Deaths in a row, with no unit done in between, after which the machine is at fault, not the
@@ -106,11 +106,9 @@ def _lost(run: RunFolder, plan: Plan, how: Execution) -> tuple[Unit, ...]:
 
 
 def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
-    """Units that were never done, or failed."""
+    """Units that were never done, failed, or were skipped for want of a model."""
     return tuple(
-        unit
-        for unit in units
-        if (found := outcomes.get(unit.key)) is None or found.status == "failed"
+        unit for unit in units if (found := outcomes.get(unit.key)) is None or not found.final
     )
 
 
@@ -127,8 +125,22 @@ def chunks_of(units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int)
             left = _left(task[start : start + size], outcomes)
             if left:
                 chunks.append(_chunk(left, outcomes))
-    # Long work last would leave the other workers idle at the end.
-    return sorted(chunks, key=lambda chunk: -chunk.cost)
+    return _in_order(chunks)
+
+
+def _in_order(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The most costly first, and side by side what differs in the model alone.
+
+    Long work last would leave the other workers idle at the end; a denoiser that models share
+    remembers the images of a moment ago.
+    """
+    groups: dict[tuple[Any, ...], list[Chunk]] = {}
+    for chunk in sorted(chunks, key=lambda chunk: -chunk.cost):
+        first = chunk.units[0]
+        images = tuple(unit.image for unit in chunk.units)
+        alike = (first.dataset, first.smoother, first.sigma, first.detail, images)
+        groups.setdefault(alike, []).append(chunk)
+    return [chunk for group in groups.values() for chunk in group]
 
 
 def _chunk(units: tuple[Unit, ...], outcomes: dict[str, Outcome]) -> Chunk:
@@ -170,8 +182,10 @@ class _Walk:
     def complete(self) -> None:
         """Do what is left of the stage and seal it."""
         units = self.plan.of_stage(self.stage)
+        self._skip(units)
         outcomes = self.run.outcomes(self.stage)
-        chunks = chunks_of(units, outcomes, size=self.plan.profile.certificate.spectral.batch)
+        here = [unit for unit in units if unit.model not in dict(self.how.absent)]
+        chunks = chunks_of(here, outcomes, size=self.plan.profile.certificate.spectral.batch)
         if chunks:
             left = sum(len(chunk.units) for chunk in chunks)
             cost = sum(max(unit.forward_passes, 1.0) for chunk in chunks for unit in chunk.units)
@@ -187,6 +201,17 @@ class _Walk:
             outcomes = self.run.outcomes(self.stage)
         if all(unit.key in outcomes for unit in units):
             self.run.seal(self.stage)
+
+    def _skip(self, units: Sequence[Unit]) -> None:
+        """Record units of models that are not here, those that have no result yet."""
+        outcomes, absent = self.run.outcomes(self.stage), dict(self.how.absent)
+        with self.run.writer(self.stage) as writer:
+            for unit in _left(units, outcomes):
+                found = outcomes.get(unit.key)
+                if unit.model in absent and (found is None or not found.absent):
+                    attempt = 1 if found is None else found.attempt + 1
+                    blank = Entry.of(unit.key, (), attempt=attempt)
+                    writer.append(blank.without_model(absent[str(unit.model)]))
 
     def train_again(self, units: Sequence[Unit]) -> None:
         """Train what the cache lost; the records stay as they are.
@@ -237,9 +262,9 @@ class _Walk:
         self._hand_out([chunk for chunk in chunks if chunk not in suspect], jobs=self.jobs)
 
     def _count_done(self) -> int:
-        """Units of this stage that did not fail."""
+        """Units of this stage that are done for good."""
         outcomes = self.run.outcomes(self.stage).values()
-        return sum(outcome.status != "failed" for outcome in outcomes)
+        return sum(outcome.final for outcome in outcomes)
 
     def _open(self, chunks: list[Chunk]) -> list[Chunk]:
         """What this attempt has not finished, by the journal."""

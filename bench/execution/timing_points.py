@@ -6,12 +6,13 @@ This module knows which times are wanted; it must not know how one is taken.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
+from bench.base.cache import content_key
 from bench.plan.units import canonical
 from defenses.precision import Precision
 from iqa_models.base import Edition
@@ -41,7 +42,8 @@ class Suite:
         exact: Also the exact norm of the Jacobian beside the Lanczos bound.
         sigma: Noise level; time does not depend on it.
         seed: Of weights, image and noise.
-        code: Digest of the code that measures: what other code measured is not taken as done.
+        code: Digest of our own code that measures.
+        plugins: Digests of the plugins that the models and defences come from.
     """
 
     models: tuple[str, ...]
@@ -59,6 +61,14 @@ class Suite:
     sigma: float = 0.25
     seed: int = 2025
     code: str = ""
+    plugins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def measured_by(self) -> str:
+        """Digest of all code that measures: what other code measured is not taken as done."""
+        if not self.plugins:
+            return self.code
+        return content_key(code=self.code, plugins=sorted(self.plugins.values()))
 
     def points(self) -> list[TimingPoint]:
         """All measurements, those of one model together."""

@@ -38,7 +38,7 @@ from bench.records.schema import TimeRecord
 from defenses.base import Defense, Target
 from defenses.engine import GIB, Engine
 from defenses.networks import TRANSFORMED
-from defenses.noise import NoiseStream, key_seed
+from defenses.noise import NoiseStream, key_seed, keyed_weights, wide_generator
 from iqa_models.base import BoundModel, IQAModel
 
 MOS_RANGE = (0.0, 1.0)
@@ -67,8 +67,7 @@ class Rig:
 
     def _network(self, name: str) -> IQAModel:
         plugin = self.registry.model(name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key_seed(self.suite.seed, name) % 2**63)
+        with keyed_weights(self.suite.seed, name):
             network: IQAModel = plugin.architecture(self.suite.edition)
         return network.to(self.device).eval().requires_grad_(False)
 
@@ -83,8 +82,7 @@ class Rig:
         features = (
             self.bound(model, *self.suite.size).features(small) if part.name == "ftn" else None
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key_seed(self.suite.seed, part.name) % 2**63)
+        with keyed_weights(self.suite.seed, part.name):
             module = part.build(
                 feature_size=None if features is None else features.shape[1],
                 mos_range=MOS_RANGE,
@@ -109,7 +107,7 @@ class Rig:
 
     def image(self, height: int, width: int, *, rows: int = 1, name: str = "image") -> Tensor:
         """Random pixels: time does not depend on them either."""
-        generator = torch.Generator().manual_seed(key_seed(self.suite.seed, name))
+        generator = wide_generator(key_seed(self.suite.seed, name))
         return torch.rand(rows, 3, height, width, generator=generator).to(self.device)
 
     def bound(self, model: str, height: int, width: int) -> BoundModel:
@@ -169,7 +167,7 @@ class Rig:
         if point.axis in ("batch", "norm"):
             wanted = "input" if point.axis == "batch" else "features"
             return bool(self.defense(point.defense).smoother.noise_kind == wanted)
-        smallest: int = self.registry.model(point.model).card.min_size
+        smallest = self.network(point.model).card.min_size
         return point.axis != "pixels" or min(point.height, point.width) >= smallest
 
     def estimate(self, point: TimingPoint) -> float:
@@ -205,7 +203,7 @@ class Rig:
 
     def measure(self, point: TimingPoint) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
-        return self._measure(point).model_copy(update={"code_sha256": self.suite.code})
+        return self._measure(point).model_copy(update={"code_sha256": self.suite.measured_by})
 
     def _measure(self, point: TimingPoint) -> TimeRecord:
         try:
@@ -264,7 +262,7 @@ def run_suite(rig: Rig, folder: Path, *, say: Callable[[str], object]) -> list[T
     Raises:
         KeyboardInterrupt: Asked to stop; every finished measurement is kept.
     """
-    points, code = {rig.suite.key(point): point for point in rig.points()}, rig.suite.code
+    points, code = {rig.suite.key(point): point for point in rig.points()}, rig.suite.measured_by
     done = earlier(folder, code=code)
     left = {k: p for k, p in points.items() if k not in done or done[k].status != "ok"}
     try:
@@ -305,6 +303,6 @@ def _facts(rig: Rig, records: Sequence[TimeRecord]) -> dict[str, Any]:
         "ratios": ratios(records),
         "machine": describe_machine(),
         "modes": {name: rig.registry.model(name).card.mode for name in rig.suite.models},
-        "code_sha256": rig.suite.code,
+        "code_sha256": rig.suite.measured_by,
         "finished": now(),
     }

@@ -80,9 +80,7 @@ class Chunk:
     def ended(self, unit: Unit, outcomes: Mapping[str, Outcome]) -> bool:
         """Whether this attempt at a unit has left its result."""
         found = outcomes.get(unit.key)
-        return found is not None and (
-            found.status != "failed" or found.attempt >= self.attempt(unit)
-        )
+        return found is not None and (found.final or found.attempt >= self.attempt(unit))
 
 
 @dataclass(frozen=True, slots=True)

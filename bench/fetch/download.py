@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import shutil
 import stat
+import tarfile
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.base.errors import BenchError
 
-Progress = Callable[[int, int | None], None]
+Meter = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all if the server says)."""
 
 CHUNK = 1 << 20
@@ -38,12 +40,21 @@ MAGIC: dict[str, tuple[bytes, ...]] = {
     ".pth": (b"PK\x03\x04", b"\x80"),
     ".zip": (b"PK\x03\x04", b"PK\x05\x06"),
     ".h5": (b"\x89HDF",),
+    ".tgz": (b"\x1f\x8b",),
+    ".gz": (b"\x1f\x8b",),
 }
-"""How files of a kind begin: zip or plain pickle, zip, HDF5."""
+"""How files of a kind begin: zip or plain pickle, zip, HDF5, gzip."""
 ENCRYPTED = 0x1
 """The bit of a zip member's flags that says so."""
 
-KINDS = {".pth": "a PyTorch checkpoint", ".zip": "a zip archive", ".h5": "an HDF5 file"}
+KINDS = {
+    ".pth": "a PyTorch checkpoint",
+    ".zip": "a zip archive",
+    ".h5": "an HDF5 file",
+    ".tgz": "a gzipped tar",
+    ".gz": "a gzipped file",
+}
+HUB = "https://huggingface.co"
 
 
 class DownloadError(BenchError):
@@ -66,7 +77,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Partial:
     """An unfinished file and the server's mark of the version that it belongs to."""
 
     path: Path
@@ -92,7 +103,7 @@ class Part:
 
 
 def download(
-    wanted: Wanted, folder: Path, *, progress: Progress | None = None, timeout: float = 30.0
+    wanted: Wanted, folder: Path, *, progress: Meter | None = None, timeout: float = 30.0
 ) -> Path:
     """Fetch a file into a folder, from the first address that has it.
 
@@ -109,9 +120,9 @@ def download(
         DownloadError: no address had it; one sentence for each.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = Part(folder / f"{wanted.file}.part")
+    part = Partial(folder / f"{wanted.file}.part")
     problems = []
-    for url in wanted.urls:
+    for url in map(reached, wanted.urls):
         try:
             _fetch(url, wanted, part, progress, timeout)
         except DownloadError as error:
@@ -123,7 +134,17 @@ def download(
     raise DownloadError(" ".join(problems) or f"{wanted.file}: expected an address, found none.")
 
 
-def _fetch(url: str, wanted: Wanted, part: Part, progress: Progress | None, timeout: float) -> None:
+def reached(url: str) -> str:
+    """The address, on the mirror that ``HF_ENDPOINT`` names if it is the Hugging Face hub's.
+
+    >>> reached("https://example.org/a")
+    'https://example.org/a'
+    """
+    mirror = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    return mirror + url.removeprefix(HUB) if mirror and url.startswith(f"{HUB}/") else url
+
+
+def _fetch(url: str, wanted: Wanted, part: Partial, progress: Meter | None, timeout: float) -> None:
     """Bring the part file to its full, checked content."""
     trouble = ""
     for _ in range(ATTEMPTS):
@@ -150,7 +171,7 @@ def _fetch(url: str, wanted: Wanted, part: Part, progress: Progress | None, time
 
 
 def _receive(
-    url: str, wanted: Wanted, part: Part, progress: Progress | None, timeout: float
+    url: str, wanted: Wanted, part: Partial, progress: Meter | None, timeout: float
 ) -> bool:
     """Append what the server sends; True when the file is complete."""
     request = _request(url)
@@ -186,10 +207,10 @@ def _append(
     response: Any,
     url: str,
     wanted: Wanted,
-    part: Part,
+    part: Partial,
     start: int,
     total: int | None,
-    progress: Progress | None,
+    progress: Meter | None,
 ) -> bool:
     done = start
     with part.path.open("ab" if start else "wb") as file:
@@ -203,7 +224,7 @@ def _append(
     return done > 0 and (total is None or done == total)
 
 
-def _check_kind(head: bytes, url: str, wanted: Wanted, part: Part) -> None:
+def _check_kind(head: bytes, url: str, wanted: Wanted, part: Partial) -> None:
     """Refuse what does not begin like the wanted kind of file, above all web pages."""
     suffix = Path(wanted.file).suffix
     page = head.lstrip()[:1] == b"<"
@@ -219,7 +240,7 @@ def _check_kind(head: bytes, url: str, wanted: Wanted, part: Part) -> None:
     )
 
 
-def _check_sum(url: str, wanted: Wanted, part: Part) -> None:
+def _check_sum(url: str, wanted: Wanted, part: Partial) -> None:
     """Refuse a complete file of the wrong content."""
     if wanted.sha256 is None:
         return
@@ -234,7 +255,7 @@ def _check_sum(url: str, wanted: Wanted, part: Part) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a zip into a new folder, which appears only when all of it is there.
+    """Unpack a zip or tar into a new folder, which appears only when all of it is there.
 
     Raises:
         DownloadError: the archive is damaged, encrypted or far larger than it looks, or a member
@@ -242,41 +263,64 @@ def unpack(archive: Path, folder: Path) -> Path:
     """
     aside = folder.with_name(folder.name + ".unpacking")
     shutil.rmtree(aside, ignore_errors=True)
+    kind = "tar" if archive.suffix in (".tgz", ".gz", ".tar") else "zip"
     try:
-        with zipfile.ZipFile(archive) as opened:
-            for member in opened.infolist():
-                _check_member(archive, member)
-            if not opened.namelist():
-                raise DownloadError(f"{archive}: expected an archive of files, found none in it.")
-            _check_size(archive, sum(member.file_size for member in opened.infolist()))
-            opened.extractall(aside)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
+        _unpack_tar(archive, aside) if kind == "tar" else _unpack_zip(archive, aside)
+    except _DAMAGED as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise DownloadError(f"{archive}: expected a whole zip archive, found {error}.") from error
+        raise DownloadError(
+            f"{archive}: expected a whole {kind} archive, found {error}."
+        ) from error
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)
     return folder
 
 
-def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
+_DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+    *(NotImplementedError, EOFError, OSError),
+)
+"""What the libraries raise over an archive that is not whole."""
+
+
+def _unpack_zip(archive: Path, target: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        members = opened.infolist()
+        for member in members:
+            _check_place(archive, member.filename, link=stat.S_ISLNK(member.external_attr >> 16))
+            if member.flag_bits & ENCRYPTED:
+                raise DownloadError(
+                    f"{archive}: expected an archive without a password, found "
+                    f"{member.filename!r} encrypted; nothing was unpacked."
+                )
+        _check_size(archive, [member.file_size for member in members])
+        for member in members:
+            opened.extract(member, target)
+
+
+def _unpack_tar(archive: Path, target: Path) -> None:
+    with tarfile.open(archive) as opened:
+        members = opened.getmembers()
+        for member in members:
+            _check_place(archive, member.name, link=not (member.isfile() or member.isdir()))
+        _check_size(archive, [member.size for member in members])
+        opened.extractall(target, filter="data")
+
+
+def _check_place(archive: Path, name: str, *, link: bool) -> None:
     """Only plain files and folders below the target."""
-    path = PurePosixPath(member.filename.replace("\\", "/"))
-    outside = path.is_absolute() or ".." in path.parts or ":" in member.filename
-    if outside or stat.S_ISLNK(member.external_attr >> 16):
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name or link:
         raise DownloadError(
-            f"{archive}: expected files below its own folder, found {member.filename!r}; "
-            "nothing was unpacked."
-        )
-    if member.flag_bits & ENCRYPTED:
-        raise DownloadError(
-            f"{archive}: expected an archive without a password, found {member.filename!r} "
-            "encrypted; nothing was unpacked."
+            f"{archive}: expected files below its own folder, found {name!r}; nothing was unpacked."
         )
 
 
-def _check_size(archive: Path, unpacked: int) -> None:
+def _check_size(archive: Path, sizes: Sequence[int]) -> None:
     """An archive that would fill the disk is refused before its first byte is unpacked."""
-    most = max(ROOM, GROWTH * archive.stat().st_size)
+    if not sizes:
+        raise DownloadError(f"{archive}: expected an archive of files, found none in it.")
+    unpacked, most = sum(sizes), max(ROOM, GROWTH * archive.stat().st_size)
     if unpacked > most:
         raise DownloadError(
             f"{archive}: expected at most {most:,} bytes unpacked, found {unpacked:,}; "

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from bench.base.errors import BenchError, unknown
-from bench.fetch.download import DownloadError, Progress, Wanted, download, unpack
-from iqa_models.artifacts import Artifact, Shelf, artifacts, needed_by
+from bench.base.files import file_sha256
+from bench.fetch.download import DownloadError, Meter, Wanted, download, unpack
+from iqa_models.artifacts import Artifact, Shelf, artifact, artifacts, needed_by, record_sum
 
-Status = Literal["present", "fetched", "missing", "failed"]
+Status = Literal["present", "fetched", "missing", "failed", "replaced"]
 
-Watcher = Callable[[Artifact], Progress]
+Watcher = Callable[[Artifact], Meter]
 """Makes the progress callback of one artifact."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Fetched:
     """What became of one artifact.
 
     Attributes:
         artifact: which one.
-        status: `missing` and `failed` are the bad ones.
+        status: `missing` and `failed` are the bad ones; of a `replaced` one the fallback is there.
         reason: one sentence for these.
     """
 
@@ -39,7 +40,7 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Whether the artifact is there now."""
-        return self.status in ("present", "fetched")
+        return self.status in ("present", "fetched", "replaced")
 
 
 def chosen_artifacts(models: Sequence[str], datasets: Sequence[str]) -> list[Artifact]:
@@ -61,7 +62,7 @@ def chosen_artifacts(models: Sequence[str], datasets: Sequence[str]) -> list[Art
 
 def prefetch(
     wanted: Iterable[Artifact], shelf: Shelf, *, offline: bool = False, watch: Watcher | None = None
-) -> list[Outcome]:
+) -> list[Fetched]:
     """Fetch what is not there yet; one failure does not stop the others.
 
     Args:
@@ -71,24 +72,41 @@ def prefetch(
         watch: makes a progress callback for each download.
     """
     local_only = offline or shelf.given is not None
-    return [_one(entry, shelf, local_only, watch) for entry in wanted]
+    return [out for entry in wanted for out in _with_fallback(entry, shelf, local_only, watch)]
 
 
-def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None) -> Outcome:
+def _with_fallback(
+    entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None
+) -> list[Fetched]:
+    """An artifact, and in its place the one that its row names, where it cannot be had."""
+    found = _one(entry, shelf, local_only, watch)
+    if found.good or entry.fallback is None:
+        return [found]
+    other = _one(artifact(entry.fallback), shelf, local_only, watch)
+    if not other.good:
+        return [found, other]
+    reason = f"{found.reason} {other.artifact.file} takes its place."
+    return [replace(found, status="replaced", reason=reason), other]
+
+
+def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None) -> Fetched:
     if shelf.find(entry.name) is not None:
-        return Outcome(entry, "present")
+        return Fetched(entry, "present")
     if local_only or not entry.urls:
-        return Outcome(entry, "missing", _how_to_get(entry, shelf))
+        return Fetched(entry, "missing", _how_to_get(entry, shelf))
     try:
         _check_space(entry, shelf.cache)
-        _fetch(entry, shelf.cache, watch(entry) if watch is not None else None)
+        _fetch(entry, shelf, watch(entry) if watch is not None else None)
     except BenchError as error:
-        return Outcome(entry, "failed", str(error))
-    return Outcome(entry, "fetched")
+        return Fetched(entry, "failed", str(error))
+    return Fetched(entry, "fetched")
 
 
-def _fetch(entry: Artifact, folder: Path, progress: Progress | None) -> None:
-    file = download(Wanted(entry.file, entry.urls, entry.sha256), folder, progress=progress)
+def _fetch(entry: Artifact, shelf: Shelf, progress: Meter | None) -> None:
+    folder, known = shelf.cache, shelf.hash_of(entry)
+    file = download(Wanted(entry.file, entry.urls, known), folder, progress=progress)
+    if known is None:
+        record_sum(folder, entry.file, file_sha256(file))
     if entry.archive:
         unpack(file, folder / entry.stored_as)
         file.unlink()

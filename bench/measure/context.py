@@ -22,6 +22,7 @@ from bench.datasets import Dataset, Item, Pair
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
 from bench.measure.identity import identity, model_identity
+from bench.measure.remembered import Remembered
 from bench.measure.training_images import Parts, damaged, training_parts
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
@@ -31,6 +32,7 @@ from bench.plugins.sources import modules_sha256
 from defenses.base import Defense, Example, Part, ScoreScale, Target
 from defenses.engine import GIB, Engine, cpu_rows
 from defenses.noise import NoiseStream
+from defenses.shipped import Shipped, find, part_key
 from iqa_models.base import BoundModel, IQAModel
 from iqa_models.folders import cache_folder
 
@@ -67,6 +69,8 @@ class Context:
         self.items = cache(self._items)
         self.damaged = cache(self._damaged)
         self.part = cache(self._part)
+        self.networks: dict[str, nn.Module] = {}
+        self.remembered = cache(Remembered)
         self.engine = cache(self._engine)
 
     def _model(self, name: str) -> IQAModel:
@@ -173,8 +177,10 @@ class Context:
     def part_key(self, part: Part, dataset: str, model: str | None, sigma: float | None) -> str:
         """Content key of a trained part: recipe, data, weights and code."""
         settings = self.profile.fit.get(part.name)
+        ready = self.shipped(part, dataset, model)
         return content_key(
             part=identity(part),
+            shipped=None if ready is None else ready.sha256,
             sigmas=[sigma] if sigma is not None else list(self.profile.sigmas),
             settings=None if settings is None else settings.model_dump(),
             seed=self.profile.seed,
@@ -185,6 +191,20 @@ class Context:
                 "defenses.training", "defenses.networks", "defenses.noise", "defenses.span"
             ),
         )
+
+    def shipped(self, part: Part, dataset: str, model: str | None) -> Shipped | None:
+        """The part that comes with the package for this network, data and model, if one does."""
+        settings = self.profile.fit.get(part.name)
+        photographs = self.dataset(dataset).card.shipped_training
+        if settings is None or not settings.shipped or photographs is None:
+            return None
+        key = part_key(
+            part=part.name,
+            network=settings.model_dump(),
+            photographs=photographs,
+            model=None if model is None else self.model(model),
+        )
+        return find(key, sigmas=self.profile.sigmas)
 
     def _part(self, defense: str, dataset: str, model: str, sigma: float) -> nn.Module | None:
         part = self.defenses[defense].part
@@ -201,7 +221,10 @@ class Context:
                 f"the trained part {part.name!r} for {model} is missing or damaged in the cache; "
                 "the same command, or the verb fit, trains it again."
             )
-        return self.restore(part, key, dataset=dataset, model=model)
+        # One network for all models that share it.
+        if key not in self.networks:
+            self.networks[key] = self.restore(part, key, dataset=dataset, model=model)
+        return self.networks[key]
 
     def restore(self, part: Part, key: str, *, dataset: str, model: str) -> nn.Module:
         """Rebuild a trained part from its stored weights."""

@@ -7,6 +7,7 @@ knows the context; it must not know the command line or how a result is printed.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,16 +155,17 @@ def at_radius(
         confidence=defended.terms.confidence,
         radii=[radius],
     )
-    vacuous = curve.lower[0] <= scale.low and curve.upper[0] >= scale.high
+    at_ceiling, r = curve.at_ceiling[0], geometry.ratio(radius)
+    vacuous = at_ceiling and curve.lower[0] <= scale.low and curve.upper[0] >= scale.high
     reason = f"no bound at radius {radius:g}: the interval is the whole score range"
     return {
         "status": "abstained" if vacuous else "ok",
         "reason": reason if vacuous else None,
         "radius": None if vacuous else radius,
-        "r": geometry.ratio(radius),
+        "r": r if math.isfinite(r) else None,
         "lower": None if vacuous else curve.lower[0],
         "upper": None if vacuous else curve.upper[0],
-        "at_ceiling": curve.at_ceiling[0],
+        "at_ceiling": at_ceiling,
         # Ranks and the deployed interval belong to the defence's own radius.
         **dict.fromkeys(("lower_rank", "upper_rank", "deployed_lower", "deployed_upper")),
     }

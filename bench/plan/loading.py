@@ -29,6 +29,7 @@ class Overrides:
         limit: Test images per data set.
         samples: Draws of every certificate, for input and for feature noise alike.
         no_extras: Leaves out the rows beside the tables.
+        retrain: Trains in the run what would be taken from the package.
     """
 
     models: tuple[str, ...] | None = None
@@ -37,11 +38,12 @@ class Overrides:
     limit: int | None = None
     samples: int | None = None
     no_extras: bool = False
+    retrain: bool = False
 
     @property
     def chooses(self) -> bool:
         """Whether anything of the tables is chosen."""
-        return replace(self, no_extras=False) != Overrides()
+        return replace(self, no_extras=False, retrain=False) != Overrides()
 
 
 def built_in_profiles() -> list[str]:
@@ -64,10 +66,15 @@ def load_profile(name: str) -> Profile:
         if not path.is_file():
             raise BenchError(f"{name}: expected a profile's TOML file, found none.")
         return parse_profile(_read(path), source=name)
+    return parse_profile(_built_in(name), source=f"profile {name}")
+
+
+def _built_in(name: str) -> str:
+    """Text of a shipped profile."""
     if name not in built_in_profiles():
         raise unknown("profile", name, built_in_profiles())
     file = resources.files("bench") / "profiles" / f"{name}.toml"
-    return parse_profile(file.read_text(encoding="utf-8"), source=f"profile {name}")
+    return file.read_text(encoding="utf-8")
 
 
 def _read(path: Path) -> str:
@@ -81,6 +88,9 @@ def _read(path: Path) -> str:
 def parse_profile(text: str, *, source: str) -> Profile:
     """Parse a profile's TOML text.
 
+    A profile that says ``extends = "embedded"`` is that shipped one with its own settings put over
+    it, section by section.
+
     Args:
         text: The file's content.
         source: How to name the file in an error.
@@ -88,11 +98,31 @@ def parse_profile(text: str, *, source: str) -> Profile:
     Raises:
         BenchError: With file, setting, what was expected and what was found.
     """
+    return validated(_settings(text, source), source=source)
+
+
+def _settings(text: str, source: str) -> dict[str, Any]:
     try:
         settings = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BenchError(f"{source}: expected TOML, found a mistake: {error}.") from error
-    return validated(settings, source=source)
+    if "extends" not in settings:
+        return settings
+    base = str(settings.pop("extends"))
+    return over(_settings(_built_in(base), f"profile {base}"), settings)
+
+
+def over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others put over them, section by section.
+
+    >>> over({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 4}})
+    {'a': 1, 'b': {'c': 2, 'd': 4}}
+    """
+    merged = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = over(merged[name], value) if both else value
+    return merged
 
 
 def validated(settings: Mapping[str, Any], *, source: str) -> Profile:
@@ -131,6 +161,11 @@ def overridden(profile: Profile, changes: Overrides) -> Profile:
         chosen["extras"] = ExtrasSection()
     elif changes.defenses is not None:
         chosen["extras"] = profile.extras.narrowed(changes.defenses)
+    if changes.retrain:
+        chosen["fit"] = {
+            name: section.model_copy(update={"shipped": False})
+            for name, section in profile.fit.items()
+        }
     if changes.limit is not None:
         chosen["data"] = profile.data.model_copy(update={"limit": changes.limit})
     if changes.samples is not None:

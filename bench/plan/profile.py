@@ -137,6 +137,9 @@ class FitSection(Section):
     cost where it starts; the stronger, the smaller the Jacobian."""
     stride: Count = 1
     """Denoisers work on pixel-unshuffled images of this factor (1: full resolution)."""
+    shipped: bool = False
+    """Take the part that comes with the package where one was made for this network, these training
+    photographs and this model; what is above about training is then for ``--retrain``."""
     pixel_weight: float = 1.0
     score_weight: float = 1.0
     rank_weight: float = 1.0

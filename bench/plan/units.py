@@ -188,8 +188,10 @@ class Plan:
         """Confidence of each side of each certificate.
 
         With ``familywise`` the profile's failure probability is split evenly over both sides of
-        every certificate of the plan (Bonferroni), and the radius' own over every certificate, so
-        1 - confidence + delta bounds the chance that *any* proved one of them fails.
+        every certificate of the tables (Bonferroni), and the radius' own over every certificate,
+        so 1 - confidence + delta bounds the chance that *any* proved one of them fails.  Rows
+        beside the tables have the same confidence, but are no part of that family: what stands
+        in the tables does not depend on what else was asked for.
         """
         settings = self.profile.certificate
         if not self._family:
@@ -206,7 +208,12 @@ class Plan:
         """Certificates that share the profile's failure probability; 0 where each has its own."""
         if not self.profile.certificate.familywise:
             return 0
-        return sum(len(unit.defense.split(",")) for unit in self.of_stage("evaluate"))
+        tables = {(cell.dataset, cell.model, cell.defense, cell.sigma) for cell in self.cells}
+        return sum(
+            (unit.dataset, unit.model, defense, unit.sigma) in tables
+            for unit in self.of_stage("evaluate")
+            for defense in unit.defense.split(",")
+        )
 
     def of_stage(self, stage: str) -> tuple[Unit, ...]:
         """Units of one stage, in order."""

@@ -52,6 +52,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "dataset": {
         "embedded": "bench.datasets.embedded:DATASET",
         "koniq10k": "bench.datasets.koniq10k:DATASET",
+        "koniq10k-seeded": "bench.datasets.koniq10k:SEEDED_DATASET",
         "kadid10k": "bench.datasets.kadid10k:DATASET",
     },
 }

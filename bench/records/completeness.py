@@ -25,6 +25,10 @@ REMEDIES = {
 """What to do where most images have this reason: by itself it is of one image."""
 
 
+ABSENT = "model not on this machine: "
+"""How the reason of a unit begins that was skipped for want of a model's files."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a unit ended."""
@@ -32,6 +36,16 @@ class Outcome:
     status: Status
     reason: str | None = None
     attempt: int = 1
+
+    @property
+    def final(self) -> bool:
+        """Whether it stays so: a failed unit is tried again, one whose model came since is done."""
+        return self.status != "failed" and not self.absent
+
+    @property
+    def absent(self) -> bool:
+        """Whether it was skipped because its model's files are not there."""
+        return self.status == "skipped" and (self.reason or "").startswith(ABSENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +55,11 @@ class Completeness:
     Attributes:
         cells: All cells of the plan's tables.
         failed: Cells with a failed unit, and the first reason.
+        skipped: Cells of a model that is not on this machine, and why.
         missing: Cells with units that were never done, and how many.
         others_failed: Failed units that belong to no cell (the undefended model under attack).
         others_missing: Such units that were never done.
+        others_skipped: Such units of a model that is not on this machine.
         extras: Cells beside the tables, counted apart.
         abstained: Cells without a certificate for most of their images: on how many, and the first
             reason.
@@ -56,6 +72,8 @@ class Completeness:
     others_missing: int = 0
     extras: tuple[Cell, ...] = ()
     abstained: Mapping[Cell, str] = field(default_factory=dict)
+    skipped: Mapping[Cell, str] = field(default_factory=dict)
+    others_skipped: int = 0
 
     @property
     def ok(self) -> int:
@@ -68,13 +86,13 @@ class Completeness:
         return self._ok(self.extras)
 
     def _ok(self, cells: tuple[Cell, ...]) -> int:
-        return len(set(cells) - self.failed.keys() - self.missing.keys())
+        return len(set(cells) - self.failed.keys() - self.missing.keys() - self.skipped.keys())
 
     @property
     def complete(self) -> bool:
-        """Nothing failed and nothing is missing."""
-        broken = self.failed or self.missing or self.others_failed or self.others_missing
-        return not broken
+        """Nothing failed, nothing was skipped for want of a model and nothing is missing."""
+        cells = self.failed or self.missing or self.skipped
+        return not (cells or self.others_failed or self.others_missing or self.others_skipped)
 
     def __str__(self) -> str:
         """The verdict, e.g. ``108/108 cells ok``, and every remark."""
@@ -94,13 +112,16 @@ class Completeness:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is failed or missing, one line each."""
+        """What is failed, skipped or missing, one line each."""
         lines = _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
+        lines += _grouped("skipped", self.skipped)
         lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
         if self.others_failed:
             lines.append(f"failed: {self.others_failed} units on undefended models")
         if self.others_missing:
             lines.append(f"missing: {self.others_missing} units on undefended models")
+        if self.others_skipped:
+            lines.append(f"skipped: {self.others_skipped} units on undefended models")
         return tuple(lines)
 
 
@@ -127,22 +148,34 @@ def completeness(
     """Requested against recorded: a cell is ok if all units that serve it are done, none failed."""
     failed: dict[Cell, str] = {}
     missing: dict[Cell, int] = {}
-    others = {"failed": 0, "missing": 0}
+    skipped: dict[Cell, str] = {}
+    others = {"failed": 0, "missing": 0, "skipped": 0}
     served: dict[str, list[Cell]] = {}
     for unit in units:
         outcome = outcomes.get(unit.key)
-        if outcome is not None and outcome.status != "failed":
+        if outcome is not None and outcome.final:
             continue
         if unit.task not in served:
             served[unit.task] = [cell for cell in (*cells, *extras) if unit.serves(cell)]
         for cell in served[unit.task]:
             if outcome is None:
                 missing[cell] = missing.get(cell, 0) + 1
+            elif outcome.absent:
+                skipped.setdefault(cell, str(outcome.reason))
             else:
                 failed.setdefault(cell, f"{unit.stage}: {outcome.reason}")
         if not served[unit.task]:
-            others["missing" if outcome is None else "failed"] += 1
-    return Completeness(cells, failed, missing, others["failed"], others["missing"], extras)
+            others["missing" if outcome is None else outcome.status] += 1
+    return Completeness(
+        cells,
+        failed,
+        missing,
+        others["failed"],
+        others["missing"],
+        extras,
+        skipped=skipped,
+        others_skipped=others["skipped"],
+    )
 
 
 def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:

@@ -210,7 +210,7 @@ class RunFolder:
         if not journal_files(self.journal, stage):
             return True
         sealed = self.sealed(stage)
-        return sealed is not None and _none_failed(sealed)
+        return sealed is not None and _all_final(sealed)
 
     def sealed(self, stage: str) -> dict[str, Outcome] | None:
         """Unit states as written when the stage was complete; None before that."""
@@ -222,7 +222,7 @@ class RunFolder:
         return {unit: Outcome(*ended) for unit, *ended in read_units(file)}  # type: ignore[arg-type]
 
     def seal(self, stage: str) -> None:
-        """Write a complete stage's journal as tables; drop the journal if nothing failed.
+        """Write a complete stage's journal as tables; drop the journal if all of it is final.
 
         The order makes every interruption harmless: tables, then states, then the journal goes.
         """
@@ -242,7 +242,7 @@ class RunFolder:
                 self._units_file(stage),
                 ((key, o.status, o.reason, o.attempt) for key, o in latest.outcomes.items()),
             )
-            if not _none_failed(latest.outcomes):
+            if not _all_final(latest.outcomes):
                 return
         for file in journal_files(self.journal, stage):
             file.unlink(missing_ok=True)
@@ -299,8 +299,8 @@ STAGE_OF: Mapping[str, str] = {table: _WRITERS.get(table, table) for table in BY
 """Stage that writes each table; no table has two."""
 
 
-def _none_failed(outcomes: Mapping[str, Outcome]) -> bool:
-    return all(outcome.status != "failed" for outcome in outcomes.values())
+def _all_final(outcomes: Mapping[str, Outcome]) -> bool:
+    return all(outcome.final for outcome in outcomes.values())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
-from bench.base.errors import BenchError, invalid
+from bench.base.errors import BenchError, invalid, unknown
 from bench.base.files import sync_folder
-from bench.records.completeness import Outcome
+from bench.records.completeness import ABSENT, Outcome
 from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status
 
 
@@ -59,6 +59,15 @@ class Entry:
     def without_records(self, reason: str) -> Self:
         """The entry of a unit that failed so badly that not even its rows are known."""
         return replace(self, status="failed", reason=reason, records=())
+
+    def without_model(self, reason: str) -> Self:
+        """The entry of a unit whose model is not on this machine."""
+        return replace(self, status="skipped", reason=ABSENT + reason, records=())
+
+    @property
+    def final(self) -> bool:
+        """Whether no later attempt replaces it."""
+        return self.outcome.final
 
     @property
     def outcome(self) -> Outcome:
@@ -184,8 +193,8 @@ def parse_line(line: bytes, *, path: Path, number: int) -> Entry:
     try:
         records = tuple(_record(row) for row in content["records"])
         entry = Entry.of(str(content["unit"]), records, attempt=int(content.get("attempt", 1)))
-        if not records and content["status"] == "failed":
-            entry = entry.without_records(str(content["reason"]))
+        if not records and content["status"] in ("failed", "skipped"):
+            entry = replace(entry, status=content["status"], reason=str(content["reason"]))
     except ValidationError as error:
         raise _malformed(place, "valid records", invalid(error, whole="a record")[:-1]) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -201,7 +210,7 @@ def _record(row: dict[str, Any]) -> Record:
     columns = dict(row)
     table = columns.pop("table")
     if table not in BY_TABLE:
-        raise ValueError(f"unknown table {table!r}")
+        raise ValueError(str(unknown("table", table, BY_TABLE)))
     return BY_TABLE[table].model_validate(columns)
 
 
@@ -256,7 +265,7 @@ class Latest:
             for start, entry in _placed(path):
                 new, old = entry.outcome, outcomes.get(entry.unit)
                 if old is not None and not _supersedes(new, old):
-                    if not _supersedes(old, new) and old.status != "failed":
+                    if not _supersedes(old, new) and old.final:
                         earlier = places[entry.unit]
                         found = _entry_at(*earlier), entry
                         _check_agreement(*found, (earlier[0], path), content)
@@ -278,10 +287,10 @@ class Latest:
 
 
 def _supersedes(new: Outcome, old: Outcome) -> bool:
-    """A later attempt replaces a failed one; nothing replaces a result."""
-    if (new.status == "failed") != (old.status == "failed"):
-        return old.status == "failed"
-    return new.status == "failed" and new.attempt > old.attempt
+    """A later attempt replaces one that is not final; nothing replaces a result."""
+    if new.final != old.final:
+        return new.final
+    return not new.final and new.attempt > old.attempt
 
 
 def _check_agreement(

@@ -114,7 +114,7 @@ def compare_tables(
     facts: tuple[Facts, Facts], frames: tuple[pd.DataFrame, pd.DataFrame], *, reps: int = REPS
 ) -> Comparison:
     """Compare evaluation records of two runs."""
-    one, other = (_by_cell(frame) for frame in frames)
+    one, other = (by_cell(frame) for frame in frames)
     why = causes(*facts)
     planned = set(facts[0].plan.all_cells) & set(facts[1].plan.all_cells)
     order = {cell: i for i, cell in enumerate(_in_order(facts))}
@@ -137,7 +137,7 @@ def _in_order(facts: tuple[Facts, Facts]) -> list[Cell]:
     return [*a.cells, *b.cells, *a.extras, *b.extras]
 
 
-def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
+def by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
     """Judged records (failed ones only lower n) of each cell, by image."""
     usable = frame[frame["status"].isin(["ok", "abstained"])]
     return {

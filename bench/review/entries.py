@@ -5,6 +5,8 @@ This module knows which records belong to which unit; it must not know how eithe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import ValidationError
 
 from bench.base.errors import BenchError, invalid
@@ -49,10 +51,11 @@ def entries_of(run: RunFolder, plan: Plan) -> dict[str, Entry]:
             if outcome.status == "failed":
                 # Another unit may have brought the row that this one failed to bring.
                 records = [r for r in records if r.status == "failed" or stage == "evaluate"]
-            elif not records:
+            elif not records and not outcome.absent:
                 raise BenchError(f"{run.path}: expected records of unit {key}, found none.")
             entry = Entry.of(key, records, attempt=outcome.attempt)
-            found[key] = entry if records else entry.without_records(str(outcome.reason))
+            bare = replace(entry, status=outcome.status, reason=outcome.reason)
+            found[key] = entry if records else bare
     return found
 
 

@@ -60,7 +60,7 @@ class _Work:
     def state(self, defense: str) -> str:
         """How far a defence's part of it is; a trained part is the same for all of them."""
         entries = self.entries((defense,))
-        if any(entry.status != "failed" for entry in entries):
+        if any(entry.final for entry in entries):
             return "done"
         return "failed" if entries else "missing"
 
@@ -68,7 +68,7 @@ class _Work:
         """Results for some defences, the good ones if there are any."""
         names = self.found if self.unit.stage == "fit" else defenses
         entries = [entry for name in names for entry in self.found[name]]
-        return [entry for entry in entries if entry.status != "failed"] or entries
+        return [entry for entry in entries if entry.final] or entries
 
 
 def merged(runs: Sequence[Run]) -> tuple[Plan, list[Entry]]:
@@ -217,8 +217,10 @@ def _entry(unit: Unit, found: Sequence[Entry]) -> Entry | None:
     records = [record for rows in tables.values() for record in unique_rows(rows)]
     attempt = max(entry.attempt for entry in found)
     entry = Entry.of(unit.key, records, attempt=attempt)
-    if records or found[0].status != "failed":
+    if records or found[0].final:
         return entry
+    if found[0].status == "skipped":
+        return replace(found[0], attempt=attempt)
     return entry.without_records(min(str(failed.reason) for failed in found))
 
 

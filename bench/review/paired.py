@@ -10,7 +10,7 @@ This module knows evaluation records of one cell; it must not know plans, causes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -87,7 +87,14 @@ def _measured(metric: Metric, part: pd.DataFrame) -> Array:
     return np.where(np.isfinite(numbers(part, "mos")), numbers(part, "score"), np.nan)
 
 
-def changes(a: pd.DataFrame, b: pd.DataFrame, *, reps: int, seed: int) -> Iterator[Change]:
+def changes(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    reps: int,
+    seed: int,
+    metrics: Sequence[Metric] = METRICS,
+) -> Iterator[Change]:
     """Every measure of a cell.
 
     Args:
@@ -95,12 +102,13 @@ def changes(a: pd.DataFrame, b: pd.DataFrame, *, reps: int, seed: int) -> Iterat
         b: The same in the other run.
         reps: Resamples.
         seed: Fixes them.
+        metrics: Which measures.
     """
     common = a.index.intersection(b.index)
     x, y = a.loc[common], b.loc[common]
     groups = x["group"].astype(str).tolist()
     weights = cluster_weights(groups, reps=reps, seed=seed)
-    for metric in METRICS:
+    for metric in metrics:
         values = (_measured(metric, x), _measured(metric, y))
         known = np.isfinite(values[0]) & np.isfinite(values[1])
         sides = [_Side(metric, part[known]) for part in (x, y)]

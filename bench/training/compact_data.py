@@ -5,24 +5,23 @@ It must not know networks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.datasets.base import ImageError, Item
+from bench.datasets.base import Split
 from bench.datasets.embedded import EmbeddedDataset
-from bench.datasets.photographs import CROPS, Crop, take
+from bench.datasets.photographs import CROPS, PHOTOGRAPHS, Crop, windows
 
 CELLS = 125
 """Distorted images of each reference, 25 types by 5 levels."""
 
-EXTRA_SIDES = (130, 230)
-"""Further scales at which the training photographs are cropped."""
+SIDES = (128, 144, 160, 192)
+"""Scales at which the training photographs are cut into all their windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,46 +29,36 @@ class Images:
     """Pixels and labels of some references.
 
     Attributes:
-        references: (R, 3, H, W) 8-bit.
-        distorted: (R, 125, 3, H, W) 8-bit.
+        pixels: (R, 126, 3, H, W) 8-bit, the reference before its distorted versions.
         mos: (125,) mean opinion of every cell, 1..5, higher is better.
     """
 
-    references: Tensor
-    distorted: Tensor
+    pixels: Tensor
     mos: Tensor
+
+    def __len__(self) -> int:
+        """Number of references."""
+        return len(self.pixels)
 
 
 def training_crops() -> tuple[Crop, ...]:
-    """The data set's own training crops and all cells of the extra scales."""
-    own = [crop for crop in CROPS if crop.split == "train"]
-    photographs = sorted({crop.photograph for crop in own})
-    grid = product(photographs, EXTRA_SIDES, range(3), range(3))
-    extra = [Crop(name, "train", side, row, column) for name, side, row, column in grid]
-    return (*own, *(crop for crop in extra if _fits(crop)))
+    """All windows of the training photographs at every scale, and the validation crops as they are.
+
+    >>> {crop.split for crop in training_crops()} == {"train", "validation"}
+    True
+    """
+    names = [name for name, photograph in PHOTOGRAPHS.items() if photograph.split == "train"]
+    wide = (crop for name, side in product(names, SIDES) for crop in windows(name, side, 96, 128))
+    return (*wide, *(crop for crop in CROPS if crop.split == "validation"))
 
 
-def _fits(crop: Crop) -> bool:
-    try:
-        take(crop, 96, 128)
-    except ImageError:
-        return False
-    return True
-
-
-def gather(dataset: EmbeddedDataset, items: Sequence[Item]) -> Images:
-    """Pixels of items that are whole references, 125 items each, in order."""
-    pairs = [dataset.load(item) for item in items]
-    distorted = torch.stack([_bytes(pair.image) for pair in pairs])
-    references = torch.stack(
-        [_bytes(p.reference) for p in pairs[::CELLS] if p.reference is not None]
-    )
-    mos = torch.tensor([item.mos for item in items[:CELLS]], dtype=torch.float32)
-    return Images(references, distorted.unflatten(0, (-1, CELLS)), mos)
-
-
-def _bytes(pixels: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy((pixels * 255).round().astype(np.uint8))
+def gather(dataset: EmbeddedDataset, split: Split) -> Images:
+    """All crops of a split; where they lie together they stay in the file that they come from."""
+    mos = [item.mos for item in dataset.items(split)[:CELLS]]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        pixels = torch.from_numpy(dataset.pixels(split))
+    return Images(pixels, torch.tensor(mos, dtype=torch.float32))
 
 
 def batches(
@@ -89,23 +78,23 @@ def batches(
     """
     draw = torch.Generator().manual_seed(seed)
     groups = [
-        (row, cells)
-        for row in range(len(images.references))
-        for cells in torch.randperm(CELLS, generator=draw).split(siblings)
-        if len(cells) == siblings
+        (row, numbers)
+        for row in range(len(images))
+        for numbers in torch.randperm(CELLS, generator=draw).split(siblings)
+        if len(numbers) == siblings
     ]
     order = torch.randperm(len(groups), generator=draw).tolist()
     for start in range(0, len(order) - references + 1, references):
         chosen = [groups[index] for index in order[start : start + references]]
         pristine, distorted = [], []
-        for row, cells in chosen:
+        for row, numbers in chosen:
             flips = [axis for axis in (-1, -2) if torch.rand((), generator=draw) < 0.5]
             colours = torch.randperm(3, generator=draw)
-            pristine.append(images.references[row][colours].flip(flips))
-            distorted.append(images.distorted[row, cells][:, colours].flip(flips))
-        cells = torch.cat([cells for _, cells in chosen])
+            pristine.append(images.pixels[row, 0][colours].flip(flips))
+            distorted.append(images.pixels[row, numbers + 1][:, colours].flip(flips))
+        together = torch.cat([numbers for _, numbers in chosen])
         place = torch.arange(len(chosen)).repeat_interleave(siblings)
-        yield _floats(torch.stack(pristine)), _floats(torch.cat(distorted)), cells, place
+        yield _floats(torch.stack(pristine)), _floats(torch.cat(distorted)), together, place
 
 
 def _floats(pixels: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from defenses.base import (
     TrainingJob,
 )
 from defenses.networks import FeatureScorer
-from defenses.noise import NoiseStream, batches, key_seed
+from defenses.noise import NoiseStream, batches, key_seed, wide_generator
 from defenses.reference_models import (
     HALF_SPAN,
     NoDenoiser,
@@ -181,7 +181,7 @@ class Candidate:
 
     def _examples(self, split: str, count: int) -> list[TrainingExample]:
         mos = self.rng(split).uniform(0.1, 0.9, count).tolist()
-        noise = torch.Generator().manual_seed(key_seed(self.seed, split))
+        noise = wide_generator(key_seed(self.seed, split))
         return [
             TrainingExample(
                 image=grey()[0]

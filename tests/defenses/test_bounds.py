@@ -351,6 +351,23 @@ def test_too_small_a_sample_abstains_or_falls_back(name: str) -> None:
     assert filled.upper is not None and filled.upper > 0.8
 
 
+@pytest.mark.parametrize("name", ["median", "deployed median"])
+def test_the_first_and_the_last_score_are_bounds_like_any_other(name: str) -> None:
+    """The smallest sample that will do: its bounds are its ends, and nothing is at a ceiling."""
+    found = {n: ALL[name](np.arange(1.0, n + 1), r=1.0, confidence=0.999) for n in range(30, 90)}
+    n = min(size for size, one in found.items() if one.reason is None)
+    enough, one_less = found[n], found[n - 1]
+    assert (enough.lower_rank, enough.lower, enough.at_ceiling) == (1, 1.0, False)
+    assert (enough.upper_rank, enough.upper) == (n, float(n))
+    assert one_less.at_ceiling and None in (one_less.lower, one_less.upper)
+
+
+def test_more_than_a_billion_thousands_are_no_advice() -> None:
+    largest = b.smallest_n(6.5, 0.999)
+    assert largest is not None and 1.7e11 < largest < 1.8e11
+    assert b.smallest_n(6.9, 0.999) is None
+
+
 def test_deployed_median_advice_is_right() -> None:
     reason = b.deployed_median_bounds(np.arange(30.0), r=1.0, confidence=0.999).reason
     assert reason is not None

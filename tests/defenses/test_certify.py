@@ -137,6 +137,50 @@ def test_refuses_bounds_that_contradict_themselves(changes: dict[str, float]) ->
         width_curve(plugin(**changes), SCORES, GEOMETRY, scale=SCALE, confidence=0.999, radii=[0.1])
 
 
+def test_rounding_to_the_edge_of_the_slack_is_accepted_and_no_more() -> None:
+    """A millionth of the span, at all four ends."""
+    scale = ScoreScale(0.0, 100.0, higher_is_better=True)
+    slack = 1e-6 * scale.span
+
+    def made(score: float, lower: float, upper: float) -> tuple[float | None, float | None]:
+        defense = plugin(score, lower=lower, upper=upper)
+        found = certify(defense, SCORES, GEOMETRY, scale=scale, confidence=0.999)
+        return found.lower, found.upper
+
+    for score, lower, upper in [
+        (-slack, -slack, 50.0),
+        (100.0 + slack, 50.0, 100.0 + slack),
+        (50.0, 50.0 + slack, 60.0),
+        (50.0, 40.0, 50.0 - slack),
+    ]:
+        assert made(score, lower, upper) == (lower, upper)
+    for score, lower, upper in [
+        (-2 * slack, 0.0, 50.0),
+        (100.0 + 2 * slack, 50.0, 100.0),
+        (50.0, -2 * slack, 60.0),
+        (50.0, 40.0, 100.0 + 2 * slack),
+        (50.0, 50.0 + 2 * slack, 60.0),
+        (50.0, 40.0, 50.0 - 2 * slack),
+    ]:
+        with pytest.raises(CertificateError):
+            made(score, lower, upper)
+
+
+def test_an_abstention_keeps_its_score_and_says_what_limited_it() -> None:
+    for at_ceiling in (False, True):
+        silent = plugin(lower=None, reason="why", at_ceiling=at_ceiling)
+        found = certify(silent, SCORES, GEOMETRY, scale=SCALE, confidence=0.9)
+        assert (found.score, found.at_ceiling, found.reason) == (0.5, at_ceiling, "why")
+        assert (found.lower, found.upper, found.radius, found.r) == (None, None, None, None)
+
+
+def test_every_column_of_a_certificate_is_the_plugins() -> None:
+    mine = plugin(lower_rank=3, upper_rank=7, at_ceiling=True)
+    found = certify(mine, SCORES, GEOMETRY, scale=SCALE, confidence=0.9, ratio=2.0)
+    assert (found.lower_rank, found.upper_rank, found.at_ceiling) == (3, 7, True)
+    assert (found.radius, found.r, found.lower, found.upper) == (0.5, 2.0, 0.4, 0.6)
+
+
 def test_refuses_silence() -> None:
     with pytest.raises(CertificateError, match="no bound and no reason"):
         certify(plugin(lower=None), SCORES, GEOMETRY, scale=SCALE, confidence=0.999)

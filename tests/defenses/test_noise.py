@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from defenses.noise import CHUNK, NoiseStream, batches, key_seed, standard_normal
+from defenses.noise import (
+    CHUNK,
+    NoiseStream,
+    batches,
+    key_seed,
+    keyed_weights,
+    standard_normal,
+    wide_generator,
+)
 
 STREAM = NoiseStream(7, "certify", "set", "image", 0.25)
 
@@ -84,6 +92,35 @@ def test_every_bit_of_a_seed_counts(bit: int) -> None:
     cpu = torch.device("cpu")
     one, other = (standard_normal(seed, (64,), cpu) for seed in (12345, 12345 ^ (1 << bit)))
     assert not (one == other).any()
+
+
+@pytest.mark.parametrize("bit", range(64))
+def test_every_bit_of_a_training_seed_counts(bit: int) -> None:
+    one, other = (
+        torch.rand(64, generator=wide_generator(seed)) for seed in (12345, 12345 ^ (1 << bit))
+    )
+    assert not (one == other).any()
+
+
+def test_the_state_of_a_wide_generator_is_what_philox_drew() -> None:
+    """NumPy's MT19937 with the same words: the layout of PyTorch's state is as assumed."""
+    words = np.random.Philox(key=7).random_raw(624) >> np.uint64(32)
+    same = np.random.MT19937()
+    same.state = {"bit_generator": "MT19937", "state": {"key": words.astype("u4"), "pos": 624}}
+    drawn = torch.randint(2**20, (2000,), generator=wide_generator(7))
+    assert drawn.tolist() == [word % 2**20 for word in same.random_raw(2000).tolist()]
+
+
+def test_weights_come_from_the_key_and_leave_the_global_stream_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    built = []
+    for key in (("weights", 1), ("weights", 1), ("weights", 2)):
+        with keyed_weights(*key):
+            built.append(torch.nn.Linear(3, 3).weight)
+    assert torch.equal(torch.rand(4), expected)
+    assert torch.equal(built[0], built[1]) and not (built[0] == built[2]).any()
 
 
 def test_seeds_reach_the_highest_bit() -> None:

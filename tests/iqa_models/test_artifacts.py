@@ -113,7 +113,7 @@ def test_sums_beside_the_files_are_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[weights]\nvgg = 'x'\n", "Unknown artifact 'vgg'"),
+        ("[weights]\nvgg = 'x'\n", "unknown artifact 'vgg'"),
         ("[weights]\nvgg16_features = 'absent.pth'\n", r"expected the file .*absent\.pth"),
         ("[weights]\nvgg16_features = 3\n", "expected a file name, found 3"),
         ("weights = 1\n", r"expected tables \[weights\]"),
@@ -180,7 +180,7 @@ def test_a_variant_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "w.toml").write_text(mapping.format("vgg"), encoding="utf-8")
     assert assembled("lpips", Shelf.open(tmp_path / "w.toml")).card.title == "LPIPS (VGG16)"
     (tmp_path / "w.toml").write_text(mapping.format("squeeze"), encoding="utf-8")
-    with pytest.raises(WeightsError, match="expected a variant of alex, vgg, found 'squeeze'"):
+    with pytest.raises(WeightsError, match="of lpips 'squeeze': there are alex, vgg"):
         assembled("lpips", Shelf.open(tmp_path / "w.toml"))
 
 

@@ -129,6 +129,9 @@ def test_a_keras_file_becomes_the_same_function(tmp_path: Path) -> None:
     assert model.card.title == "KonCept512 (converted from Keras)"
     state = model.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in original.state_dict().items())
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
+    assert [norm.eps for norm in norms] == [1e-3] * 3
+    assert isinstance(model.get_submodule("base")[-1], nn.AdaptiveAvgPool2d)  # type: ignore[index]
 
 
 def test_a_file_that_is_not_keras_is_refused(tmp_path: Path) -> None:

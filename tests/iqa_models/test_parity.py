@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from iqa_models import dbcnn, dists, dreamsim, hyperiqa, koncept, lpips
+from iqa_models import dbcnn, dists, dreamsim, hyperiqa, lpips
 from iqa_models.base import IQAModel
 from iqa_models.weights import load_into
 from tests.iqa_models.conftest import picture
@@ -125,21 +125,6 @@ def test_dists(offline_originals: Any) -> None:
     model, images, reference = dists.published(), picture(batch=2), picture(seed=3)
     adopt(model, original, drop=("filter", "mean", "std"))
     check(model, original(images, reference), images, reference)
-
-
-@torch.no_grad()
-def test_koncept() -> None:
-    """The port is ``fc(flatten(base(x)))`` on all children of the network but its classifier."""
-    import timm
-
-    network = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
-    model, images = koncept.published(), picture(batch=2)
-    shake(network)
-    children = nn.Sequential(*list(network.children())[:-3])
-    load_into(model.base, children.state_dict())
-    shake(model.fc)
-    expected = model.fc(network(2 * images - 1))
-    check(model, expected, images)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import torch
 
 from bench.datasets import Pair
 from bench.measure.context import Context
+from bench.measure.defended import Defended
 from bench.plan.units import Cell, Unit
 from bench.records.schema import DrawRecord, EvaluationRecord, Record, Status
 from defenses.base import Array, Geometry
@@ -69,7 +70,7 @@ def evaluate(
     unit: Unit, pair: Pair, geometry: Geometry, geometry_seconds: float, context: Context
 ) -> list[Record]:
     """Draw once, then certify with every defence of the unit."""
-    one = context.defended(unit.cells[0], pair, unit.one_image)
+    one = sharing(context.defended(unit.cells[0], pair, unit.one_image), context)
     started = time.perf_counter()
     draws = one.draw(one.noise)
     seconds = time.perf_counter() - started + geometry_seconds
@@ -99,6 +100,14 @@ def evaluate(
         for cell in unit.cells
     ]
     return [draw_record(unit, scores, geometry, passes, seconds), *rows]
+
+
+def sharing(one: Defended, context: Context) -> Defended:
+    """With a part that remembers, where it is no model's own: others ask it for the same images."""
+    definition, network = one.defense.part, one.target.part
+    if definition is None or definition.per_model or network is None:
+        return one
+    return replace(one, target=replace(one.target, part=context.remembered(network)))
 
 
 def without_scores(

@@ -1,4 +1,4 @@
-"""Fit: train the parts that defences need, once for each content key.
+"""Fit: train the parts that defences need, or take those that come with the package.
 
 It must not know any network or loss.
 
@@ -20,6 +20,8 @@ from bench.measure.context import Context
 from bench.plan.units import Unit
 from bench.records.schema import FitRecord, Record
 from defenses.base import Part, TrainedPart, TrainingJob
+from defenses.shipped import Shipped
+from iqa_models.weights import load_state
 
 
 class Fit:
@@ -33,7 +35,11 @@ class Fit:
             part = part_named(context, unit.detail)
             key = context.part_key(part, unit.dataset, unit.model, unit.sigma)
             if not context.store.whole(key):
-                train(part, key, unit, context)
+                ready = context.shipped(part, unit.dataset, unit.model)
+                if ready is None:
+                    train(part, key, unit, context)
+                else:
+                    take(ready, key, context)
             yield unit, [record(unit, key, context)]
 
     def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
@@ -57,6 +63,20 @@ def part_named(context: Context, name: str) -> Part:
         if defense.part is not None and defense.part.name == name:
             return defense.part
     raise BenchError(f"no selected defence trains a part named {name!r}.")
+
+
+def take(ready: Shipped, key: str, context: Context) -> None:
+    """Put a part that comes with the package where trained ones lie, with how it was made.
+
+    Raises:
+        BenchError: Its file is not the one that its provenance describes.
+    """
+    if file_sha256(ready.path) != ready.sha256:
+        raise BenchError(
+            f"{ready.path}: expected the file of SHA-256 {ready.sha256[:16]}..., found another; "
+            "install the package again, or train it with --retrain."
+        )
+    context.store.save_state(key, load_state(ready.path), {**ready.training, "shipped": True})
 
 
 def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
@@ -98,6 +118,7 @@ def train(part: Part, key: str, unit: Unit, context: Context) -> TrainedPart:
         "seconds": time.perf_counter() - started,
         "parameters": sum(p.numel() for p in trained.module.parameters()),
         "saturated_share": trained.notes.get("saturated_share"),
+        "shipped": False,
     }
     context.store.save_state(key, trained.module.state_dict(), notes)
     checkpoints.clear()
@@ -128,6 +149,7 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         validation_loss=notes["validation_loss"],
         seconds=notes["seconds"],
         saturated_share=notes.get("saturated_share"),
+        shipped=notes["shipped"],
     )
 
 

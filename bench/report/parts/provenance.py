@@ -48,9 +48,15 @@ def reproduce_line(run: RunTables) -> str:
         f" --models {','.join(profile.models)}{_chosen_defenses(profile)}"
         f" --sigmas {','.join(f'{s:g}' for s in profile.sigmas)}"
         + (f" --limit {profile.data.limit}" if profile.data.limit else "")
-        + f" --samples {profile.certificate.samples}"
+        + _equal_draws(profile)
         + _own_data(profile)
     )
+
+
+def _equal_draws(profile: Profile) -> str:
+    """The option for draws sets both kinds; where they differ the profile alone says so."""
+    draws = profile.certificate
+    return f" --samples {draws.samples}" if draws.samples == draws.feature_samples else ""
 
 
 def _chosen_defenses(profile: Profile) -> str:

@@ -12,6 +12,7 @@ from bench.analysis.statistics import (
     bootstrap_plcc,
     bootstrap_srcc,
     clopper_pearson,
+    cluster_error,
     cluster_interval,
     cluster_weights,
     correlation_interval,
@@ -119,6 +120,38 @@ def test_bootstrap_interval_covers(data: Data) -> None:
     assert hits >= 45
 
 
+def test_the_smallest_spread_that_is_not_rounding() -> None:
+    """Either side decides, and scores so small that their squares vanish end in no warning."""
+    large, weights = np.array([-1.0, 0.0, 1.0]), np.ones((1, 3))
+    for size, known in ((0.75e-13, True), (0.25e-13, False), (1e-170, False)):
+        for pair in ((size * large, large), (large, size * large)):
+            (found,) = bootstrap_plcc(*pair, weights)
+            assert (found == pytest.approx(1.0)) if known else np.isnan(found)
+
+
+def test_a_standard_error_needs_two_photographs_and_nearly_all_resamples() -> None:
+    found = cluster_error([1.0, 3.0], groups=2)
+    assert found is not None and (found.error, found.freedom) == (pytest.approx(2.0), 1)
+    assert found.p_value(2.0) == pytest.approx(0.5)  # Cauchy's distribution at one
+    assert found.reach(confidence=0.5) == pytest.approx(2.0)
+    assert cluster_error([1.0], groups=5) is None
+    rest = np.linspace(0.0, 1.0, 98).tolist()
+    assert cluster_error([*rest, 0.5, np.nan], groups=5) is not None
+    assert cluster_error([*rest, np.nan, np.nan], groups=5) is None
+
+
+def test_an_interval_of_a_correlation_stays_in_its_range_and_keeps_its_estimate() -> None:
+    samples = np.linspace(0.2, 0.6, 101)
+    low, high = correlation_interval(0.4, samples, groups=12) or (0.0, 0.0)
+    z = np.arctanh(samples)
+    reach = stats.t.ppf(0.975, 11) * z.std(ddof=1) * np.sqrt(12 / 11)
+    assert (low, high) == pytest.approx(tuple(np.tanh(np.arctanh(0.4) + reach * np.array([-1, 1]))))
+    for sign in (-1.0, 1.0):
+        ends = correlation_interval(sign, [sign, sign, 0.9 * sign], groups=12)
+        assert ends is not None and -1.0 <= ends[0] <= sign <= ends[1] <= 1.0
+    assert correlation_interval(0.4, samples, groups=1) is None
+
+
 def test_sem() -> None:
     assert sem([4.0]) is None
     assert sem([1.0, 2.0, 3.0]) == pytest.approx(1 / np.sqrt(3))
@@ -164,6 +197,11 @@ def test_ledger_counts_both_sides_and_the_radius() -> None:
     assert account.expected_failures == pytest.approx(0.84 + 0.07)
     assert account.any_failure == account.expected_failures
     assert ledger([0.9] * 100, [0.0] * 100, ["proved"] * 100).any_failure == 1.0
+
+
+def test_ledger_forgets_what_is_only_rounding() -> None:
+    assert ledger([1.0] * 3, [1.6e-13] * 3, ["proved"] * 3).expected_failures == 0.0
+    assert ledger([1.0] * 3, [1e-12] * 3, ["proved"] * 3).expected_failures == 3e-12
 
 
 def test_ledger_states_nothing_over_radii_that_are_not_proved() -> None:

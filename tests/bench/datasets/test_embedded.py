@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.base.cache import digest, stored
-from bench.datasets import Dataset, ImageError, Item, select
+from bench.datasets import Dataset, ImageError, Item
+from bench.datasets.base import Split
 from bench.datasets.distortions import DISTORTIONS, LEVELS
 from bench.datasets.embedded import (
     EmbeddedDataset,
@@ -22,14 +21,15 @@ from bench.datasets.embedded import (
     generate,
     label_cells,
 )
-from bench.datasets.photographs import CROPS, PHOTOGRAPHS, Crop, photograph_path, take
+from bench.datasets.photographs import PHOTOGRAPHS, Crop, photograph_path, take
 
 TINY = Recipe(
     crops=(
-        Crop("flower", "train", 48),
-        Crop("rocket", "train", 48, mirrored=True),
-        Crop("china", "test", 48),
-        Crop("coffee", "test", 60, column=1),
+        Crop("coffee", 48),
+        Crop("rocket", 48, mirrored=True),
+        Crop("city", 48),
+        Crop("guitar", 48),
+        Crop("sand", 60, row=0),
     ),
     height=32,
     width=40,
@@ -71,30 +71,27 @@ def test_fulfils_the_contract(data: EmbeddedDataset) -> None:
 
 
 def test_every_axis_has_its_values(data: EmbeddedDataset) -> None:
-    for split, groups in (("train", {"flower", "rocket"}), ("test", {"china", "coffee"})):
+    parts: dict[Split, set[str]] = {
+        "train": {"coffee", "rocket"},
+        "validation": {"city"},
+        "test": {"guitar", "sand"},
+    }
+    for split, groups in parts.items():
         items = data.items(split)
-        assert len(items) == len({item.image_id for item in items}) == 250
+        assert len(items) == len({item.image_id for item in items}) == 125 * len(groups)
         assert {item.group for item in items} == groups
         assert {item.split for item in items} == {split}
         assert len({item.attributes["distortion"] for item in items}) == 25
         assert {item.attributes["level"] for item in items} == {"1", "2", "3", "4", "5"}
-    assert data.items("validation") == ()
 
 
-def test_shipped_split_is_by_photograph() -> None:
-    train = {crop.photograph for crop in CROPS if crop.split == "train"}
-    test = {crop.photograph for crop in CROPS if crop.split == "test"}
-    assert not train & test
-    assert train | test == set(PHOTOGRAPHS)
-    assert len(train) >= 4
-    assert len(test) >= 4
-    assert len({crop.name for crop in CROPS}) == len(CROPS)
-
-
-def test_shipped_crops_exist_and_differ() -> None:
-    made = {crop.name: take(crop, 96, 128).tobytes() for crop in CROPS}
-    assert len(set(made.values())) == len(CROPS)
-    assert {len(pixels) for pixels in made.values()} == {96 * 128 * 3}
+def test_reference_comes_before_its_versions(data: EmbeddedDataset) -> None:
+    pixels = data.pixels("test")
+    assert pixels.shape == (2, 126, 3, 32, 40)
+    for row, crop in enumerate(TINY.crops[3:]):
+        np.testing.assert_array_equal(pixels[row, 0].transpose(1, 2, 0), take(crop, 32, 40))
+    last = data.load(data.items("test")[-1])
+    np.testing.assert_array_equal(pixels[1, 125].astype(np.float32) / 255, last.image)
 
 
 # -- pixels --------------------------------------------------------------------------------
@@ -111,14 +108,16 @@ def test_load_gives_pair(data: EmbeddedDataset) -> None:
         assert pair.image.dtype == pair.reference.dtype == np.float32
         assert 0 <= pair.image.min() < pair.image.max() <= 1
         assert np.abs(pair.image - pair.reference).mean() > 0.01
-        np.testing.assert_array_equal(pair.reference, data.reference(str(item.reference_id)))
+        crop = next(c for c in TINY.crops if c.name == item.reference_id)
+        whole = take(crop, 32, 40).transpose(2, 0, 1).astype(np.float32) / 255
+        np.testing.assert_array_equal(pair.reference, whole)
 
 
 def test_image_and_label_belong_together(data: EmbeddedDataset) -> None:
     """The slot of every item holds that item's distortion, recomputed on its own."""
-    crop = TINY.crops[2]
+    crop = TINY.crops[3]
     alone = distort_all(crop, 32, 40)
-    for slot, item in enumerate((i for i in data.items("test") if i.group == "china"), start=1):
+    for slot, item in enumerate((i for i in data.items("test") if i.group == "guitar"), start=1):
         np.testing.assert_array_equal(data.load(item).image, alone[slot].astype(np.float32) / 255)
         cell = item.attributes["distortion"], int(item.attributes["level"])
         assert item.mos == label_cells()[cell]
@@ -131,7 +130,7 @@ def test_pixels_do_not_depend_on_order_or_company() -> None:
 
 
 def test_mirrored_crop_is_a_mirror() -> None:
-    plain, mirrored = Crop("rocket", "train", 48), Crop("rocket", "train", 48, mirrored=True)
+    plain, mirrored = Crop("rocket", 48), Crop("rocket", 48, mirrored=True)
     np.testing.assert_array_equal(take(plain, 32, 40)[:, ::-1], take(mirrored, 32, 40))
 
 
@@ -143,8 +142,8 @@ def test_unknown_image_and_cell_are_named(data: EmbeddedDataset) -> None:
     stranger = Item("y/1", "nowhere", "g", 3.0, "test", good.attributes)
     with pytest.raises(ImageError, match="nowhere: expected a reference"):
         data.load(stranger)
-    with pytest.raises(ImageError, match=r"expected a cell of a 1 x 1 grid, found \(0, 5\)"):
-        take(Crop("china", "test", 48, column=5), 32, 40)
+    with pytest.raises(ImageError, match=r"expected one of 2 x 2 windows, found \(0, 5\)"):
+        take(Crop("sand", 48, column=5), 32, 40)
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,69 +159,10 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr("skimage.data._fetchers._fetch", refuse)
-    recipe = Recipe((Crop("chelsea", "test", 24), Crop("flower", "train", 24)), 16, 24)
+    recipe = Recipe((Crop("haze", 24), Crop("dog", 24)), 16, 24)
     assert len(embedded(folder=tmp_path, recipe=recipe).items("test")) == 125
     for photograph in PHOTOGRAPHS:
         assert photograph_path(photograph).is_file()
-
-
-# -- selection -----------------------------------------------------------------------------
-
-
-def images(groups: int, each: int) -> list[Item]:
-    """Items of a plain data set: no reference, no attributes, MOS spread evenly."""
-    return [
-        Item(f"{g}/{i}", None, f"g{g}", (i * groups + g) / (groups * each), "test")
-        for g in range(groups)
-        for i in range(each)
-    ]
-
-
-@pytest.mark.parametrize("limit", [25, 40, 60])
-def test_subset_is_balanced(data: EmbeddedDataset, limit: int) -> None:
-    chosen = data.subset("test", limit, seed=1)
-    references = Counter(item.reference_id for item in chosen)
-    types = Counter(item.attributes["distortion"] for item in chosen)
-    assert len(chosen) == len({item.image_id for item in chosen}) == limit
-    assert max(references.values()) - min(references.values()) <= 1
-    assert len(references) == 2
-    assert len(types) >= 23
-    assert max(types.values()) <= limit // 25 + 2
-    low, middle, high = np.quantile([item.mos for item in chosen], [0.1, 0.5, 0.9])
-    whole = np.quantile([item.mos for item in data.items("test")], [0.1, 0.5, 0.9])
-    assert [low, middle, high] == pytest.approx(whole, abs=0.35)
-
-
-def test_select_is_reproducible_nested_and_independent_of_order(data: EmbeddedDataset) -> None:
-    items = data.items("test")
-    ids = _ids(select(items, limit=40, seed=3))
-    assert ids == _ids(select(items, limit=40, seed=3))
-    assert set(ids) == set(_ids(select(items[::-1], limit=40, seed=3)))
-    assert set(ids) < set(_ids(select(items, limit=60, seed=3)))
-    assert set(ids) != set(_ids(select(items, limit=40, seed=4)))
-    assert ids == [i for i in _ids(items) if i in set(ids)]
-
-
-@pytest.mark.parametrize(("groups", "each"), [(60, 1), (4, 15)])
-def test_select_works_without_references(groups: int, each: int) -> None:
-    chosen = select(images(groups, each), limit=20, seed=0)
-    assert max(Counter(item.group for item in chosen).values()) == max(1, 20 // groups)
-    tenths = Counter(min(9, int(item.mos * 10)) for item in chosen)
-    assert set(tenths.values()) <= {1, 2, 3}
-    assert len(tenths) == 10
-
-
-def test_select_limits() -> None:
-    items = images(3, 4)
-    assert select(items, limit=None, seed=0) == items
-    assert select(items, limit=99, seed=0) == items
-    assert select(items, limit=0, seed=0) == []
-    with pytest.raises(ValueError, match="must not be negative"):
-        select(items, limit=-1, seed=0)
-
-
-def _ids(items: Sequence[Item]) -> list[str]:
-    return [item.image_id for item in items]
 
 
 # -- cache ---------------------------------------------------------------------------------

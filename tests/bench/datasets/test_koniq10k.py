@@ -12,7 +12,7 @@ from PIL import Image
 from bench.base.errors import BenchError
 from bench.datasets import Dataset, ImageError
 from bench.datasets.folder import FolderDataset
-from bench.datasets.koniq10k import LABELS, Resolution, koniq10k
+from bench.datasets.koniq10k import LABELS, SETS, Resolution, koniq10k
 from bench.plugins.registry import Registry
 
 HEADER = ["image_name", "c1", "c2", "c3", "c4", "c5", "c_total", "MOS", "SD", "MOS_zscore"]
@@ -36,6 +36,14 @@ def write_labels(folder: Path, count: int = 20, *, scale: float = 1.0) -> None:
             writer.writerow([f"{index}.jpg", *c, sum(c), f"{mos:.6f}", "0.5", "50.0"])
 
 
+def write_sets(folder: Path, count: int = 20, *, word: str = "training") -> None:
+    """Every fifth image is a test image, image 1 a validation image; MOS on the other scale."""
+    words = {index: word for index in range(count)} | {1: "validation"}
+    words |= {index: "test" for index in range(0, count, 5)}
+    rows = "".join(f"{index}.jpg,{20 * index},{words[index]}\n" for index in reversed(range(count)))
+    (folder / SETS).write_text(f"image_name,MOS,set\n{rows}", encoding="utf-8")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
@@ -45,6 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for index in range(3):
             Image.new("RGB", size, (index * 40, 100, 200)).save(root / name / f"{index}.jpg")
     write_labels(root)
+    write_sets(root)
     return root
 
 
@@ -55,9 +64,39 @@ def everything(data: FolderDataset) -> dict[str, float]:
 def test_reads_the_official_layout(folder: Path) -> None:
     data = koniq10k(folder)
     assert isinstance(data, Dataset)
-    assert (len(data.items("train")), len(data.items("test"))) == (16, 4)
+    assert [i.image_id for i in data.items("test")] == ["0.jpg", "5.jpg", "10.jpg", "15.jpg"]
+    assert [i.image_id for i in data.items("validation")] == ["1.jpg"]
     assert len(everything(data)) == 20
-    assert "seed 2025" in data.card.label_kind
+    assert data.card.label_kind == "MOS; the authors' split, 15/1/4"
+
+
+def test_the_seeded_split_is_another_data_set_that_says_what_it_leaks(folder: Path) -> None:
+    (folder / SETS).unlink()
+    data = koniq10k(folder, seed=2025)
+    assert (len(data.items("train")), len(data.items("test"))) == (16, 4)
+    assert data.name == "koniq10k-seeded"
+    assert "seed 2025: leaks training images" in data.card.label_kind
+
+
+def test_without_the_official_split_the_sentence_names_both_ways_on(folder: Path) -> None:
+    (folder / SETS).unlink()
+    with pytest.raises(BenchError, match=r"sets\.csv.*prefetch --datasets koniq10k.*'koniq10k-see"):
+        koniq10k(folder)
+
+
+def test_the_split_must_know_every_image_and_its_words(folder: Path) -> None:
+    write_sets(folder, 19)
+    with pytest.raises(BenchError, match=r"found no 19\.jpg \(1 missing\)"):
+        koniq10k(folder)
+    write_sets(folder, word="learning")
+    with pytest.raises(BenchError, match=r"line 2: expected training, validation, test, found 'l"):
+        koniq10k(folder)
+
+
+def test_the_split_is_found_where_prefetch_puts_it(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "artifacts").mkdir(parents=True)
+    (folder / SETS).rename(tmp_path / "cache" / "artifacts" / SETS)
+    assert len(koniq10k(folder).items("test")) == 4
 
 
 def test_more_good_grades_mean_a_higher_mos(folder: Path) -> None:
@@ -73,7 +112,7 @@ def test_more_good_grades_mean_a_higher_mos(folder: Path) -> None:
 )
 def test_both_resolutions(folder: Path, resolution: Resolution, shape: tuple[int, ...]) -> None:
     data = koniq10k(folder, resolution=resolution)
-    item = next(i for s in ("train", "test") for i in data.items(s) if i.image_id == "2.jpg")
+    item = next(i for i in data.items("train") if i.image_id == "2.jpg")
     pair = data.load(item)
     assert pair.image.shape == shape
     assert pair.reference is None
@@ -122,6 +161,7 @@ def test_a_named_root_comes_before_bench_data(
     monkeypatch.setenv("BENCH_DATA", str(folder / "nowhere"))
     named = Registry.open(kinds=("dataset",), data_root=folder.parent)
     assert len(everything(named.dataset("koniq10k"))) == 20
+    assert named.dataset("koniq10k-seeded").name == "koniq10k-seeded"
     assert named.dataset("embedded").name == "embedded"  # lies in no folder
     with pytest.raises(BenchError, match="nowhere, found none"):
         Registry.open(kinds=("dataset",)).dataset("koniq10k")

@@ -56,10 +56,14 @@ def order(results: Path, *names: str) -> Path:
 
 
 def run_small(
-    results: Path, *, jobs: int = 1, debug: bool = False
+    results: Path,
+    *,
+    jobs: int = 1,
+    debug: bool = False,
+    absent: tuple[tuple[str, str], ...] = (),
 ) -> tuple[RunFolder, Completeness]:
     run = RunFolder.create(results, small_plan())
-    how = Execution(jobs=jobs, debug=debug, workshop="tests.bench.fake_workshop")
+    how = Execution(jobs=jobs, debug=debug, workshop="tests.bench.fake_workshop", absent=absent)
     return run, execute(run, how, Silent())  # type: ignore[arg-type]
 
 
@@ -118,6 +122,28 @@ def test_a_bad_image_fails_alone_and_is_tried_again(
     run, verdict = run_small(tmp_path, jobs=jobs)
     assert verdict.complete
     assert tables(run) == undisturbed
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_absent_model_is_skipped_and_done_when_it_is_there(
+    tmp_path: Path, jobs: int, undisturbed: dict[str, bytes]
+) -> None:
+    missing = (("lpips", "lpips.pth not found"),)
+    run, verdict = run_small(tmp_path, jobs=jobs, absent=missing)
+    assert (verdict.ok, len(verdict.skipped), verdict.others_skipped) == (4, 4, 32)
+    assert not verdict.complete and not verdict.failed and not verdict.missing
+    assert "lpips" in str(verdict) and "not on this machine: lpips.pth not found" in str(verdict)
+    assert {key.split("|")[2] for key in worked_on(tmp_path)} == {"dbcnn"}
+    before = worked_on(tmp_path)
+    lines = [path.read_bytes() for path in journal_files(run.journal, "attack")]
+    run, verdict = run_small(tmp_path, jobs=jobs, absent=missing)  # a second time: nothing to do
+    assert worked_on(tmp_path) == before
+    assert [path.read_bytes() for path in journal_files(run.journal, "attack")] == lines
+    run, verdict = run_small(tmp_path, jobs=jobs)
+    assert verdict.complete
+    assert {key.split("|")[2] for key in worked_on(tmp_path) - before} == {"lpips"}
+    assert tables(run) == undisturbed
+    assert not list(run.journal.glob("*"))
 
 
 def test_a_row_beside_the_tables_fails_alone_and_is_tried_again(tmp_path: Path) -> None:
@@ -279,6 +305,19 @@ def test_costly_chunks_go_first() -> None:
     units = [Unit("fit", "set", f"m{c}", detail="ftn", forward_passes=c) for c in costs]
     assert [chunk.cost for chunk in chunks_of(units, {}, size=8)] == [5.0, 3.0, 1.0]
     assert Chunk("fit", tuple(units)).cost == 9.0
+
+
+def test_models_of_one_image_stand_side_by_side_behind_the_most_costly() -> None:
+    costs = {("a", "x"): 1.0, ("a", "y"): 1.0, ("b", "x"): 2.0, ("b", "y"): 2.0}
+    units = [
+        Unit("evaluate", "set", model, "dms", "denoised", sigma, image, forward_passes=cost)
+        for sigma in (0.1, 0.5)
+        for (model, image), cost in costs.items()
+    ]
+    order = [chunk.units[0] for chunk in chunks_of(units, {}, size=1)]
+    assert [(u.sigma, u.image, u.model) for u in order] == [
+        (sigma, image, model) for sigma in (0.1, 0.5) for image in "xy" for model in "ba"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,32 @@ def test_what_other_code_measured_is_measured_again(
         assert row["code_sha256"] == facts["code_sha256"] == code
 
 
+def test_a_changed_plugin_is_timed_again(tmp_path: Path) -> None:
+    """What an untouched one, or a plugin that is not timed, does not ask for."""
+    used, idle = tmp_path / "mine.py", tmp_path / "idle.py"
+    text = "from dataclasses import replace\nfrom defenses.ms import DEFENSE as MS\n"
+    used.write_text(text + "DEFENSE = replace(MS, name='mine')\n")
+    idle.write_text(text + "DEFENSE = replace(MS, name='idle')\n")
+    out = ["--out", str(tmp_path / "times"), "--reports", str(tmp_path / "reports")]
+    words = ["--plugin", str(used), "--plugin", str(idle), "--defenses", "mine", *out]
+
+    def measured_by() -> str:
+        assert main([*COMMAND, *words]) == 0
+        (row,) = json.loads((tmp_path / "times" / "time.json").read_text())
+        facts = json.loads((tmp_path / "times" / "run.json").read_text())
+        assert facts["suite"]["plugins"].keys() == {"mine.py"}
+        assert facts["code_sha256"] == row["code_sha256"]
+        return str(row["code_sha256"])
+
+    first = measured_by()
+    idle.write_text(idle.read_text() + "# changed\n")
+    assert measured_by() == first != code_sha256()
+    assert len(list((tmp_path / "times" / "journal").iterdir())) == 1
+    used.write_text(used.read_text() + "# changed\n")
+    assert measured_by() != first
+    assert len(list((tmp_path / "times" / "journal").iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

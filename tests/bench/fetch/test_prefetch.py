@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.base.errors import BenchError
-from bench.fetch.download import DownloadError, Wanted, download, unpack
+from bench.fetch.download import DownloadError, Wanted, download, reached, unpack
 from bench.fetch.prefetch import chosen_artifacts, prefetch
 from iqa_models.artifacts import Artifact, Shelf, artifacts
 
@@ -154,7 +156,7 @@ def test_archives_are_unpacked(site: Site, tmp_path: Path) -> None:
     assert outcome.status == "fetched", outcome.reason
     folder = tmp_path / "cache" / "dreamsim_x"
     assert (folder / "ensemble_lora" / "adapter_config.json").read_text(encoding="utf-8") == "{}"
-    assert [p.name for p in folder.parent.iterdir()] == ["dreamsim_x"]
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["SHA256SUMS", "dreamsim_x"]
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "C:\\evil"])
@@ -166,6 +168,106 @@ def test_members_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(DownloadError, match="expected a whole zip archive"):
         unpack(made, tmp_path / "out")
+
+
+def tar(path: Path, members: dict[str, str], *, link: str | None = None) -> Path:
+    with tarfile.open(path, "w:gz") as opened:
+        for name, text in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            opened.addfile(info, io.BytesIO(text.encode()))
+        if link is not None:
+            info = tarfile.TarInfo("link")
+            info.type, info.linkname = tarfile.SYMTYPE, link
+            opened.addfile(info)
+    return path
+
+
+@pytest.mark.parametrize("name", ["d.tgz", "d.tar.gz"])
+def test_tars_are_unpacked(site: Site, tmp_path: Path, name: str) -> None:
+    made = tar(tmp_path / "made.tgz", {"koniq10k/512x384/1.jpg": "1", "b": "2"})
+    site.files[name] = made.read_bytes()
+    entry = Artifact("koniq", name, (site.url(name),), "MIT", (), archive=True)
+    (outcome,) = prefetch([entry], Known(tmp_path / "cache"))
+    assert outcome.status == "fetched", outcome.reason
+    assert (tmp_path / "cache/koniq/koniq10k/512x384/1.jpg").read_text(encoding="utf-8") == "1"
+    assert not (tmp_path / "cache" / name).exists()
+
+
+def test_a_tar_that_leaves_its_folder_links_or_is_cut_is_refused(tmp_path: Path) -> None:
+    for made in (
+        tar(tmp_path / "x.tgz", {"good": "1", "../evil": "2"}),
+        tar(tmp_path / "y.tgz", {"good": "1"}, link="/etc/passwd"),
+    ):
+        with pytest.raises(DownloadError, match="expected files below its own folder, found"):
+            unpack(made, tmp_path / "inner" / "out")
+    (tmp_path / "z.tgz").write_bytes(made.read_bytes()[:40])
+    with pytest.raises(DownloadError, match="expected a whole tar archive"):
+        unpack(tmp_path / "z.tgz", tmp_path / "out")
+    assert not (tmp_path / "inner").exists() and not (tmp_path / "out").exists()
+
+
+# -- what nobody publishes a hash of, what is gone, and mirrors ------------------------------------
+
+
+def test_the_hash_of_the_first_download_counts_from_then_on(site: Site, tmp_path: Path) -> None:
+    site.files["a.pth"] = CONTENT
+    entry, shelf = Artifact("a", "a.pth", (site.url("a.pth"),), "MIT", ()), Known(tmp_path)
+    assert prefetch([entry], shelf)[0].status == "fetched"
+    assert (tmp_path / "SHA256SUMS").read_text(encoding="utf-8") == f"{SHA256}  a.pth\n"
+    assert shelf.hash_of(entry) == SHA256
+    (tmp_path / "a.pth").unlink()
+    site.files["a.pth"] = CONTENT + b"changed"
+    (again,) = prefetch([entry], shelf)
+    assert again.status == "failed" and f"sha256 {SHA256}" in again.reason
+    assert not (tmp_path / "a.pth").exists()
+
+
+def test_a_recorded_hash_is_checked_when_the_weights_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    (folder / "KonCept512.pth").write_bytes(CONTENT)
+    (folder / "SHA256SUMS").write_text(f"{SHA256}  KonCept512.pth\n", encoding="utf-8")
+    found = Shelf.open().find("koncept512")
+    assert found is not None and found.sha256 == SHA256
+
+
+def test_a_fallback_takes_the_place_of_what_is_gone(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Artifact("b", "b.h5", (site.url("b.h5"),), "MIT", ())
+    monkeypatch.setattr("bench.fetch.prefetch.artifact", {"b": other}.__getitem__)
+    entry = Artifact("a", "a.pth", (site.url("a.pth"),), "MIT", (), fallback="b")
+    gone = prefetch([entry], Known(tmp_path))
+    assert [outcome.status for outcome in gone] == ["failed", "failed"]
+    site.files["b.h5"] = b"\x89HDF"
+    replaced, fetched = prefetch([entry], Known(tmp_path))
+    assert replaced.good and "HTTP 404" in replaced.reason
+    assert replaced.reason.endswith("b.h5 takes its place.")
+    assert fetched.artifact.name == "b" and fetched.good
+    site.files["a.pth"] = CONTENT
+    assert [outcome.status for outcome in prefetch([entry], Known(tmp_path))] == ["fetched"]
+
+
+def test_every_fallback_is_an_artifact() -> None:
+    for entry in artifacts().values():
+        assert entry.fallback is None or entry.fallback in artifacts()
+    assert artifacts()["koncept512"].fallback == "koncept512_keras"
+
+
+def test_the_hub_may_be_a_mirror(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"{site.address}/")
+    site.files["chaofengc/x/resolve/main/a.pth"] = CONTENT
+    url = "https://huggingface.co/chaofengc/x/resolve/main/a.pth"
+    assert download(Wanted("a.pth", (url,), SHA256), tmp_path).read_bytes() == CONTENT
+    elsewhere = "https://huggingface.co.example.org/a"
+    assert reached(elsewhere) == elsewhere
 
 
 # -- choosing ------------------------------------------------------------------------------------
@@ -221,7 +323,7 @@ def test_the_verb_says_what_is_missing(
 def test_a_run_without_weights_ends_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.cli.run import check_weights
+    from bench.cli.run import absent_models
     from bench.plan.profile import Profile
     from bench.plan.units import Plan
     from bench.plugins.registry import Found, Registry
@@ -232,7 +334,13 @@ def test_a_run_without_weights_ends_before_it_begins(
     registry = Registry({**Registry.open(kinds=["model"]).parts, **parts})
     for edition, models in (("compact", ("lpips",)), ("published", ("someones-plugin",))):
         profile = Profile(name="p", edition=edition, models=models)  # type: ignore[arg-type]
-        check_weights(Plan(profile, (), (), {}, "", "cpu", {}), registry)
+        absent_models(Plan(profile, (), (), {}, "", "cpu", {}), registry, strict=True)
+    both = Profile(name="p", edition="published", models=("someones-plugin", "dists"))
+    plan = Plan(both, (), (), {}, "", "cpu", {})
+    ((model, sentence),) = absent_models(plan, registry, strict=False)
+    assert model == "dists" and "python -m bench prefetch --models dists" in sentence
+    with pytest.raises(BenchError, match="vgg16_features, dists_alpha_beta not found"):
+        absent_models(plan, registry, strict=True)
     profile = Profile(name="p", edition="published", models=("dists",))
     with pytest.raises(BenchError, match="vgg16_features, dists_alpha_beta not found in the cache"):
-        check_weights(Plan(profile, (), (), {}, "", "cpu", {}), registry)
+        absent_models(Plan(profile, (), (), {}, "", "cpu", {}), registry, strict=True)

@@ -48,6 +48,19 @@ def plan(profile: Profile, registry: Registry) -> Plan:
     return make_plan(profile, registry)
 
 
+def test_rows_beside_the_tables_are_no_part_of_the_family(
+    profile: Profile, registry: Registry
+) -> None:
+    """Six cells of either model, three images each: what else is asked for moves no bound."""
+    certificate = profile.certificate.model_copy(update={"familywise": True})
+    whole = profile.model_copy(update={"certificate": certificate})
+    for one in (whole, whole.model_copy(update={"extras": ExtrasSection()})):
+        made = make_plan(one, registry)
+        failure, delta = 1.0 - certificate.confidence, certificate.spectral.delta
+        assert 1.0 - made.per_side_confidence == pytest.approx(failure / (2 * 36), rel=1e-9)
+        assert made.spectral_delta == pytest.approx(delta / 36, rel=1e-12)
+
+
 def rows(plan: Plan) -> list[tuple[str, str, float]]:
     return [(cell.model, cell.defense, cell.sigma) for cell in plan.extras]
 

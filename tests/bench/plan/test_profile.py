@@ -54,6 +54,41 @@ def test_a_mistake_is_one_sentence_naming_file_setting_and_value(
     assert "\n" not in str(caught.value)
 
 
+def test_a_profile_extends_a_shipped_one_section_by_section() -> None:
+    text = 'extends = "embedded-full"\nname = "mine"\n[data]\nlimit = 7\n'
+    mine, base = parse_profile(text, source="mine.toml"), load_profile("embedded-full")
+    assert (mine.name, mine.data.limit) == ("mine", 7)
+    assert mine.data.nr == base.data.nr
+    assert mine.certificate.samples == base.certificate.samples == 400
+    assert mine.fit == load_profile("embedded").fit
+
+
+def test_full_changes_no_model_or_training_of_the_default() -> None:
+    full, usual = load_profile("embedded-full"), load_profile("embedded")
+    for name in ("edition", "seed", "models", "defenses", "sigmas", "options", "fit", "attack"):
+        assert getattr(full, name) == getattr(usual, name)
+
+
+def test_one_budget_for_every_defence() -> None:
+    """A width or a time says nothing beside another one made of more draws."""
+    for name in ("embedded", "embedded-full"):
+        draws = load_profile(name).certificate
+        assert draws.samples == draws.feature_samples
+
+
+def test_only_a_shipped_profile_is_extended() -> None:
+    with pytest.raises(BenchError, match="did you mean 'embedded'"):
+        parse_profile('extends = "embeded"\nname = "x"', source="mine.toml")
+
+
+def test_retrain_takes_nothing_from_the_package() -> None:
+    usual = load_profile("embedded")
+    assert [name for name, fit in usual.fit.items() if fit.shipped] == ["denoiser", "denoiser-iqa"]
+    changed = overridden(usual, Overrides(retrain=True))
+    assert not any(fit.shipped for fit in changed.fit.values())
+    assert changed.fit["denoiser"].epochs == usual.fit["denoiser"].epochs
+
+
 def test_unknown_profile_gets_a_hint() -> None:
     with pytest.raises(BenchError, match="did you mean 'embedded'"):
         load_profile("embeded")

@@ -22,6 +22,7 @@ from bench.records.journal import (
     JournalError,
     JournalWriter,
     Latest,
+    journal_files,
     parse_line,
     read_file,
 )
@@ -79,6 +80,18 @@ def run(tmp_path: Path) -> RunFolder:
 def test_what_was_appended_is_read(tmp_path: Path) -> None:
     entries = [entry(UNITS[0], 0.1), entry(UNITS[1], 1 / 3, status="abstained")]
     assert list(read_file(write(tmp_path, *entries))) == entries
+
+
+def test_a_result_is_on_disk_before_the_next_and_idle_writers_leave_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "journal"
+    with JournalWriter(folder, "prepare") as one, JournalWriter(folder, "prepare") as other:
+        one.append(entry(UNITS[0]))
+        assert list(read_file(one.path)) == [entry(UNITS[0])]
+        one.append(entry(UNITS[1]))
+    assert journal_files(folder, "prepare") == [one.path] and other.path != one.path
+    with JournalWriter(folder, "prepare") as swept:
+        swept.path.unlink()  # by somebody who cleans up
+    assert journal_files(folder, "prepare") == [one.path]
 
 
 def test_a_log_of_the_first_version_still_loads() -> None:

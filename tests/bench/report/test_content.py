@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from bench.analysis.widths import (
     radius_bins,
     ranking_summary,
 )
+from bench.plan.loading import load_profile
 from bench.plan.profile import CertificateSection, DataSection
 from bench.report.compose import compose
 from bench.report.document import Document, Figure, Images, Table, Verdict
@@ -420,6 +422,16 @@ def test_reproduce_line_names_every_axis(run: FrameRun) -> None:
     line = reproduce_line(run)
     assert "--models koncept,dbcnn,lpips,dists" in line
     assert "--sigmas 0.1,0.5" in line
+
+
+@pytest.mark.parametrize(("features", "option"), [(300, True), (2000, False)])
+def test_reproduce_line_never_changes_the_draws_of_features(features: int, option: bool) -> None:
+    """``--samples`` sets both kinds."""
+    draws = {"samples": 300, "feature_samples": features}
+    profile = load_profile("embedded")
+    certificate = profile.certificate.model_copy(update=draws)
+    run = SimpleNamespace(profile=profile.model_copy(update={"certificate": certificate}))
+    assert (" --samples 300" in reproduce_line(run)) == option  # type: ignore[arg-type]
 
 
 def test_worked_examples_take_arrays() -> None:

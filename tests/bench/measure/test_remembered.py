@@ -1,0 +1,77 @@
+"""A remembered result is the network's own, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.measure.remembered import Remembered
+
+
+class Counting(nn.Module):
+    """Twice the image, times the noise level; counts its calls."""
+
+    calls = 0
+
+    def forward(self, x: Tensor, sigma: float) -> Tensor:
+        self.calls += 1
+        return 2 * x * sigma
+
+
+@pytest.fixture
+def network() -> Counting:
+    return Counting().eval()
+
+
+def image(value: float = 1.0, rows: int = 1) -> Tensor:
+    return torch.full((rows, 3, 2, 2), value)
+
+
+@torch.no_grad()
+def test_the_same_images_are_computed_once(network: Counting) -> None:
+    remembered = Remembered(network)
+    first, second = remembered(image(), 0.5), remembered(image(), 0.5)
+    assert network.calls == 1
+    assert torch.equal(first, image()) and torch.equal(second, image())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("x", "sigma"),
+    [(image(), 0.25), (image(2.0), 0.5), (image().reshape(1, 3, 4, 1), 0.5), (image(), -0.5)],
+)
+def test_other_images_or_noise_levels_are_computed(
+    network: Counting, x: Tensor, sigma: float
+) -> None:
+    remembered = Remembered(network)
+    remembered(image(), 0.5)
+    assert torch.equal(remembered(x, sigma), 2 * x * sigma)
+    assert network.calls == 2
+
+
+@torch.no_grad()
+def test_the_oldest_goes_when_memory_is_full(network: Counting) -> None:
+    size = image().numel() * 4
+    remembered = Remembered(network, memory=2 * size)
+    for value in (1.0, 2.0, 1.0, 3.0, 1.0, 2.0):
+        assert torch.equal(remembered(image(value), 0.5), image(value))
+    assert network.calls == 4, "1 was asked for again and stayed; 2 had to go for 3"
+    assert remembered.size == 2 * size
+
+
+@torch.no_grad()
+def test_what_does_not_fit_is_not_kept(network: Counting) -> None:
+    remembered = Remembered(network, memory=10)
+    remembered(image(), 0.5), remembered(image(), 0.5)
+    assert network.calls == 2
+    assert not remembered.known
+
+
+def test_a_gradient_goes_through(network: Counting) -> None:
+    x = image().requires_grad_()
+    remembered = Remembered(network)
+    for _ in range(2):
+        remembered(x, 0.5).sum().backward()
+    assert network.calls == 2
+    assert x.grad is not None and torch.equal(x.grad, torch.full_like(x, 2.0))

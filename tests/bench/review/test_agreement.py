@@ -1,0 +1,81 @@
+"""A run that departs from the recorded one is noticed, cell by cell; one that does not agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.plan.loading import load_profile
+from bench.review.agreement import COLUMNS, Agreement, agreement, recorded_evaluations
+
+REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "recorded"
+IMAGES, PHOTOGRAPHS = 48, 12
+
+
+def frame(noise: dict[tuple[str, float], float], images: int = IMAGES) -> pd.DataFrame:
+    """Scores of some cells (defence, noise level): human scores and so much noise."""
+    rows = []
+    for (defense, sigma), amount in noise.items():
+        draw = np.random.default_rng(7)
+        for image in range(images):
+            mos = (image * 29 % IMAGES) / IMAGES
+            score = mos + amount * draw.standard_normal()
+            photograph = f"p{image % PHOTOGRAPHS}"
+            rows.append(
+                ("set", "lpips", defense, sigma, f"i{image}", photograph, "ok", score, True, mos)
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+CELLS = {("ms", 0.1): 0.05, ("ms", 0.5): 0.1, ("dms", 0.1): 0.2, ("dms", 0.5): 0.3}
+
+
+def found(ours: pd.DataFrame, recorded: pd.DataFrame) -> Agreement:
+    result = agreement(ours, recorded)
+    assert result is not None
+    return result
+
+
+def test_the_same_run_is_identical() -> None:
+    same = found(frame(CELLS), frame(CELLS))
+    assert same.within == len(same.changes) == 4
+    line = "agrees with the recorded run within chance in 4 of 4 cells"
+    assert str(same) == f"{line} (on 48 common images; 4 identical)"
+
+
+def test_one_broken_cell_of_four_is_noticed() -> None:
+    broken = found(frame(CELLS | {("dms", 0.5): 30.0}), frame(CELLS))
+    assert (broken.within, len(broken.changes)) == (3, 4)
+    assert "in 3 of 4 cells (on 48 common images, an SRCC is known to +-" in str(broken)
+
+
+def test_a_little_other_noise_is_chance() -> None:
+    """Independent noise of the same size: at a level of 5 % none of four cells, here."""
+    ours = frame(CELLS)
+    ours["score"] += 0.02 * np.random.default_rng(1).standard_normal(len(ours))
+    other = found(ours, frame(CELLS))
+    assert other.within == 4
+    assert not any(change.identical for change in other.changes)
+
+
+def test_fewer_images_and_cells_compare_what_is_common() -> None:
+    part = {("ms", 0.1): 0.05, ("mine", 0.1): 0.0}
+    common = found(frame(part, images=24), frame(CELLS))
+    assert [change.n for change in common.changes] == [24]
+
+
+@pytest.mark.parametrize("column, value", [("dataset", "mine"), ("image", "another")])
+def test_nothing_common_says_nothing(column: str, value: str) -> None:
+    assert agreement(frame(CELLS).assign(**{column: value}), frame(CELLS)) is None
+
+
+def test_the_package_brings_the_committed_run() -> None:
+    """Of the tables' cells; to make it anew: write ``kept`` over the package's file."""
+    committed = pd.read_parquet(REFERENCE / "evaluate.parquet")
+    tables = load_profile("embedded")
+    cells = committed["sigma"].isin(tables.sigmas) & committed["defense"].isin(tables.defenses)
+    kept = committed.loc[cells, COLUMNS].reset_index(drop=True)
+    pd.testing.assert_frame_equal(recorded_evaluations(), kept, check_exact=True)
