@@ -29,6 +29,8 @@ ROUNDING = 1.0 + 2.0**-12
 """Declared constants are larger than the exact ones by this factor: sums are rounded."""
 TINY = 1e-12
 """Inside the square root of a norm, so that it has a gradient at zero; lengthens nothing."""
+FAINT = 1e-6
+"""Squared contrast below which a band is as good as empty: a quarter of an 8-bit level."""
 FIRST_SHARE = -3.0
 """Of a layer's change before training, in front of the sigmoid: 5 %."""
 USUAL_PIXELS = 96 * 128
@@ -64,24 +66,24 @@ class LipSim(IQAModel):
         self.embedder = embedder
 
     def encode_reference(self, reference: Tensor) -> tuple[Tensor, ...]:
-        """The embedding ``(B, G, n)``."""
-        return (self.embedder(reference),)
+        """The embedding ``(B, G, n)``, and how much each group counts beside this reference."""
+        return self.embedder(reference), self.embedder.gains(reference)
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
         """Length of the difference in every group, ``(B, G)``."""
-        return self.compare(self.encode_reference(images), reference or ())
+        return self.compare((self.embedder(images),), reference or ())
 
     def compare(self, encoded: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> Tensor:
         """Features ``(B, G)`` of two encoded sides."""
-        (ours,), (theirs,) = encoded, reference
-        return length(ours - theirs)
+        theirs, gains = reference
+        return gains * length(encoded[0] - theirs)
 
     def head(self, features: Tensor) -> Tensor:
         """Length of the whole difference ``(B,)``."""
         return length(features)
 
     def lipschitz(self, height: int, width: int) -> LipschitzBound:
-        """Of the embedder; lengths of differences and their length add nothing to it."""
+        """Of the embedder; gains of at most 1, lengths and their length add nothing to it."""
         exact = self.embedder.lipschitz(height, width)
         return LipschitzBound(features=ROUNDING * exact, score=ROUNDING * exact)
 
@@ -94,16 +96,22 @@ def length(values: Tensor) -> Tensor:
 class Embedder(nn.Module):
     """Images to embeddings in groups, and how much further than the image they may move."""
 
+    def gains(self, reference: Tensor) -> Tensor:
+        """``(B, G)`` in [0, 1]: how much each group counts beside a reference ``(B, 3, H, W)``."""
+        raise NotImplementedError
+
     def lipschitz(self, height: int, width: int) -> float:
         """Exact l2 Lipschitz constant of the formula, for images of this size."""
         raise NotImplementedError
 
 
 class BandEmbedder(Embedder):
-    """Bands, SLL layers, then one gain of at most 1 for each channel; a group is a channel.
+    """Bands, then SLL layers; a group is a channel, and counts by the reference's own contrast.
 
-    Of every layer's change a share between 0 and 1 is taken: what lies between two maps that move
-    no further than their input moves no further either, and a small share begins at the bands.
+    Errors hide in what is there already: a channel's gain is ``min(1, energy^slope e^level)`` of
+    its contrast in the reference, which is fixed when the image comes.  Of every layer's change a
+    share between 0 and 1 is taken: what lies between two maps that move no further than their input
+    moves no further either, and a small share begins at the bands.
 
     Args:
         block: Side of a band's block in pixels.
@@ -111,29 +119,36 @@ class BandEmbedder(Embedder):
     """
 
     def __init__(self, *, block: int, layers: Sequence[int]) -> None:
-        """Start with equal gains."""
+        """Start with equal gains, whatever the reference."""
         super().__init__()
         channels = 3 * block**2
         self.bands = Bands(block)
         self.layers = nn.Sequential(*(SLLConv(channels, inner) for inner in layers))
-        self.log_gains = nn.Parameter(torch.zeros(channels))
         self.shares = nn.Parameter(torch.full((len(layers),), FIRST_SHARE))
-
-    def gains(self) -> Tensor:
-        """``(channels,)``, the largest is 1."""
-        return torch.exp(self.log_gains - self.log_gains.amax())
+        self.level = nn.Parameter(torch.zeros(channels))
+        self.slope = nn.Parameter(torch.zeros(channels))
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings ``(B, channels, positions)``."""
         maps = self.bands(images)
         for layer, share in zip(self.layers, self.shares.sigmoid(), strict=True):
             maps = torch.lerp(maps, layer(maps), share)
-        scale = self.lipschitz(*images.shape[-2:])
-        return maps.flatten(2) * (scale * self.gains())[:, None]
+        return self.lipschitz(*images.shape[-2:]) * maps.flatten(2)
+
+    def gains(self, reference: Tensor) -> Tensor:
+        """``(B, channels)``, at most 1."""
+        logs = self.level + self.slope * contrast(self.bands(reference))
+        return torch.exp(logs.clamp(max=0.0))
 
     def lipschitz(self, height: int, width: int) -> float:
         """1 up to 96x128 pixels, less beyond."""
         return min(1.0, (USUAL_PIXELS / (height * width)) ** 0.5)
+
+
+def contrast(maps: Tensor) -> Tensor:
+    """Logarithm of each channel's mean squared deviation, ``(B, C)`` of maps ``(B, C, H, W)``."""
+    energy = (maps - maps.mean((2, 3), keepdim=True)).square().mean((2, 3))
+    return torch.log(energy + FAINT)
 
 
 def compact() -> LipSim:
@@ -183,6 +198,10 @@ class PublishedEmbedder(Embedder):
         z = self.linear(self.convs(padded))[:, : self.size]
         appended = torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
         return (appended / appended.norm(dim=1, keepdim=True))[:, :, None]
+
+    def gains(self, reference: Tensor) -> Tensor:
+        """All the same."""
+        return reference.new_ones(len(reference), self.size + 1)
 
     def lipschitz(self, height: int, width: int) -> float:
         """That of the resize: both directions are linear and independent."""

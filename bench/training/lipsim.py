@@ -4,8 +4,8 @@ It must not know runs or defences.
 
 As the other compact models it sees crops of the *training* photographs only; the validation
 photographs choose the part of the training that is kept, and the test photographs are looked at
-once, at the end.  It starts from no common trunk: its bands are fixed, their gains are fitted
-first, on the energy of each band's difference alone, and its layers begin close to the identity.
+at the end.  It starts from no common trunk: its bands are fixed, their gains are fitted first, on
+the energy of each band's difference alone, and its layers begin close to the identity.
 Opinions are fitted by a line on the logarithm of the distance, which is left out of the model: a
 rank correlation does not see it, and a Lipschitz constant would.
 """
@@ -33,7 +33,7 @@ from bench.training.compact import agreement, loss_of, target_of
 from bench.training.compact_data import Images, batches, gather, training_crops
 from bench.training.progress import Progress
 from iqa_models.folders import cache_folder
-from iqa_models.lipsim import LipSim, compact
+from iqa_models.lipsim import LipSim, compact, contrast
 from iqa_models.trunks import frozen
 from iqa_models.weights import save_state
 
@@ -48,6 +48,7 @@ class Settings:
     Attributes:
         seed: of initial weights, order and augmentation.
         gain_steps: steps that fit the gains alone, 1024 images each.
+        slope_weight: weight of the squared slopes meanwhile: there are seventeen photographs.
         steps: steps of everything together.
         rounds: parts of these, with a look at the validation photographs after each.
         references: references in a batch.
@@ -59,8 +60,9 @@ class Settings:
 
     seed: int = 20240
     gain_steps: int = 600
-    steps: int = 56
-    rounds: int = 4
+    slope_weight: float = 0.3
+    steps: int = 28
+    rounds: int = 2
     references: int = 4
     siblings: int = 16
     rate: float = 1e-3
@@ -96,42 +98,47 @@ class Training:
         """Before the first step."""
         torch.manual_seed(settings.seed)
         model, line = compact().requires_grad_(True), Line()
-        slow = [p for name, p in model.named_parameters() if "log_gains" not in name]
-        fast = [p for name, p in model.named_parameters() if "log_gains" in name]
+        gains = [model.get_parameter(f"embedder.{name}") for name in ("level", "slope")]
+        layers = [p for p in model.parameters() if all(p is not gain for gain in gains)]
         rates = [settings.rate, settings.later_gain_rate]
-        groups = [{"params": slow}, {"params": [*fast, *line.parameters()]}]
+        groups = [{"params": layers}, {"params": [*gains, *line.parameters()]}]
         optimiser = torch.optim.Adam(groups)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=settings.steps)
         return cls(model, line, optimiser, schedule)
 
     def fit_gains(self, images: Images, targets: Tensor, settings: Settings) -> None:
         """Gains and line alone: without layers a distance needs the bands' energies only."""
-        found = energies(images)
-        wanted = targets.repeat(len(found) // len(targets))
-        gains = self.model.get_parameter("embedder.log_gains")
-        optimiser = torch.optim.Adam([gains, *self.line.parameters()], lr=settings.gain_rate)
+        found, contrasts = energies(images)
+        mean, spread = contrasts.mean(0), contrasts.std(0) + 0.1
+        seen = (contrasts - mean) / spread
+        level, slope = (torch.zeros_like(mean, requires_grad=True) for _ in range(2))
+        optimiser = torch.optim.Adam([level, slope, *self.line.parameters()], lr=settings.gain_rate)
         draw = torch.Generator().manual_seed(settings.seed)
         for _ in range(settings.gain_steps):
-            rows = torch.randint(len(found), (1024,), generator=draw)
-            distances = (found[rows] @ torch.exp(2 * gains) + 1e-8).sqrt()
-            loss = loss_of(self.line(distances), wanted[rows])
+            rows = torch.randint(len(found), (128,), generator=draw)
+            cells = torch.randint(found.shape[1], (128, 8), generator=draw)
+            squares = torch.exp(2 * (level + slope * seen[rows]))
+            distances = torch.einsum("rkc,rc->rk", found[rows[:, None], cells], squares)
+            loss = loss_of(self.line((distances + 1e-8).sqrt().flatten()), targets[cells].flatten())
+            loss = loss + settings.slope_weight * slope.square().mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.no_grad():
-            # The model's largest gain is 1: distances grow by what is taken from the others.
-            largest = gains.amax()
-            gains -= largest
-            slope, level, start = self.line.values.tolist()
-            self.line.values.copy_(
-                torch.tensor([slope, level + slope * float(largest), start - float(largest)])
-            )
+            # Gains are cut at 1, so most references' largest is put there: as large as can be.
+            largest = (level + slope * seen).amax(1).quantile(0.9)
+            self.model.get_parameter("embedder.slope").copy_(slope / spread)
+            folded = level - slope * mean / spread - largest
+            self.model.get_parameter("embedder.level").copy_(folded)
+            rate, start = self.line.values[0], self.line.values[2]
+            self.line.values[1] += rate * largest
+            start -= largest
 
     def step(self, batch: tuple[Tensor, ...], targets: Tensor) -> float:
         """One step; returns the loss."""
         references, distorted, cells, place = batch
-        encoded = self.model.encode_reference(references)[0][place]
-        features = self.model.compare(self.model.encode_reference(distorted), (encoded,))
+        theirs = tuple(part[place] for part in self.model.encode_reference(references))
+        features = self.model.compare((self.model.embedder(distorted),), theirs)
         loss = loss_of(self.line(self.model.head(features)), targets[cells])
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -142,11 +149,19 @@ class Training:
 
 
 @torch.no_grad()
-def energies(images: Images) -> Tensor:
-    """Squared difference to the reference in each band of every second crop, ``(n, channels)``."""
+def energies(images: Images) -> tuple[Tensor, Tensor]:
+    """Of every second crop: squared differences in each band, and the reference's contrast there.
+
+    Returns:
+        ``(crops, 125, channels)`` and ``(crops, channels)``.
+    """
     bands = compact().embedder.get_submodule("bands")
-    found = [bands(crop / 255) for crop in images.pixels[::2]]
-    return torch.cat([(maps[1:] - maps[:1]).square().sum((2, 3)) for maps in found])
+    squares, contrasts = [], []
+    for crop in images.pixels[::2]:
+        maps = bands(crop / 255)
+        squares.append((maps[1:] - maps[:1]).square().sum((2, 3)))
+        contrasts.append(contrast(maps[:1]))
+    return torch.stack(squares), torch.cat(contrasts)
 
 
 def train(train_: Images, validation: Images, settings: Settings, file: Path) -> dict[str, Any]:

@@ -242,4 +242,4 @@ def test_published_architecture() -> None:
     assert recipe.needs == ("lipsim_margin_05",)
     with torch.device("meta"):
         whole = PublishedEmbedder()
-    assert sum(p.numel() for p in whole.parameters()) == 63_301_808
+    assert sum(p.numel() for p in whole.parameters()) == 63_276_796

@@ -2,7 +2,7 @@
 # SLURM for real on one machine: two dask workers as SLURM tasks, one of them killed, and the tables
 # beside those of a serial run.  As root, on Debian:
 #
-#   apt-get install slurmctld slurmd munge && pip install -e ".[dask]" && docs/slurm/loopback.sh
+#   apt-get install slurmctld slurmd munge && pip install -e ".[dask]" && docs/cluster/slurm.sh
 #
 # The daemons keep everything in a new folder, on ports of their own, and are ended afterwards.
 set -euo pipefail
