@@ -28,6 +28,7 @@ from iqa_models.plugin import names
 from tests.iqa_models.conftest import picture
 
 RANDOM_PAIRS, ADVERSARIAL_PAIRS = 10_000, 1_000
+SIDES = (16, 24)
 
 
 @functools.cache
@@ -68,40 +69,41 @@ def climbed(model: LipSim, reference: Tensor, image: Tensor, *, radius: float) -
     return image + radius * offset / offset.flatten(1).norm(dim=1)[:, None, None, None]
 
 
-@pytest.mark.parametrize("shake", [None, 1, 2])
-def test_random_pairs_stay_within_the_declared_constant(shake: int | None) -> None:
-    """10,000 pairs of every kind: unlike images, near ones, and noise far outside [0, 1]."""
+@pytest.mark.parametrize(("shake", "pairs"), [(None, RANDOM_PAIRS), (1, 1000), (2, 1000)])
+def test_random_pairs_stay_within_the_declared_constant(shake: int | None, pairs: int) -> None:
+    """Pairs of every kind: unlike images, near ones, and noise far outside [0, 1]."""
     model = shipped() if shake is None else shaken(compact(), seed=shake)
-    declared = model.lipschitz(24, 32)
+    declared = model.lipschitz(*SIDES)
     draw = torch.Generator().manual_seed(4)
     largest = torch.zeros(2)
     for number in range(20):
-        shape = (RANDOM_PAIRS // 20, 3, 24, 32)
+        shape = (pairs // 20, 3, *SIDES)
         one = torch.rand(shape, generator=draw)
         step = 10.0 ** (number % 5 - 3)
         other = one + step * torch.randn(shape, generator=draw)
         if number % 4 == 0:
             other = torch.rand(shape, generator=draw)
-        found = ratios(model, one[:1], one, other).amax(1)
-        largest = torch.maximum(largest, found.float())
+        largest = torch.maximum(largest, ratios(model, one[:1], one, other).amax(1).float())
+    print(f"largest ratios of {pairs} pairs: {largest.tolist()}")
     assert 0 < largest[0] <= declared.features
     assert 0 < largest[1] <= declared.score
 
 
-@pytest.mark.parametrize("shake", [None, 1])
-def test_adversarial_pairs_stay_within_the_declared_constant(shake: int | None) -> None:
+@pytest.mark.parametrize(("shake", "pairs"), [(None, ADVERSARIAL_PAIRS), (1, 100)])
+def test_adversarial_pairs_stay_within_the_declared_constant(shake: int | None, pairs: int) -> None:
     model = shipped() if shake is None else shaken(compact(), seed=shake)
-    declared = model.lipschitz(24, 32)
+    declared = model.lipschitz(*SIDES)
     draw = torch.Generator().manual_seed(5)
     reached = 0.0
     for radius in (0.01, 0.1, 1.0, 3.0):
-        image = torch.rand((ADVERSARIAL_PAIRS // 4, 3, 24, 32), generator=draw)
-        reference = torch.rand((1, 3, 24, 32), generator=draw)
+        image = torch.rand((pairs // 4, 3, *SIDES), generator=draw)
+        reference = torch.rand((1, 3, *SIDES), generator=draw)
         other = climbed(model, reference, image, radius=radius)
         found = ratios(model, reference, image, other)
         assert bool((found[0] <= declared.features).all())
         assert bool((found[1] <= declared.score).all())
         reached = max(reached, float(found[1].max()))
+    print(f"largest ratio of {pairs} adversarial pairs: {reached}")
     assert reached > 0.05  # a bound that nothing comes near is not tested
 
 
