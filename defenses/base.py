@@ -68,6 +68,7 @@ class Geometry:
         delta: Failure probability of the geometry itself.
         spectral: Provenance of ``||J||_2`` where it was used.
         reason: Why no radius can be certified; None if it can.
+        passes: Forward passes that it took beside the products counted in ``spectral``.
     """
 
     coefficient: float | None = None
@@ -76,6 +77,7 @@ class Geometry:
     delta: float = 0.0
     spectral: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    passes: float = 0.0
 
     def ratio(self, radius: float) -> float:
         """Noise units ``r`` that an l2 radius spans; ``inf`` beyond the tabulated radii."""

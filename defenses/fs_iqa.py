@@ -2,7 +2,8 @@
 
 Frozen backbone, FTN to 512 features in [0, 1], scorer; radius sigma_f / ||J||_2 with J the Jacobian
 of the transformed features at the image, so the radius is first-order: the paper's Theorem 1
-replaces B(x + u) by B(x) + J u.  Abstains where ||J||_2 < tau.
+replaces B(x + u) by B(x) + J u.  Abstains where ||J||_2 < tau, and where the features move
+otherwise than J says (`defenses.motion`).
 
 This module says what the defence is made of and what it promises; it must not compute anything.
 """
@@ -35,7 +36,7 @@ DEFENSE = Defense(
             "||J||_2 is bounded with failure probability delta",
         ),
         trained="FTN + scorer, MSE to human scores under feature noise",
-        cost="1 forward pass + k JVP/VJP pairs",
+        cost="1 forward pass + k JVP/VJP pairs + 7 passes of a look beside autograd",
     ),
     citation="FS-IQA, arXiv 2508.05516",
 )

@@ -7,7 +7,7 @@ certificates, attacks on scores, or where images come from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -64,6 +64,9 @@ class GuardedFeatureSmoother(FeatureSmoother):
         if geometry.reason is not None or radius is None:
             return geometry
         moved = self.displacement(target, image, radius=radius, seed=settings.seed)
+        # A gradient costs three passes, a step of Lanczos two products of about two.
+        searched = 3.0 * (self.steps + 1) * (2 + self.restarts) + 4.0 * self.products
+        geometry = replace(geometry, passes=geometry.passes + searched)
         if moved <= self.allowance:
             return geometry
         reason = (
@@ -71,7 +74,7 @@ class GuardedFeatureSmoother(FeatureSmoother):
             f"{radius:.4g}, more than {self.allowance:g}"
         )
         # Nothing but the reason: the norm alone would give back the radius that was refused.
-        return Geometry(delta=geometry.delta, reason=reason)
+        return Geometry(delta=geometry.delta, reason=reason, passes=geometry.passes)
 
     def displacement(self, target: Target, image: Tensor, *, radius: float, seed: int) -> float:
         """Largest ||B(x + u) - B(x)|| / sigma_f that the search finds for ||u||_2 <= radius."""

@@ -25,6 +25,8 @@ ROUNDING_UNITS = 64
 """A motion of fewer machine epsilons of the features' length is rounding and says nothing."""
 SLACK = 1.01
 """Differences of float32 features are this exact, even for the shortest steps."""
+PASSES = 7.0
+"""Cost of a look: three forward passes, and two backward ones of about two each."""
 UNEXPLAINED = 0.5
 """Share of the motion that a gradient may miss, or invent; compact models: at most .15 of it."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from defenses.base import Geometry, GeometrySettings, Rigor, ScoreScale, Target
-from defenses.motion import motion
+from defenses.motion import PASSES, motion
 from defenses.networks import FeatureScorer
 from defenses.precision import computing_in
 from defenses.spectral import spectral_norm
@@ -172,9 +172,9 @@ class FeatureSmoother:
             seen = motion(lambda x: self.embed(target, x), image, radius=radius)
         objection = seen.objection(norm=target.sigma / radius)
         if objection is None:
-            return geometry
+            return replace(geometry, passes=PASSES)
         # Nothing but the reason: the norm alone would give back the radius that was refused.
-        return Geometry(delta=geometry.delta, reason=objection)
+        return Geometry(delta=geometry.delta, reason=objection, passes=PASSES)
 
     def forward_passes(self, samples: int) -> float:
         """One pass of the backbone whatever the number of draws."""

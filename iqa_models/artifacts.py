@@ -24,6 +24,8 @@ from iqa_models.weights import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".h5")
 """Endings under which a given folder may hold ``<artifact name><ending>``."""
+METRIC = "pyiqa-"
+"""How names of pyiqa metrics' files begin."""
 SUMS = "SHA256SUMS"
 """Hashes of the files of a folder: given with them, or recorded where nobody publishes any."""
 
@@ -102,9 +104,24 @@ def artifact(name: str) -> Artifact:
         WeightsError: There is none of this name.
     """
     table = artifacts()
+    if name not in table and name.startswith(METRIC):
+        return metric_artifact(name)
     if name not in table:
         raise WeightsError(unknown_name("artifact", name, table))
     return table[name]
+
+
+def metric_artifact(name: str) -> Artifact:
+    """The file of a pyiqa metric that no table knows: its network's whole state."""
+    return Artifact(
+        name,
+        f"{name}.pth",
+        (),
+        "pyiqa's weights: CC-BY-NC-SA-4.0",
+        (),
+        note=f"is the state of the metric's network: python -m bench prefetch --models "
+        f"{name.replace('-', ':', 1)} gets it where pyiqa has one file, else see docs/weights.md",
+    )
 
 
 def needed_by(names: Iterable[str]) -> list[Artifact]:
@@ -210,7 +227,8 @@ def _folder(folder: Path) -> dict[str, Located]:
     """Artifacts that a folder holds under their own or their official file name."""
     sums = _sums(folder / SUMS)
     mapped = {}
-    for entry in artifacts().values():
+    metrics = {path.stem for path in folder.glob(f"{METRIC}*") if path.suffix in SUFFIXES}
+    for entry in [*artifacts().values(), *map(artifact, sorted(metrics))]:
         names = [entry.stored_as, *(entry.name + suffix for suffix in SUFFIXES)]
         for path in (folder / name for name in names):
             if path.is_dir() if entry.archive else path.is_file():

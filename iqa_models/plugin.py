@@ -46,12 +46,15 @@ class ModelPlugin:
         published: Builds the authors' network likewise, without touching the network.
         recipes: How its published weights are made from files, the paper's variant first; without
             any, the published edition needs a weights file.
+        features: Whether it has features to add noise to; without, feature-noise defences have
+            nothing to hold on to.
     """
 
     card: ModelCard
     compact: Callable[[], IQAModel]
     published: Callable[[], IQAModel]
     recipes: tuple[PublishedRecipe, ...] = ()
+    features: bool = True
 
     def architecture(self, edition: Edition) -> IQAModel:
         """The edition's network with untrained weights (for tests and for training)."""

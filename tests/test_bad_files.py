@@ -151,7 +151,7 @@ def test_a_plan_of_wrong_types(
         assert "\n" not in str(error)
 
 
-NOTED = ["rates", "seconds", "cards", "weights_sha256", "started", "finished", "machine"]
+NOTED = ["rates", "seconds", "stages", "cards", "weights_sha256", "started", "finished", "machine"]
 
 
 @FUZZ

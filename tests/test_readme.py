@@ -3,7 +3,7 @@
 UPDATE_GOLDEN=1 pytest tests/test_readme.py      # after a new reference run
 """
 
-# ruff: noqa: RUF001 - Greek letters are meant
+# ruff: noqa: RUF001, RUF002 - Greek letters are meant
 from __future__ import annotations
 
 import csv
@@ -13,36 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-RECORDED = "reports/reference/recorded"
-REAL = "reports/reference/real"
-TIMING = "reports/reference/timing/cpu-published"
-FIGURES = {
-    "figure-8b": "Agreement with human scores at equal certified radius, full-reference models",
-    "figure-4": "Attack gain against strength, undefended and FS-IQA",
-}
-LEADS = {
-    "S1d": "DBCNN, 16 photographs",
-    "S2d": "LPIPS (40 images) and DISTS (16), of the same 7 photographs",
-}
-SIGMAS = ("0.1", "0.25", "0.5")
+INDEX = ROOT / "reports" / "README.md"
+REFERENCE = "reports/reference"
+TIMING = f"{REFERENCE}/timing/cpu-published"
 BEGIN, END = "<!-- reference:begin -->\n", "<!-- reference:end -->"
-
-INTRODUCTION = f"""\
-From the recorded run of the compact edition (profile `recorded`, `results/reference/recorded/`;
-report in [Markdown]({RECORDED}/report.md), [PDF]({RECORDED}/report.pdf) and HTML beside them).
-Small networks, proxy labels, 32 test images of **four photographs**, 100 draws for image noise
-and 2,000 for feature noise: *trends only*, and no ranking. SRCC with human scores, mean over three
-models; intervals, the paper's values and seconds are in the report's Tables 1 and 2.
-"""
-PUBLISHED = f"""\
-**Published trunks**, on two CPU cores: LPIPS and DISTS as published, DBCNN with a head trained
-here, on smaller pictures and few images (profile `real-cpu`; [report]({REAL}/report.md)). Unequal
-draws: 16 for image noise, 2,000 for FS-IQA, and equal noise is not equal radius.
-"""
-COST = f"""\
-**Cost**, KonCept, LPIPS and DISTS as published, random weights, 384x512, N = 2000, two idle CPU
-cores ([report]({TIMING}/report.md); all models and defences, compact: beside it):
-"""
+NARROW = 24
+"""Most letters of a cell of the README's table: it stays on one line at 1,012 pixels."""
 
 
 def read(folder: str) -> str:
@@ -50,33 +26,15 @@ def read(folder: str) -> str:
     return (ROOT / folder / "report.md").read_text(encoding="utf-8")
 
 
-def conclusions(report: str) -> str:
-    """The bullets of a report's first box, without the count of measurements."""
-    lines = [line[2:] for line in report.splitlines() if line.startswith("> - ")]
-    return "\n".join(lines)
+def box(report: str) -> list[str]:
+    """The bullets of a report's first box."""
+    return [line[4:] for line in report.splitlines() if line.startswith("> - ")]
 
 
-def attacked(report: str) -> str:
-    """What page 1 of a report says that attacks on its certificates found."""
-    return "\n".join(line[2:] for line in report.splitlines() if line.startswith("> - Audit"))
-
-
-def correlations(number: str) -> dict[str, list[str]]:
-    """SRCC of every defence at the noise levels, from a table's CSV; one number where all agree."""
-    with (ROOT / RECORDED / "tables" / f"table-{number}.csv").open(encoding="utf-8") as file:
-        return {
-            row["Defence"]: [row[f"SRCC σ = {sigma}"] for sigma in SIGMAS]
-            for row in csv.DictReader(file)
-        }
-
-
-def accuracy() -> str:
-    """Both tables' correlations as one, a number a cell."""
-    nr, fr = correlations("1"), correlations("2")
-    head = [f"{mode} σ = {sigma}" for mode in ("NR", "FR") for sigma in SIGMAS]
-    lines = [f"| | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
-    lines += [f"| {name} | {' | '.join([*nr[name], *fr[name]])} |" for name in nr if name in fr]
-    return "\n".join(lines) + "\n"
+def choices(report: str) -> list[str]:
+    """What a report says to choose."""
+    part = report.split("## Which defence?", 1)[-1].split("\n## ", 1)[0]
+    return [line[2:] for line in part.splitlines() if line.startswith("- **")]
 
 
 def caption(report: str, number: str) -> str:
@@ -85,29 +43,137 @@ def caption(report: str, number: str) -> str:
     return re.sub(r" \(\[CSV\].*", "", part.split("\n\n")[1])
 
 
+def heading(report: str) -> str:
+    """Title row and rule of a report's first table, and its rows, as lists of cells."""
+    return report.split("### Table D. ", 1)[1].split("\n\n")[2]
+
+
+def decision(report: str) -> str:
+    """The decision table, one number a cell: intervals and marks of scaling are in the report."""
+    head, _, *body = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in heading(report).splitlines()
+    ]
+    kept = [i for i, name in enumerate(head) if "estimate" not in name and name != "radius"]
+    lines = [[short(head[i]) for i in kept]]
+    lines += [[re.sub(r"<br>.*|≈", "", row[i]) for i in kept] for row in body]
+    rule = "|---|" + "---:|" * (len(kept) - 1)
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([rows[0], rule, *rows[1:]]) + "\n"
+
+
+def short(name: str) -> str:
+    """A heading in few letters: ``SRCC NR, ρ = 0.01``."""
+    match = re.fullmatch(r"(ρ = \S+) (.*)", name)
+    if match:
+        return f"{match[2]}, {match[1]}"
+    return "seconds" if name.startswith("seconds") else name
+
+
+def trusted(report: str) -> str:
+    """How many photographs and draws stand behind a report."""
+    return " ".join(line for line in box(report) if " images of " in line or "draws:" in line)
+
+
+def leads(report: str) -> list[str]:
+    """Who is behind whom, by mode, from the supplement."""
+    return [
+        f"- {mode}: {caption(report, number)}"
+        for mode, number in (("NR", "S1"), ("FR", "S2"))
+        if f"### Table {number}. " in report
+    ]
+
+
 def block() -> str:
     """What the README shows of the committed reports."""
-    real = read(REAL)
-    lines = [INTRODUCTION, accuracy(), conclusions(read(RECORDED)) + "\n"]
-    lines += [f"![{words}]({RECORDED}/figures/{name}.png)\n" for name, words in FIGURES.items()]
-    leads = [f"- {mode}: {caption(real, number)}" for number, mode in LEADS.items()]
-    lines.append(PUBLISHED + "\n" + "\n".join(leads) + "\n")
-    lines.append(COST + "\n" + conclusions(read(TIMING)) + "\n")
-    return "\n".join(lines)
+    recorded, real = read(f"{REFERENCE}/recorded"), read(f"{REFERENCE}/real")
+    return "\n".join(
+        [
+            "Small networks trained by this project, proxy labels: *trends only*. "
+            f"{trusted(recorded)}\nFull report: [Markdown]({REFERENCE}/recorded/report.md), "
+            f"[PDF]({REFERENCE}/recorded/report.pdf), HTML beside them; "
+            "[all reports](reports/README.md).\n",
+            f"![Agreement with human scores against width of the interval at the same radius]"
+            f"({REFERENCE}/recorded/figures/figure-d.png)\n",
+            decision(recorded),
+            "SRCC: agreement with human scores, higher is better. Width: of the interval, as a "
+            "share of the spread of all scores, lower is better. † radius not proved.\n",
+            *(f"- {line}" for line in choices(recorded)),
+            *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
+            f"\n**Published trunks** (profile `real-cpu`, [report]({REFERENCE}/real/report.md)): "
+            f"{trusted(real)}\n",
+            *leads(real),
+            f"\n**Cost** of published networks at 384x512, N = 2000, two idle CPU cores "
+            f"([report]({TIMING}/report.md)):\n",
+            *(f"- {line}" for line in box(read(TIMING))),
+            "",
+        ]
+    )
 
 
-def test_the_block_is_what_the_reports_say() -> None:
-    text = README.read_text(encoding="utf-8")
+def index() -> str:
+    """The index of the committed reports: report, question, answer."""
+    recorded, real = read(f"{REFERENCE}/recorded"), read(f"{REFERENCE}/real")
+    claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
+    rows = [
+        ("recorded", "Which defence, where everything runs? Compact networks.", choices(recorded)),
+        ("recorded", "Is the paper right?", claims),
+        ("real", "Does it hold on published trunks?", choices(real)),
+        ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),
+        (
+            "timing/cpu-compact",
+            "What does it cost, compact networks?",
+            box(read(f"{REFERENCE}/timing/cpu-compact")),
+        ),
+    ]
+    lines = ["| report | question | answer in a line |", "|---|---|---|"]
+    for name, question, answers in rows:
+        answer = next(iter(answers), "see the report").replace("|", "\\|")
+        lines.append(f"| [{name}](reference/{name}/report.md) | {question} | {answer} |")
+    return "\n".join(lines) + "\n"
+
+
+def _is_made_of(path: Path, made: str) -> bool:
+    text = path.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     shown, after = rest.split(END)
     if os.environ.get("UPDATE_GOLDEN"):
-        shown = block()
-        README.write_text(before + BEGIN + shown + END + after, encoding="utf-8")
-    assert shown == block()
+        path.write_text(before + BEGIN + made + END + after, encoding="utf-8")
+        return True
+    return shown == made
+
+
+def test_the_block_is_what_the_reports_say() -> None:
+    assert _is_made_of(README, block())
+
+
+def test_the_index_of_reports_is_what_they_say() -> None:
+    assert _is_made_of(INDEX, index())
+
+
+def test_the_table_has_a_number_a_cell() -> None:
+    rows = [line for line in README.read_text("utf-8").split(BEGIN)[1].splitlines()]
+    cells = [
+        cell.strip() for row in rows if row.startswith("| ") for cell in row.strip("|").split("|")
+    ]
+    assert len(cells) > 50
+    assert [cell for cell in cells if len(cell) > NARROW or "<br>" in cell] == []
+
+
+def test_the_table_is_that_of_the_csv() -> None:
+    with (ROOT / REFERENCE / "recorded/tables/table-d.csv").open(encoding="utf-8") as file:
+        names = dict.fromkeys(row["Defence"] for row in csv.DictReader(file))
+    for name in names:
+        assert re.search(rf"^\| {re.escape(name)}[†‡]? \|", README.read_text("utf-8"), re.M)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 135
 
 
 def test_every_figure_and_link_exists() -> None:
-    text = README.read_text(encoding="utf-8")
-    targets = re.findall(r"\]\((?!http)([^)#]+)", text)
-    assert len(targets) >= 10
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    for path in (README, INDEX):
+        text = path.read_text(encoding="utf-8")
+        targets = re.findall(r"\]\((?!http)([^)#]+)", text)
+        assert len(targets) >= 5
+        assert [target for target in targets if not (path.parent / target).exists()] == []

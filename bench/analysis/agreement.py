@@ -167,18 +167,6 @@ class Agreement:
         # Stable, so equal values keep the report's order.
         return tuple(sorted(leading, key=lambda d: -(self.mean(metric, d, sigma).value or 0.0)))
 
-    def blocks(self, metric: Metric) -> pd.DataFrame:
-        """Complete (model, sigma) blocks as rows, defences as columns; for ranking."""
-        rows = {}
-        for model in self.models:
-            for sigma in self.sigmas:
-                cells = [self.scores.get((model, d, sigma)) for d in self.defenses]
-                if all(c is not None and c.n == self._wanted(model) for c in cells):
-                    rows[model, sigma] = [c.estimate(metric).value for c in cells if c is not None]
-        return pd.DataFrame.from_dict(
-            rows, orient="index", columns=list(self.defenses), dtype=float
-        ).dropna()
-
 
 def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
     """Agreement by mode (``NR``, ``FR``), for modes that have records."""
@@ -188,6 +176,16 @@ def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
         for mode in ("NR", "FR")
         if (frame["mode"] == mode).any()
     }
+
+
+def certified_only(run: RunTables, mode: str) -> Agreement:
+    """Agreement without the scores of images that got no certificate; its intervals are not made.
+
+    The paper's algorithm returns no score there.
+    """
+    frame = of_mode(run.table("evaluate"), mode)
+    issued = frame.assign(score=frame["score"].where(frame["status"] == "ok"))
+    return agreement_of(issued, mode, reps=2, seed=run.profile.seed)
 
 
 def agreement_of(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Agreement:

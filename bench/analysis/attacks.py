@@ -19,10 +19,10 @@ from bench.analysis.frames import grouped, numbers
 from bench.analysis.names import PAPERS_DEFENSE, UNDEFENDED
 from bench.analysis.statistics import Array, cluster_interval, cluster_weights
 
-Measure = Literal["relative", "gain", "percentile"]
-MEASURES: tuple[Measure, ...] = ("relative", "gain", "percentile")
-"""Gain as a share of the score before (the paper's), as a share of the score range, and as the
-share of clean scores that the attacked score moved past."""
+Measure = Literal["relative", "gain", "human", "percentile"]
+MEASURES: tuple[Measure, ...] = ("relative", "gain", "human", "percentile")
+"""Gain as a share of the score before (the paper's), as a share of the score range, in units of
+human scores, and as the share of clean scores that the attacked score moved past."""
 LINE = ["model", "defense", "attack", "norm", "direction"]
 """What one curve of a figure is about."""
 PAPERS_SMALLEST = 0.02
@@ -36,12 +36,16 @@ def of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     return frame[frame["attack"].fillna("white-box") == kind]
 
 
-def measured(attack: pd.DataFrame, evaluate: pd.DataFrame) -> pd.DataFrame:
+def measured(
+    attack: pd.DataFrame, evaluate: pd.DataFrame, calibration: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """A row for each attacked image and strength, with its gain in every measure.
 
     Args:
         attack: Attack records.
         evaluate: Evaluation records of the same run, whose scores are the clean ones.
+        calibration: Lines from scores to human scores; without them nothing is said in units of
+            human scores.
 
     Returns:
         The columns of attack records, the kept ``change``, what this strength alone changed
@@ -52,10 +56,32 @@ def measured(attack: pd.DataFrame, evaluate: pd.DataFrame) -> pd.DataFrame:
     if kept.empty:
         return kept
     clean = clean_scores(attack, evaluate)
+    units = human_units(evaluate, calibration)
     return pd.concat(
-        [_in_measures(part, clean[key[0], key[1]]) for key, part in grouped(kept, LINE)],
+        [
+            _in_measures(part, clean[key[0], key[1]], units.get((key[0], key[1]), np.nan))
+            for key, part in grouped(kept, LINE)
+        ],
         ignore_index=True,
     )
+
+
+def human_units(
+    evaluate: pd.DataFrame, calibration: pd.DataFrame | None
+) -> dict[tuple[str, str], float]:
+    """Human-score units in one unit of score, by model and defence.
+
+    A scorer of noisy features is trained on human scores and speaks in their units; everybody else
+    speaks in those of the model, which the calibration line translates.
+    """
+    if calibration is None:
+        return {}
+    slopes = calibration.dropna(subset=["slope"]).drop_duplicates("model").set_index("model")
+    known = {str(model): abs(float(slope)) for model, slope in slopes["slope"].items()}
+    found = {(model, UNDEFENDED): slope for model, slope in known.items()}
+    for (model, defense, smoother), _ in grouped(evaluate, ["model", "defense", "smoother"]):
+        found[model, defense] = 1.0 if smoother == "features" else known.get(model, np.nan)
+    return found
 
 
 def _kept(attack: pd.DataFrame) -> pd.DataFrame:
@@ -79,8 +105,8 @@ def _range(frame: pd.DataFrame) -> Array:
     return numbers(frame, "range_high") - numbers(frame, "range_low")
 
 
-def _in_measures(line: pd.DataFrame, clean: Array) -> pd.DataFrame:
-    """One line's gains in every measure."""
+def _in_measures(line: pd.DataFrame, clean: Array, unit: float) -> pd.DataFrame:
+    """One line's gains in every measure; ``unit`` is of human scores."""
     sign = _SIGN[str(line["direction"].iloc[0])]
     before, change = numbers(line, "score_before"), numbers(line, "change")
     moved = percentile(before + sign * change, clean) - percentile(before, clean)
@@ -88,6 +114,7 @@ def _in_measures(line: pd.DataFrame, clean: Array) -> pd.DataFrame:
     return line.assign(
         gain=change / _range(line),
         relative=np.divide(change, before, out=np.full(len(line), np.nan), where=before > 0),
+        human=change * unit,
         percentile=sign * moved,
         deviations=change / spread if spread > 0 else np.nan,
     )

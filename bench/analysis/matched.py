@@ -11,7 +11,7 @@ the one with the highest SRCC is taken.  The choice is made on the same images t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +39,14 @@ class Matched:
         best: A row for each radius and defence: the noise level that is best of those that certify
             enough images.
         frontier: The same of those whose median width is narrow.
+        curve: A row for each image and radius, with its bounds and widths.
     """
 
     agreement: Agreement
     rigor: Mapping[str, str]
     best: pd.DataFrame
     frontier: pd.DataFrame
+    curve: pd.DataFrame
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -87,7 +89,8 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
     if not grid:
         return None
     agreement = agreement_of(chosen, mode, reps=reps, seed=seed)
-    levels = _levels(chosen, grid, agreement)
+    curve = curves(chosen, grid)
+    levels = _levels(curve, agreement)
     rigor = rigors(chosen)
     levels["rigor"] = levels["defense"].map(rigor)
     left_out = _left_out(chosen, agreement)
@@ -96,7 +99,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         "frontier": levels["own"] <= NARROW,
     }
     tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
-    return Matched(agreement, rigor, **tables)
+    return Matched(agreement, rigor, curve=curve, **tables)
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
@@ -105,15 +108,10 @@ def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["model"].isin(pairs.index[pairs == pairs.max()])] if len(pairs) else frame
 
 
-def _levels(frame: pd.DataFrame, grid: Sequence[float], agreement: Agreement) -> pd.DataFrame:
+def _levels(curve: pd.DataFrame, agreement: Agreement) -> pd.DataFrame:
     """A row for each defence, noise level and radius: SRCC and widths of all its images."""
     rows = []
-    parts = (
-        part
-        for _, records in grouped(frame, ["defense"])  # one at a time: curves are many times larger
-        for part in grouped(curves(records, tuple(grid)), ["defense", "sigma", "radius"])
-    )
-    for (defense, sigma, radius), part in parts:
+    for (defense, sigma, radius), part in grouped(curve, ["defense", "sigma", "radius"]):
         mean = agreement.mean("srcc", defense, sigma)
         low, high = agreement.mean_interval("srcc", defense, sigma) or (np.nan, np.nan)
         rows.append(

@@ -1,6 +1,6 @@
-"""Rankings: of defences over blocks, and of images under certified intervals.
+"""Rankings of images under certified intervals.
 
-This module knows ranks, posets and bounds on rank correlation; it must not know records or names of
+This module knows posets and bounds on rank correlation; it must not know records or names of
 defences.
 
 The certified ranking question is: given an interval for every score, how small can SRCC against the
@@ -24,7 +24,6 @@ human scores be?  With mid-ranks q of the human scores and r of the admitted sco
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,39 +36,6 @@ EXACT = 7
 """Largest number of images for which the minimum is found exactly."""
 ASSIGNMENT = 400
 """Largest number of images for which the assignment bound is computed (cubic time)."""
-
-
-@dataclass(frozen=True, slots=True)
-class RankComparison:
-    """Average ranks over blocks (1 is best), Friedman test and critical difference."""
-
-    average: Array
-    blocks: int
-    p_value: float | None
-    critical_difference: float | None
-    concordance: float | None
-    """Kendall's W: 1 if all blocks rank alike, 0 if there is no agreement."""
-
-
-def compare_ranks(values: ArrayLike, *, confidence: float = 0.95) -> RankComparison:
-    """Rank k items (columns) in each complete block (row); larger values are better.
-
-    Rows with missing values must be removed by the caller: unequal sets are not ranked.
-    """
-    matrix = np.asarray(values, dtype=np.float64)
-    blocks, k = matrix.shape
-    ranks = stats.rankdata(-matrix, axis=1)
-    average = ranks.mean(axis=0) if blocks else np.full(k, np.nan)
-    if blocks < 2 or k < 2:
-        return RankComparison(average, blocks, None, None, None)
-    q = float(stats.studentized_range.ppf(confidence, k, np.inf)) / math.sqrt(2)
-    critical = q * math.sqrt(k * (k + 1) / (6 * blocks))
-    if k < 3 or np.all(np.ptp(ranks, axis=1) == 0):
-        return RankComparison(average, blocks, None, critical, None)
-    statistic, p_value = stats.friedmanchisquare(*matrix.T)
-    return RankComparison(
-        average, blocks, float(p_value), critical, float(statistic) / (blocks * (k - 1))
-    )
 
 
 def disjoint_share(lower: ArrayLike, upper: ArrayLike) -> float | None:

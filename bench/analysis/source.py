@@ -124,7 +124,7 @@ class FrameRun:
         joined = {
             name: pd.concat([self.table(name), frame], ignore_index=True)
             for name, frame in self.beside.items()
-            if name in _ROWS and not frame.empty
+            if name in (*_ROWS, "time") and not frame.empty
         }
         return replace(self, tables={**self.tables, **joined}, beside={})
 
@@ -137,8 +137,10 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
     """Read everything a report needs from a run's folder."""
     from bench.plan.units import STAGES
 
-    plan = run.plan()
-    counted = run.completeness(STAGES)
+    plan, asked = run.plan(), run.asked()
+    counted = run.completeness(asked)
+    unasked = [stage for stage in STAGES if stage not in asked]
+    scope = [f"complete for what was asked; not asked for: {', '.join(unasked)}"] if unasked else []
     facts = {
         **run.provenance(),
         "plan_sha256": plan.hash,
@@ -159,7 +161,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
             counted.remarks,
             counted.extras_ok,
             len(counted.extras),
-            counted.notes,
+            (*scope, *counted.notes),
         ),
         provenance=facts,
         cards=tuple(cards) or tuple(facts.get("cards", ())),

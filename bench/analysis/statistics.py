@@ -124,6 +124,19 @@ def bootstrap_plcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
     return _by_blocks(correlation, *_known(score, mos), weights)
 
 
+def bootstrap_median(values: ArrayLike, weights: Array) -> Array:
+    """Median of every resample, ``(reps,)``: the smallest value that half the weight reaches.
+
+    >>> bootstrap_median([3.0, 1.0, 2.0], np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 0.0]])).tolist()
+    [2.0, 3.0]
+    """
+    x = np.asarray(values, dtype=np.float64)
+    order = np.argsort(x, kind="stable")
+    reached = np.cumsum(weights[:, order], axis=1)
+    place = np.argmax(reached >= reached[:, -1:] / 2, axis=1)
+    return np.asarray(x[order][place], dtype=np.float64)
+
+
 _NUMBERS = 2**21
 """Weights that are worked on at a time: many images would take many times their memory."""
 

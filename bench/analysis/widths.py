@@ -21,7 +21,9 @@ from bench.records.schema import Rigor
 
 Places = npt.NDArray[np.int64]
 BINS = 10
-"""Groups of images of equal size, by radius."""
+"""Most groups of images of equal size, by radius: the paper's number."""
+IN_A_BIN = 6
+"""Fewest images of a group, where there are as many."""
 CELL = ["model", "defense", "sigma"]
 PROVED = "proved"
 
@@ -195,9 +197,11 @@ def ranking_summary(curve: pd.DataFrame, radii: tuple[float, ...]) -> pd.DataFra
 
 
 def radius_bins(frame: pd.DataFrame) -> pd.DataFrame:
-    """Median radius and mean width (share of range) per bin of radii, model and sigma.
+    """Median radius and mean width per bin of radii, model and sigma.
 
-    ``trend`` is the Spearman correlation of radius and width over the single images of a line.
+    ``width`` is in units of the score, ``share`` of its range; ``low`` and ``high`` are quartiles
+    of the width.  ``trend`` is the Spearman correlation of radius and width over the single images
+    of a line.
     """
     usable = frame[frame["status"] == "ok"].dropna(subset=["radius", "lower", "upper"])
     return pd.DataFrame(
@@ -210,13 +214,18 @@ def radius_bins(frame: pd.DataFrame) -> pd.DataFrame:
 def _bins(part: pd.DataFrame) -> Iterator[dict[str, float | None]]:
     radius = numbers(part, "radius")
     span = numbers(part, "range_high") - numbers(part, "range_low")
-    width = (numbers(part, "upper") - numbers(part, "lower")) / span
+    width = numbers(part, "upper") - numbers(part, "lower")
     order = np.argsort(radius, kind="stable")
-    for index, chosen in enumerate(np.array_split(order, min(BINS, len(order)))):
+    count = min(BINS, max(1, len(order) // IN_A_BIN))
+    for index, chosen in enumerate(np.array_split(order, count)):
+        low, high = np.quantile(width[chosen], [0.25, 0.75])
         yield {
             "bin": index + 1,
             "images": len(chosen),
             "radius": float(np.median(radius[chosen])),
             "width": float(width[chosen].mean()),
+            "low": float(low),
+            "high": float(high),
+            "share": float((width[chosen] / span[chosen]).mean()),
             "trend": srcc(radius, width).value,
         }

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.base.files import file_sha256, write_atomically
+from bench.base.files import file_sha256, write_atomically, write_json
 
 Bytes = NDArray[np.uint8]
 
@@ -92,7 +92,7 @@ def stored(folder: Path, name: str, key: str, make: Callable[[], NDArray[Any]]) 
     sha256 = digest(array)
     write_atomically(folder / f"{stem}.npy", lambda part: _write_array(part, array))
     manifest = {"name": name, "key": key, "sha256": sha256, "shape": list(array.shape)}
-    _write_json(folder / f"{stem}.json", manifest)
+    write_json(folder / f"{stem}.json", manifest)
     return _opened(folder, stem, key) or Stored(array, sha256)
 
 
@@ -137,7 +137,7 @@ class Cache:
         content = save(tensors)
         # Notes first: whoever finds the weights also finds how they were made.
         known = {**notes, "sha256": hashlib.sha256(content).hexdigest()}
-        _write_json(path.with_suffix(".json"), known)
+        write_json(path.with_suffix(".json"), known)
         write_atomically(path, lambda part: part.write_bytes(content))
         return path
 
@@ -158,8 +158,3 @@ class Cache:
 def _write_array(path: Path, values: NDArray[Any]) -> None:
     with path.open("wb") as stream:  # given a path, numpy would append its suffix
         np.save(stream, values, allow_pickle=False)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(dict(content), sort_keys=True, indent=1) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -6,9 +6,11 @@ This module knows paths and bytes; it must not know what is in a file or who ask
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.base.errors import BenchError
@@ -37,6 +39,31 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text in one step."""
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write plain values in one step, the same text for equal ones."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What is done inside needs a folder that can be written.
+
+    Raises:
+        BenchError: It cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"{folder}: expected a folder that can be written, found {error.strerror}."
+        ) from error
 
 
 def _make_folder(folder: Path) -> None:

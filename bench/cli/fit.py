@@ -22,6 +22,7 @@ def fit(
     no_extras: opt.NoExtras = False,
     retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
+    train_on: opt.TrainOn = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     jobs: opt.Jobs = None,
@@ -32,12 +33,19 @@ def fit(
 ) -> None:
     """Train all parts that a run with the same options needs, and nothing else; resumes."""
     from bench.base.devices import resolve_device
-    from bench.cli.run import run_benchmark
+    from bench.cli.run import Consent, run_benchmark
     from bench.cli.selection import Selection
     from bench.execution.options import Execution
 
     changes = opt.overrides(
-        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+        models,
+        defenses,
+        sigmas,
+        limit,
+        samples,
+        no_extras=no_extras,
+        retrain=retrain,
+        train=train_on,
     )
     selection = Selection(profile, changes, dataset)
     how = Execution(
@@ -48,4 +56,5 @@ def fit(
         data_root=data_root,
         debug=debug,
     )
-    raise typer.Exit(run_benchmark(selection, how, results, None, strict=strict))
+    consent = Consent(strict=strict, yes=True)
+    raise typer.Exit(run_benchmark(selection, how, results, None, consent=consent))

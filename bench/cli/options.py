@@ -52,6 +52,10 @@ Dataset = Annotated[
         help="Your data set: a dataset.toml, or a name; replaces the profile's wherever it fits.",
     ),
 ]
+TrainOn = Annotated[
+    str | None,
+    typer.Option("--train-on", help="Another data set to train on, e.g. where yours is small."),
+]
 DataRoot = Annotated[
     Path | None,
     typer.Option(
@@ -94,13 +98,13 @@ def overrides(
     *,
     no_extras: bool = False,
     retrain: bool = False,
+    train: str | None = None,
 ) -> Overrides:
     """What the options of these names change in a profile."""
     from bench.plan.loading import Overrides
 
-    return Overrides(
-        split(models), split(defenses), numbers(sigmas), limit, samples, no_extras, retrain
-    )
+    chosen = split(models), split(defenses), numbers(sigmas)
+    return Overrides(*chosen, limit, samples, no_extras, retrain, train)
 
 
 def split(text: str | None) -> tuple[str, ...] | None:

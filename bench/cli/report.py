@@ -5,13 +5,18 @@ It must not know what a report says.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.base.errors import OK, SOME_FAILED, BenchError
 from bench.cli import options as opt
+
+if TYPE_CHECKING:
+    from bench.records.folder import RunFolder
+    from bench.report.document import Document
 
 EXAMPLES = """\b
 Examples:
@@ -19,6 +24,8 @@ Examples:
   python -m bench report results/embedded-1a2b3c4d      a run
   python -m bench report results/timing                 what `time` measured
   python -m bench report --check results/reference      is the report what the records say?
+  python -m bench report RUN --with RUN_B               RUN_B's defences as rows beside ours
+  python -m bench report RUN --published row.csv        a paper's row, marked as not recomputed
 """
 
 
@@ -29,26 +36,57 @@ def report(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if the report there differs.")
     ] = False,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="A further run on the same images; may be given again."),
+    ] = None,
+    published: Annotated[
+        list[Path] | None,
+        typer.Option("--published", help="CSV of rows that others report; may be given again."),
+    ] = None,
 ) -> None:
     """Write the report of a run again, from its records, or check the one that is there."""
+    others = Others(tuple(beside or ()), tuple(published or ()))
     if check:
-        raise typer.Exit(check_report(folder, results, reports))
-    print(f"report: {written_report(folder, results, reports)}")  # noqa: T201
+        raise typer.Exit(check_report(folder, results, reports, others))
+    print(f"report: {written_report(folder, results, reports, others)}")  # noqa: T201
 
 
-def written_report(folder: Path | None, results: Path, reports: Path) -> Path:
-    """Write the report of a run or a timing suite; returns its path."""
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What stands beside a run's own rows: folders of further runs, files of reported rows."""
+
+    runs: tuple[Path, ...] = ()
+    rows: tuple[Path, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.rows)
+
+
+NOBODY = Others()
+
+
+def written_report(
+    folder: Path | None, results: Path, reports: Path, others: Others = NOBODY
+) -> Path:
+    """Write the report of a run or a timing suite; returns its path.
+
+    With others beside it the report is called ``<run>-with-others``.
+    """
     from bench.cli.selection import chosen_run
     from bench.report.build import report, write
     from bench.report.timing import read_timing, timing_folder
 
     if (timing := timing_folder(folder)) is not None:
+        _refuse(others, timing)
         return write(read_timing(timing), reports / timing.name).markdown
     run = chosen_run(folder, results)
+    if others:
+        return write(_document(run, others), _beside(run, reports)).markdown
     return report(run, reports / run.path.name)
 
 
-def check_report(folder: Path | None, results: Path, reports: Path) -> int:
+def check_report(folder: Path | None, results: Path, reports: Path, others: Others = NOBODY) -> int:
     """Make the report again from the records and compare; exit code 1 if anything differs.
 
     Raises:
@@ -60,24 +98,50 @@ def check_report(folder: Path | None, results: Path, reports: Path) -> int:
     from bench.report.timing import read_timing, timing_folder
 
     if (timing := timing_folder(folder)) is not None:
-        out = existing_report(timing, reports)
+        _refuse(others, timing)
+        out = existing_report(timing, reports / timing.name)
         remarks = check_document(read_timing(timing), out)
     else:
         run = chosen_run(folder, results)
-        out = existing_report(run.path, reports)
-        remarks = check(from_folder(run), out)
+        out = existing_report(
+            run.path, _beside(run, reports) if others else reports / run.path.name
+        )
+        remarks = (
+            check_document(_document(run, others), out) if others else check(from_folder(run), out)
+        )
     for remark in remarks or [f"{out}: every file is what the records say"]:
         print(remark)  # noqa: T201
     return SOME_FAILED if remarks else OK
 
 
-def existing_report(folder: Path, reports: Path) -> Path:
-    """Where the report of a folder of records lies.
+def _beside(run: RunFolder, reports: Path) -> Path:
+    return reports / f"{run.path.name}-with-others"
+
+
+def _document(run: RunFolder, others: Others) -> Document:
+    """The report of a run with the rows of others."""
+    from bench.analysis.beside import read_reported, with_runs
+    from bench.analysis.source import from_folder
+    from bench.cli.selection import chosen_run
+    from bench.report.build import REPS
+    from bench.report.compose import compose
+
+    further = {path.name: from_folder(chosen_run(path, path.parent)) for path in others.runs}
+    rows = [row for path in others.rows for row in read_reported(path)]
+    return compose(with_runs(from_folder(run), further), reps=REPS, reported=rows)
+
+
+def _refuse(others: Others, timing: Path) -> None:
+    if others:
+        raise BenchError(f"{timing}: expected a run to put rows beside, found a timing suite.")
+
+
+def existing_report(folder: Path, out: Path) -> Path:
+    """The folder of the report of some records.
 
     Raises:
         BenchError: There is none.
     """
-    out = reports / folder.name
     if not (out / "report.md").is_file():
         raise BenchError(f"{out}: expected a report of {folder}, found none.")
     return out

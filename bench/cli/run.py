@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,15 +17,23 @@ from bench.base.errors import INTERRUPTED, OK, SOME_FAILED, BenchError, unknown
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from bench.cli.selection import Selection
     from bench.execution.options import Execution
-    from bench.plan.units import Plan, StageName
+    from bench.plan.units import Plan, StageName, Unit
     from bench.plugins.registry import Registry
     from bench.records.completeness import Completeness
     from bench.records.folder import RunFolder
 
+DAY = 86400.0
+"""Seconds beyond which a run is only started by somebody who knows."""
+FEW = {"compact": 2e6, "published": 2e3}
+"""Forward passes, by edition, that take no day anywhere."""
+ESTIMATE: tuple[StageName, ...] = ("prepare", "fit", "evaluate")
+"""Stages without which there is no accuracy."""
 EXAMPLES = """\b
 Examples:
   python -m bench run --all
@@ -49,6 +57,7 @@ def run(
     no_extras: opt.NoExtras = False,
     retrain: opt.Retrain = False,
     dataset: opt.Dataset = None,
+    train_on: opt.TrainOn = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     jobs: opt.Jobs = None,
@@ -61,6 +70,12 @@ def run(
     stages: Annotated[
         str | None, typer.Option("--stages", help="Stages to run, separated by commas.")
     ] = None,
+    estimate_only: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-only", help="Accuracy only: no timing, attack or audit, no extra rows."
+        ),
+    ] = False,
     backend: Annotated[
         str, typer.Option("--backend", help="loky (this machine), dask or ray.")
     ] = "loky",
@@ -68,6 +83,9 @@ def run(
         str | None, typer.Option("--scheduler", help="Address of a dask scheduler or ray head.")
     ] = None,
     strict: opt.Strict = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask, however long it takes.")
+    ] = False,
     debug: opt.Debug = False,
 ) -> None:
     """Run the benchmark, or what is left of it, and write the report."""
@@ -77,13 +95,20 @@ def run(
     from bench.execution.options import Execution
 
     changes = opt.overrides(
-        models, defenses, sigmas, limit, samples, no_extras=no_extras, retrain=retrain
+        models,
+        defenses,
+        sigmas,
+        limit,
+        samples,
+        no_extras=no_extras or estimate_only,
+        retrain=retrain,
+        train=train_on,
     )
     selection = Selection(profile, changes, dataset)
     if not everything:
         selection.check_intent()
     how = Execution(
-        stages=chosen_stages(opt.split(stages)),
+        stages=ESTIMATE if estimate_only else chosen_stages(opt.split(stages)),
         cluster=Cluster.named(backend, scheduler),
         device=resolve_device(device),
         jobs=jobs,
@@ -91,7 +116,26 @@ def run(
         data_root=data_root,
         debug=debug,
     )
-    raise typer.Exit(run_benchmark(selection, how, results, reports, resume=resume, strict=strict))
+    consent = Consent(strict=strict, yes=yes)
+    code = run_benchmark(selection, how, results, reports, consent=consent, resume=resume)
+    raise typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the user agreed to beforehand.
+
+    Attributes:
+        strict: Refuse to run where a model's files are missing, instead of skipping it.
+        yes: Start whatever takes longer than a day.
+    """
+
+    strict: bool = False
+    yes: bool = False
+
+
+NOTHING = Consent()
+"""Nobody has agreed to anything."""
 
 
 def run_benchmark(
@@ -100,8 +144,8 @@ def run_benchmark(
     results: Path,
     reports: Path | None,
     *,
+    consent: Consent = NOTHING,
     resume: bool = True,
-    strict: bool = False,
 ) -> int:
     """Run what is left, print the verdict and the report's path; returns the exit code.
 
@@ -110,8 +154,8 @@ def run_benchmark(
         how: How.
         results: Folder of all runs.
         reports: Folder of all reports; None writes none.
+        consent: What is agreed to already.
         resume: Go on with earlier results instead of forgetting them.
-        strict: Refuse to run where a model's files are missing, instead of skipping it.
     """
     from rich.console import Console
 
@@ -124,7 +168,7 @@ def run_benchmark(
 
     registry = open_registry(how.plugins, data_root=how.data_root)
     plan = selection.make_plan(registry, how)
-    how = replace(how, absent=absent_models(plan, registry, strict=strict))
+    how = replace(how, absent=absent_models(plan, registry, strict=consent.strict))
     console = Console(stderr=True)
     for model, sentence in how.absent:
         console.print(f"{model} is skipped: {sentence}", highlight=False, soft_wrap=True)
@@ -138,8 +182,9 @@ def run_benchmark(
         else:
             for name, units in take_over(folder, results).items():
                 console.print(f"taken over from {name}: {units} units", highlight=False)
+        weigh = priced(folder, plan, registry, how, consent, console)
         cards = guarantee_cards(plan, registry)
-        verdict = execute(folder, how, progress_for(console), cards=cards)
+        verdict = execute(folder, how, progress_for(console), cards=cards, weigh=weigh)
         if reports is not None:
             report = report_of(folder, reports / plan.name, console)
     except KeyboardInterrupt:
@@ -191,6 +236,63 @@ def absent_models(plan: Plan, registry: Registry, *, strict: bool) -> tuple[tupl
     if absent and (strict or len(absent) == len(plan.profile.models)):
         raise BenchError(next(iter(absent.values())))
     return tuple(absent.items())
+
+
+def priced(
+    folder: RunFolder,
+    plan: Plan,
+    registry: Registry,
+    how: Execution,
+    consent: Consent,
+    console: Console,
+) -> Callable[[Unit], float]:
+    """What a unit costs; says how long all that is left takes, and asks if that is over a day.
+
+    Work that is soon done anywhere is not probed: its passes are counted alike.
+
+    Raises:
+        BenchError: It takes longer than a day and nobody agreed.
+    """
+    from bench.execution import pricing
+    from bench.execution.progress import duration
+    from bench.execution.runner import passes
+    from bench.plan.price import cost, total
+
+    done, absent = folder.units_done(), dict(how.absent)
+    left = [
+        unit
+        for stage in how.stages
+        for unit in plan.of_stage(stage)
+        if unit.model not in absent and not (unit.key in done and done[unit.key].final)
+    ]
+    if sum(map(passes, left)) <= FEW[plan.profile.edition]:
+        return passes
+    with console.status("probing") as status:
+        probed = pricing.seconds(plan, registry, device=how.device, say=status.update)
+
+    def weigh(unit: Unit) -> float:
+        return cost(unit, probed, plan.profile)
+
+    seconds = total(left, weigh) / how.workers
+    console.print(f"about {duration(seconds)} on {how.workers} workers", highlight=False)
+    if seconds > DAY and not consent.yes:
+        ask(duration(seconds))
+    return weigh
+
+
+def ask(long: str) -> None:
+    """Whether to start something that takes this long.
+
+    Raises:
+        BenchError: No, or nobody is there to answer.
+    """
+    if not sys.stdin.isatty():
+        raise BenchError(
+            f"this takes about {long} here: say --yes, or less with --limit or --models; "
+            "python -m bench plan shows what costs how much."
+        )
+    if not typer.confirm(f"This takes about {long} here. Start?"):
+        raise BenchError("not started.")
 
 
 def summary(plan: Plan, folder: RunFolder) -> str:

@@ -145,7 +145,9 @@ class DatasetPlugin:
     below: Callable[[Path], Dataset] | None = None
 
 
-def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]:
+def select(
+    items: Sequence[Item], *, limit: int | None, seed: int, balance: Sequence[str] = ()
+) -> list[Item]:
     """Choose a balanced, reproducible part of some items: a prefix of one designed order.
 
     The order takes one item at a time: the one whose photograph, distortion and level (or MOS
@@ -158,6 +160,7 @@ def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]
         items: candidates of any data set; image ids are unique.
         limit: how many to take; None takes all, as they stand.
         seed: selects among equally balanced choices.
+        balance: further attributes that are served alike, such as the camera.
 
     Returns:
         The first `limit` items of the designed order.
@@ -170,7 +173,7 @@ def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]
     if limit is None:
         return list(items)
     ties = np.argsort(np.argsort([_tie(item, seed) for item in items]))
-    tiers = [[_codes(axis) for axis in tier] for tier in _tiers(items)]
+    tiers = [[_codes(axis) for axis in tier] for tier in _tiers(items, balance)]
     served = [[np.zeros(len(items), dtype=np.int64) for _ in tier] for tier in tiers]
     left = np.ones(len(items), dtype=bool)
     chosen = []
@@ -188,9 +191,10 @@ def select(items: Sequence[Item], *, limit: int | None, seed: int) -> list[Item]
     return chosen
 
 
-def _tiers(items: Sequence[Item]) -> list[list[Sequence[Hashable]]]:
+def _tiers(items: Sequence[Item], balance: Sequence[str]) -> list[list[Sequence[Hashable]]]:
     """What is balanced, the most important first: single values, their pairs, references."""
-    known = [name for name in BALANCED if any(name in item.attributes for item in items)]
+    names = dict.fromkeys((*BALANCED, *balance))
+    known = [name for name in names if any(name in item.attributes for item in items)]
     axes: list[Sequence[Hashable]] = [[item.group for item in items]]
     axes += [[item.attributes.get(name) for item in items] for name in known] or [_strata(items)]
     pairs: list[Sequence[Hashable]] = [

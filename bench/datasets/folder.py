@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.base.errors import BenchError
-from bench.base.files import file_sha256, write_atomically
+from bench.base.files import file_sha256, write_json
 from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split
 from bench.datasets.images import Decoding
 from iqa_models.folders import cache_folder
@@ -150,12 +150,8 @@ def file_digests(name: str, paths: Sequence[Path], *, folder: Path | None) -> di
             row = known.get(str(path), [])
             found[str(path)] = row if row[:2] == stamp else [*stamp, file_sha256(path)]
     if found != known:
-        write_atomically(memory, lambda part: _write_json(part, found))
+        write_json(memory, found)
     return {Path(path): str(row[2]) for path, row in found.items()}
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def split_groups(

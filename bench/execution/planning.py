@@ -18,7 +18,7 @@ from bench.measure.identity import same
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan, StageName, Unit
-from bench.plugins.registry import Kind, Registry
+from bench.plugins.registry import METRICS, Kind, Registry
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset, Item
@@ -44,7 +44,10 @@ class _Scene:
 
     def some(self, model: str, count: int) -> list[str]:
         """Ids of a balanced part of a model's selected test images."""
-        chosen = select(self.images[model], limit=count, seed=self.profile.seed)
+        profile = self.profile
+        chosen = select(
+            self.images[model], limit=count, seed=profile.seed, balance=profile.data.balance
+        )
         return [item.image_id for item in chosen]
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -81,11 +84,12 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         BenchError: A name is unknown, a part is broken or a setting is missing.
     """
     _check_names(profile, registry)
+    _check_edition(profile)
     modes = {name: registry.model(name).card.mode for name in profile.models}
     defenses = {name: tuned(registry.defense(name), profile) for name in profile.all_defenses}
     sources = {"NR": profile.data.nr, "FR": profile.data.fr}
     opened = {
-        source: registry.dataset(source)
+        source: registry.dataset(source, train=profile.data.train)
         for source in dict.fromkeys(sources[mode] for mode in modes.values())
     }
     datasets = _by_name(opened)
@@ -99,6 +103,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         train_images={name: _train_images(data, profile) for name, data in datasets.items()},
     )
     _check_fit_settings(scene)
+    _check_features(scene, registry)
     _check_levels(scene)
     _check_shared(defenses, "smoother", lambda defense: defense.smoother)
     _check_shared(defenses, "trained part", lambda defense: defense.part)
@@ -109,7 +114,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         data_sha256={name: data.sha256 for name, data in datasets.items()},
         code_sha256=code_sha256(),
         device=device,
-        plugins=registry.code(_used(profile, opened)),
+        plugins=registry.code(_used(profile, [*opened, *filter(None, [profile.data.train])])),
         extras=tuple(_extras(scene)),
     )
 
@@ -140,6 +145,20 @@ def _check_names(profile: Profile, registry: Registry) -> None:
         tuned(registry.defense(name), profile)
 
 
+def _check_edition(profile: Profile) -> None:
+    """Pyiqa's metrics are published ones.
+
+    Raises:
+        BenchError: The profile asks for small networks.
+    """
+    foreign = [name for name in profile.models if name.startswith(METRICS)]
+    if foreign and profile.edition == "compact":
+        raise BenchError(
+            f"{foreign[0]}: expected a profile of the published edition, found "
+            f"{profile.name!r}; take --profile paper, or a profile of your own."
+        )
+
+
 def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
     """Parts that a profile asks for, by kind and name."""
     return [
@@ -153,7 +172,13 @@ def guarantee_cards(plan: Plan, registry: Registry) -> list[dict[str, Any]]:
     """What each defence of the plan promises, as plain values for the run's provenance."""
     defenses = {name: registry.defense(name) for name in plan.profile.all_defenses}
     return [
-        {"name": name, "title": d.title, "citation": d.citation, **asdict(d.card)}
+        {
+            "name": name,
+            "title": d.title,
+            "citation": d.citation,
+            "part": None if d.part is None else d.part.name,
+            **asdict(d.card),
+        }
         for name, d in defenses.items()
     ]
 
@@ -175,9 +200,16 @@ def _test_images(dataset: Dataset, model: str, profile: Profile) -> list[Item]:
     """The profile's balanced choice of test images for a model."""
     limits = (profile.data.limit, profile.data.limits.get(model))
     least = min((limit for limit in limits if limit is not None), default=None)
-    items = select(dataset.items("test"), limit=least, seed=profile.seed)
+    there = dataset.items("test")
+    known = {name for item in there for name in item.attributes}
+    items = select(there, limit=least, seed=profile.seed, balance=profile.data.balance)
     if not items:
         raise BenchError(f"{dataset.name}: expected test images, found none.")
+    for name in profile.data.balance:
+        if name not in known:
+            raise BenchError(
+                f"profile {profile.name}: data.balance: {unknown('attribute', name, sorted(known))}"
+            )
     return items
 
 
@@ -201,6 +233,26 @@ def _check_fit_settings(scene: _Scene) -> None:
             raise BenchError(
                 f"profile {scene.profile.name}: expected a section [fit.{defense.part.name}] "
                 f"for defense {name!r}, found none."
+            )
+
+
+def _check_features(scene: _Scene, registry: Registry) -> None:
+    """Feature noise needs features.
+
+    Raises:
+        BenchError: A model has none that is known.
+    """
+    cells = [cell for cell in _certified(scene) if cell.defense != UNDEFENDED]
+    for model in dict.fromkeys(cell.model for cell in cells):
+        named = dict.fromkeys(cell.defense for cell in cells if cell.model == model)
+        by_features = [
+            name for name in named if scene.defenses[name].smoother.noise_kind == "features"
+        ]
+        if by_features and not getattr(registry.model(model), "features", True):
+            others = ",".join(name for name in named if name not in by_features)
+            raise BenchError(
+                f"{model}: expected a known feature layer for {', '.join(by_features)}, found "
+                f"none; leave them out: --no-extras --defenses {others}."
             )
 
 

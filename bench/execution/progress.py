@@ -51,7 +51,7 @@ class Tally:
         for result in results:
             self.done += 1
             self.failed += result.status == "failed"
-            self.spent += max(result.cost, 1.0)
+            self.spent += result.cost
 
     def remaining(self, now: float) -> float | None:
         """Seconds to go; None until something was measured."""

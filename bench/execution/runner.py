@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -33,8 +33,18 @@ FRUITLESS = 5 * deaths.MOST_DEATHS
 units: five units that kill may stand side by side."""
 
 
+def passes(unit: Unit) -> float:
+    """What a unit costs where nothing better is known: its forward passes."""
+    return unit.forward_passes
+
+
 def execute(
-    run: RunFolder, how: Execution, progress: Progress, *, cards: Sequence[Any] = ()
+    run: RunFolder,
+    how: Execution,
+    progress: Progress,
+    *,
+    cards: Sequence[Any] = (),
+    weigh: Callable[[Unit], float] = passes,
 ) -> Completeness:
     """Do all that is not done yet; returns how complete the chosen stages are.
 
@@ -43,6 +53,7 @@ def execute(
         how: Workers, device and stages.
         progress: Whom to tell.
         cards: Guarantee cards to keep with the results.
+        weigh: What a unit costs, for the order of the work and the time that is left.
 
     Raises:
         BenchError: The run is in use, its journal is damaged, or results cannot be kept.
@@ -60,9 +71,11 @@ def execute(
             try:
                 with open_workers(cluster, jobs=how.workers) as workers:
                     if lost:
-                        _Walk(run, plan, how, "fit", progress, call, workers).train_again(lost)
+                        walk = _Walk(run, plan, how, "fit", progress, call, workers, weigh)
+                        walk.train_again(lost)
                     for stage in how.stages:
-                        _Walk(run, plan, how, stage, progress, call, workers).complete()
+                        walk = _Walk(run, plan, how, stage, progress, call, workers, weigh)
+                        walk.complete()
             finally:
                 worker.forget_session()
             run.note(finished=now())
@@ -71,7 +84,9 @@ def execute(
 
 def _note_start(run: RunFolder, plan: Plan, how: Execution) -> None:
     """Where these results come from."""
+    asked = {*run.provenance().get("stages", ()), *how.stages}
     run.note(
+        stages=[stage for stage in STAGES if stage in asked],
         started=run.provenance().get("started", now()),
         resumed=now(),
         plan_sha256=plan.hash,
@@ -112,7 +127,13 @@ def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ..
     )
 
 
-def chunks_of(units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int) -> list[Chunk]:
+def chunks_of(
+    units: Sequence[Unit],
+    outcomes: dict[str, Outcome],
+    *,
+    size: int,
+    weigh: Callable[[Unit], float] = passes,
+) -> list[Chunk]:
     """Work that is left, in chunks of at most ``size`` units of a task, the most costly first.
 
     Chunks are cut from the whole plan before finished units are taken out, so where a run was
@@ -125,17 +146,17 @@ def chunks_of(units: Sequence[Unit], outcomes: dict[str, Outcome], *, size: int)
             left = _left(task[start : start + size], outcomes)
             if left:
                 chunks.append(_chunk(left, outcomes))
-    return _in_order(chunks)
+    return _in_order(chunks, weigh)
 
 
-def _in_order(chunks: Sequence[Chunk]) -> list[Chunk]:
+def _in_order(chunks: Sequence[Chunk], weigh: Callable[[Unit], float]) -> list[Chunk]:
     """The most costly first, and side by side what differs in the model alone.
 
     Long work last would leave the other workers idle at the end; a denoiser that models share
     remembers the images of a moment ago.
     """
     groups: dict[tuple[Any, ...], list[Chunk]] = {}
-    for chunk in sorted(chunks, key=lambda chunk: -chunk.cost):
+    for chunk in sorted(chunks, key=lambda chunk: -sum(map(weigh, chunk.units))):
         first = chunk.units[0]
         images = tuple(unit.image for unit in chunk.units)
         alike = (first.dataset, first.smoother, first.sigma, first.detail, images)
@@ -162,10 +183,12 @@ class _Walk:
     progress: Progress
     call: str
     workers: Workers
+    weigh: Callable[[Unit], float]
 
     def __post_init__(self) -> None:
         """Build what every worker of this stage gets."""
         # Timings disturb each other: one at a time, with the whole machine.
+        self.costs: dict[str, float] = {}
         self.jobs = 1 if self.stage == "time" else self.how.workers
         self.here = self.jobs == 1 and not self.how.remote
         # Another machine's worker starts in another folder.
@@ -185,15 +208,16 @@ class _Walk:
         self._skip(units)
         outcomes = self.run.outcomes(self.stage)
         here = [unit for unit in units if unit.model not in dict(self.how.absent)]
-        chunks = chunks_of(here, outcomes, size=self.plan.profile.certificate.spectral.batch)
+        size = self.plan.profile.certificate.spectral.batch
+        chunks = chunks_of(here, outcomes, size=size, weigh=self.weigh)
         if chunks:
-            left = sum(len(chunk.units) for chunk in chunks)
-            cost = sum(max(unit.forward_passes, 1.0) for chunk in chunks for unit in chunk.units)
-            self.progress.start(self.stage, units=len(units), done=len(units) - left, cost=cost)
+            self.costs = {unit.key: self.weigh(unit) for chunk in chunks for unit in chunk.units}
+            done, cost = len(units) - len(self.costs), sum(self.costs.values())
+            self.progress.start(self.stage, units=len(units), done=done, cost=cost)
             started = time.monotonic()
             try:
                 self._walk(chunks)
-                self._note_speed(time.monotonic() - started, cost)
+                self._note_seconds(time.monotonic() - started)
             finally:
                 self.progress.finish()
                 if self.here:
@@ -230,12 +254,10 @@ class _Walk:
             list(self.workers.parallel(self.jobs)(jobs))
         parts.check_found([unit for unit in parts.lost(self.run, self.plan) if unit in units])
 
-    def _note_speed(self, seconds: float, cost: float) -> None:
-        """Keep how fast this was: later plans estimate with it."""
-        noted = self.run.provenance()
-        rates = {**noted.get("rates", {}), self.stage: seconds / cost}
-        spent = {**noted.get("seconds", {}), self.stage: round(seconds, 3)}
-        self.run.note(rates=rates, seconds=spent)
+    def _note_seconds(self, seconds: float) -> None:
+        """Keep how long this took."""
+        spent = {**self.run.provenance().get("seconds", {}), self.stage: round(seconds, 3)}
+        self.run.note(seconds=spent)
 
     def _walk(self, chunks: list[Chunk]) -> None:
         """Hand out chunks until all are done, whoever dies on the way."""
@@ -278,8 +300,8 @@ class _Walk:
     def _hand_out(self, chunks: Sequence[Chunk], *, jobs: int) -> None:
         """Carry out chunks in this process or over workers, telling the progress."""
         results = self._here(chunks) if self.here else self._over_workers(chunks, jobs)
-        for done in results:
-            self.progress.advance(done)
+        for finished in results:
+            self.progress.advance(replace(one, cost=self.costs[one.unit]) for one in finished)
 
     def _here(self, chunks: Sequence[Chunk]) -> Iterator[list[Done]]:
         for chunk in chunks:

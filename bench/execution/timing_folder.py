@@ -5,12 +5,11 @@ This module knows files; it must not know how a time is taken or what it is wort
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.base.files import write_atomically
+from bench.base.files import write_json
 
 if TYPE_CHECKING:
     from bench.records.journal import JournalWriter
@@ -49,10 +48,5 @@ def keep(folder: Path, records: Iterable[TimeRecord], facts: Mapping[str, Any]) 
 
     ordered = sorted({row_key(record): record for record in records}.values(), key=row_key)
     write_table(folder / "time.parquet", TimeRecord, ordered)
-    _write_json(folder / "run.json", facts)
-    _write_json(folder / "time.json", [record.model_dump(mode="json") for record in ordered])
-
-
-def _write_json(path: Path, content: object) -> None:
-    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_json(folder / "run.json", facts)
+    write_json(folder / "time.json", [record.model_dump(mode="json") for record in ordered])

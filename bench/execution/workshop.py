@@ -5,6 +5,8 @@ This module knows where they are; it must not know who asks, so that tests can b
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from bench.base.devices import own_device
@@ -33,7 +35,22 @@ def open_context(plan: Plan, assignment: Assignment) -> Any:
     torch.set_num_threads(assignment.threads)
     keep_freed_memory()
     device = own_device() if assignment.pinned else how.device
-    return context.open_context(plan, plugins=how.plugins, data_root=how.data_root, device=device)
+    opened = context.open_context(plan, plugins=how.plugins, data_root=how.data_root, device=device)
+    opened.say = NowAndThen()
+    return opened
+
+
+class NowAndThen:
+    """Says something on stderr if nothing was said for a while."""
+
+    def __init__(self, every: float = 30.0) -> None:
+        self.every, self.said = every, time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Say it, or keep quiet."""
+        if time.monotonic() - self.said >= self.every:
+            self.said = time.monotonic()
+            print(text, file=sys.stderr)  # noqa: T201
 
 
 def check_code(plan: Plan) -> None:
@@ -60,10 +77,11 @@ def check_plugins(plan: Plan, how: Execution) -> None:
         return
     from bench.plugins.registry import Registry
 
+    data = plan.profile.data
     used: list[tuple[Kind, str]] = [
         *(("defense", name) for name in plan.profile.all_defenses),
         *(("model", name) for name in plan.profile.models),
-        *(("dataset", name) for name in (plan.profile.data.nr, plan.profile.data.fr)),
+        *(("dataset", name) for name in (data.nr, data.fr, data.train) if name is not None),
     ]
     found = Registry.open(how.plugins, data_root=how.data_root).code(used)
     for name, sha256 in plan.plugins.items():

@@ -6,6 +6,7 @@ asked for, this one does not either: it only says what is there and what is miss
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,11 @@ from bench.base.errors import BenchError, unknown
 from bench.base.files import file_sha256
 from bench.fetch.download import DownloadError, Meter, Wanted, download, unpack
 from iqa_models.artifacts import Artifact, Shelf, artifact, artifacts, needed_by, record_sum
+from iqa_models.weights import WeightsError
 
+METRICS = "pyiqa:"
+HASHED = re.compile(r"-([0-9a-f]{8})\.\w+$")
+"""Names of checkpoints that end with the beginning of their hash."""
 Status = Literal["present", "fetched", "missing", "failed", "replaced"]
 
 Watcher = Callable[[Artifact], Meter]
@@ -55,9 +60,31 @@ def chosen_artifacts(models: Sequence[str], datasets: Sequence[str]) -> list[Art
     for name in (*models, *datasets):
         if name in table:
             chosen[name] = table[name]
+        elif name.startswith(METRICS):
+            entry = metric(name.removeprefix(METRICS))
+            chosen[entry.name] = entry
         elif name not in users:
             raise unknown("model, data set or artifact", name, sorted(users | set(table)))
     return list(chosen.values())
+
+
+def metric(name: str) -> Artifact:
+    """The file of a pyiqa metric, with the address that pyiqa itself would load.
+
+    Raises:
+        BenchError: There is no such metric.
+    """
+    from iqa_models.pyiqa_metrics import artifact_name, metric_plugin, whole_checkpoint
+
+    try:
+        (recipe,) = metric_plugin(name).recipes
+        entry, url = artifact(artifact_name(name)), whole_checkpoint(name)
+    except WeightsError as error:
+        raise BenchError(str(error)) from error
+    if url is None or not recipe.needs or entry.urls:
+        return entry
+    found = HASHED.search(url)
+    return replace(entry, urls=(url,), sha256=found and found[1], note="")
 
 
 def prefetch(
@@ -105,7 +132,7 @@ def _one(entry: Artifact, shelf: Shelf, local_only: bool, watch: Watcher | None)
 def _fetch(entry: Artifact, shelf: Shelf, progress: Meter | None) -> None:
     folder, known = shelf.cache, shelf.hash_of(entry)
     file = download(Wanted(entry.file, entry.urls, known), folder, progress=progress)
-    if known is None:
+    if entry.sha256 is None or entry.name not in artifacts():
         record_sum(folder, entry.file, file_sha256(file))
     if entry.archive:
         unpack(file, folder / entry.stored_as)

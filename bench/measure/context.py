@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ from defenses.shipped import Shipped, find, part_key
 from iqa_models.base import BoundModel, IQAModel
 from iqa_models.folders import cache_folder
 
+SHARD = 64
+"""Images whose features are kept together: what an interrupted stage repeats at most."""
+
 
 @dataclasses.dataclass
 class Context:
@@ -50,6 +53,7 @@ class Context:
         store: Cache of trained parts and features.
         terms: What all certificates of the run share.
         plugin_code: Digests of the plugin code that a model comes from; none for ours.
+        say: Told how far something long is.
     """
 
     profile: Profile
@@ -60,6 +64,7 @@ class Context:
     store: Cache
     terms: Terms
     plugin_code: Callable[[str], Mapping[str, str]] = lambda model: {}
+    say: Callable[[str], object] = lambda text: None
 
     def __post_init__(self) -> None:
         """Give every loader of this context its own memory."""
@@ -132,8 +137,12 @@ class Context:
         )
 
     def _training_parts(self, dataset: str) -> Parts:
+        settings = self.profile.data
         return training_parts(
-            self.dataset(dataset), limit=self.profile.data.train_limit, seed=self.profile.seed
+            self.dataset(dataset),
+            limit=settings.train_limit,
+            seed=self.profile.seed,
+            balance=settings.balance,
         )
 
     def _damaged(self, dataset: str) -> dict[str, str]:
@@ -148,15 +157,23 @@ class Context:
     # --- model outputs on training data ---------------------------------------------------------
 
     def features(self, dataset: str, model: str, items: Sequence[Item]) -> Tensor:
-        """Backbone features ``(n, D)`` of items, computed once and memory-mapped."""
-        key = content_key(
-            what="features",
-            dataset=self.dataset(dataset).sha256,
-            model=self.model_sha256(model),
-            items=[item.image_id for item in items],
-        )
-        stored = self.store.array(key, lambda: self._features(dataset, model, items))
-        return torch.from_numpy(np.array(stored)).to(self.device)
+        """Backbone features ``(n, D)`` of items, computed once and kept in shards."""
+        return torch.from_numpy(self._in_shards(dataset, model, items)).to(self.device)
+
+    def _in_shards(self, dataset: str, model: str, items: Sequence[Item]) -> np.ndarray[Any, Any]:
+        """Features part by part, each kept as soon as it is made: an interruption costs one."""
+        parts = []
+        for start in range(0, len(items), SHARD):
+            part = items[start : start + SHARD]
+            key = content_key(
+                what="features",
+                dataset=self.dataset(dataset).sha256,
+                model=self.model_sha256(model),
+                items=[item.image_id for item in part],
+            )
+            parts.append(self.store.array(key, partial(self._features, dataset, model, part)))
+            self.say(f"features of {model}: {start + len(part)} of {len(items)} images")
+        return np.concatenate(parts)
 
     @torch.no_grad()
     def _features(self, dataset: str, model: str, items: Sequence[Item]) -> np.ndarray[Any, Any]:
@@ -351,7 +368,10 @@ def open_context(
     registry = Registry.open(plugins, data_root=data_root)
     opened = {
         data.name: data
-        for data in map(registry.dataset, dict.fromkeys((profile.data.nr, profile.data.fr)))
+        for data in (
+            registry.dataset(source, train=profile.data.train)
+            for source in dict.fromkeys((profile.data.nr, profile.data.fr))
+        )
         if data.name in plan.data_sha256
     }
     return Context(

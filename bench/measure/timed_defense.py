@@ -130,7 +130,7 @@ def measured(subject: Timed, *, warmup: int, repeats: int, **columns: Any) -> Ti
         seconds_uncertified=[seconds for seconds, _ in uncertified[warmup:]],
         seconds_forward=forward[warmup:],
         # A JVP or a VJP costs about two forward passes.
-        forward_passes_certified=passes + 2.0 * products,
+        forward_passes_certified=passes + 2.0 * products + geometry.passes,
         forward_passes_uncertified=passes,
         spectral_products=products or None,
         peak_memory_bytes=memory.taken,
@@ -138,7 +138,7 @@ def measured(subject: Timed, *, warmup: int, repeats: int, **columns: Any) -> Ti
         range_low=one.scale.low,
         range_high=one.scale.high,
         **subject.identity(),
-        **flop_columns(one, products),
+        **flop_columns(one, products, passes=geometry.passes),
         **columns,
     )
 
@@ -146,7 +146,7 @@ def measured(subject: Timed, *, warmup: int, repeats: int, **columns: Any) -> Ti
 # --- operations ---------------------------------------------------------------------------------
 
 
-def flop_columns(defended: Defended, products: int) -> dict[str, Any]:
+def flop_columns(defended: Defended, products: int, *, passes: float = 0.0) -> dict[str, Any]:
     """Operations of a plain pass, and of the defence with and without certificate.
 
     Counted on shapes alone, so it costs nothing; empty for models that need values to run.
@@ -158,7 +158,7 @@ def flop_columns(defended: Defended, products: int) -> dict[str, Any]:
     return {
         "flops_forward": plain,
         "flops_uncertified": drawn,
-        "flops_certified": drawn + product * products,
+        "flops_certified": drawn + product * products + plain * passes,
     }
 
 

@@ -18,15 +18,18 @@ Parts = tuple[list[Item], list[Item]]
 """Training and validation items."""
 
 
-def training_parts(data: Dataset, *, limit: int | None, seed: int) -> Parts:
+def training_parts(
+    data: Dataset, *, limit: int | None, seed: int, balance: Sequence[str] = ()
+) -> Parts:
     """Training and validation items; whole photographs are held out if the set names none.
 
     Args:
         data: The data set.
         limit: Most training images; None takes all.
         seed: Of the choice, where there is one.
+        balance: Further attributes that the choice spreads over.
     """
-    chosen = select(data.items("train"), limit=limit, seed=seed)
+    chosen = select(data.items("train"), limit=limit, seed=seed, balance=balance)
     validation = list(data.items("validation"))
     if validation:
         return chosen, validation

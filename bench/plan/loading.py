@@ -30,6 +30,7 @@ class Overrides:
         samples: Draws of every certificate, for input and for feature noise alike.
         no_extras: Leaves out the rows beside the tables.
         retrain: Trains in the run what would be taken from the package.
+        train: Data set to train on.
     """
 
     models: tuple[str, ...] | None = None
@@ -39,11 +40,12 @@ class Overrides:
     samples: int | None = None
     no_extras: bool = False
     retrain: bool = False
+    train: str | None = None
 
     @property
     def chooses(self) -> bool:
         """Whether anything of the tables is chosen."""
-        return replace(self, no_extras=False, retrain=False) != Overrides()
+        return replace(self, no_extras=False, retrain=False, train=None) != Overrides()
 
 
 def built_in_profiles() -> list[str]:
@@ -166,8 +168,9 @@ def overridden(profile: Profile, changes: Overrides) -> Profile:
             name: section.model_copy(update={"shipped": False})
             for name, section in profile.fit.items()
         }
-    if changes.limit is not None:
-        chosen["data"] = profile.data.model_copy(update={"limit": changes.limit})
+    data = {"limit": changes.limit, "train": changes.train}
+    if given := {name: value for name, value in data.items() if value is not None}:
+        chosen["data"] = profile.data.model_copy(update=given)
     if changes.samples is not None:
         draws = {"samples": changes.samples, "feature_samples": changes.samples}
         chosen["certificate"] = profile.certificate.model_copy(update=draws)

@@ -34,6 +34,12 @@ class DataSection(Section):
     """Data set for no-reference models: a plugin name or a path to a dataset.toml."""
     fr: str = "embedded"
     """Data set for full-reference models."""
+    balance: tuple[str, ...] = ()
+    """Further attributes of the images, beside photograph, distortion and level, that a choice of
+    them spreads over: `camera`, `country`."""
+    train: str | None = None
+    """Another data set to train on, its scores mapped by the stated ranges; None trains on each
+    data set's own training part."""
     limit: Count | None = None
     """Test images per data set (stratified, deterministic); None takes all."""
     limits: dict[str, Count] = Field(default_factory=dict)

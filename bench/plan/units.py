@@ -287,8 +287,10 @@ def canonical(content: Any) -> str:
 
 
 def _profile_json(profile: Profile) -> dict[str, Any]:
-    """All settings; without the extras where there are none, as in plans older than these."""
-    unused = {"extras"} if profile.extras == ExtrasSection() else set()
+    """All settings; without those that older plans lack, where they are not used."""
+    unused: dict[str, Any] = {"extras": True} if profile.extras == ExtrasSection() else {}
+    later = {"train": profile.data.train, "balance": profile.data.balance}
+    unused["data"] = {name for name, value in later.items() if not value}
     return profile.model_dump(mode="json", exclude=unused)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.base.errors import BenchError
-from bench.base.files import write_atomically
+from bench.base.files import write_text
 
 DECLARATION = "bench-plugins.toml"
 HEADER = """\
@@ -81,12 +81,8 @@ def declare(file: Path, *, folder: Path | None = None) -> Path:
     # A JSON list of strings is a TOML array as well.
     text = f"{HEADER}plugins = {json.dumps(names, indent=4, ensure_ascii=False)}\n"
     target = where / DECLARATION
-    write_atomically(target, lambda part: _write(part, text))
+    write_text(target, text)
     return target
-
-
-def _write(part: Path, text: str) -> None:
-    part.write_text(text, encoding="utf-8")
 
 
 def _relative(file: Path, folder: Path) -> str:

@@ -66,6 +66,8 @@ REQUIRED: Mapping[Kind, tuple[str, ...]] = {
 """Attributes without which a part is refused at the door."""
 
 
+METRICS = "pyiqa:"
+"""How names of pyiqa's metrics begin: they are found when asked for."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -213,7 +215,11 @@ class Registry:
             if sha256 not in recorded.values():
                 raise BenchError(f"plugin {name}: expected one that {source} was made with.")
         known = {*self.parts, *((broken.kind, broken.name) for broken in self.broken)}
-        lacking = [name for kind, name in wanted if (kind, name) not in known]
+        lacking = [
+            name
+            for kind, name in wanted
+            if (kind, name) not in known and not name.startswith(METRICS)
+        ]
         if lacking and recorded:
             raise BenchError(
                 f"{source} needs {', '.join(map(repr, lacking))}, and was made with plugins that "
@@ -233,14 +239,30 @@ class Registry:
         return self.get("defense", name)
 
     def model(self, name: str) -> Any:
-        """An ``iqa_models.plugin.ModelPlugin``."""
-        return self.get("model", name)
+        """An ``iqa_models.plugin.ModelPlugin``; ``pyiqa:NAME`` is any of pyiqa's metrics."""
+        if not name.startswith(METRICS):
+            return self.get("model", name)
+        from iqa_models.pyiqa_metrics import metric_plugin
+        from iqa_models.weights import WeightsError
 
-    def dataset(self, name: str) -> Any:
+        try:
+            return metric_plugin(name.removeprefix(METRICS))
+        except WeightsError as error:
+            raise BenchError(str(error)) from error
+
+    def dataset(self, name: str, *, train: str | None = None) -> Any:
         """An open data set: a plugin's name, or the path of a ``dataset.toml``.
 
         A plugin may be the data set itself, or make it when opened or called.
+
+        Args:
+            name: The data set.
+            train: Another one whose training part takes the place of its own.
         """
+        if train not in (None, name):
+            from bench.datasets.across import Across
+
+            return Across(test=self.dataset(name), train=self.dataset(str(train)))
         if name.endswith(".toml"):
             from bench.datasets.table import find_table, open_table
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 
 from bench.base.errors import BenchError
+from bench.base.files import writing
 from bench.plugins.local import declare
 from bench.plugins.registry import GROUPS, ours_in_order
 
@@ -58,16 +59,12 @@ def new_defense(name: str, *, out: Path) -> Written:
     for file in files.values():
         if file.exists():
             raise BenchError(f"{file}: expected no such file yet, found one; choose another name.")
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         for template, file in files.items():
             file.write_text(filled(template, values), encoding="utf-8")
         plugin, test = files.values()
         return Written(plugin, test, declare(plugin))
-    except OSError as error:
-        raise BenchError(
-            f"{out}: expected a folder that can be written, found {error.strerror}."
-        ) from error
 
 
 def filled(template: str, values: dict[str, str]) -> str:

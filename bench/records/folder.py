@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.base.errors import BenchError, invalid
-from bench.base.files import write_atomically
+from bench.base.files import write_json, write_text, writing
 from bench.plan.units import Plan, canonical
 from bench.records.completeness import (
     CELL_COLUMNS,
@@ -56,6 +56,7 @@ class _Noted(BaseModel):
     device_type: str | None = None
     rates: dict[str, float] = {}
     seconds: dict[str, float] = {}
+    stages: list[str] = []
     data_sha256: dict[str, str] = {}
     weights_sha256: dict[str, str] = {}
     machine: dict[str, Any] = {}
@@ -76,14 +77,10 @@ class RunFolder:
             BenchError: It cannot be written, or holds another plan.
         """
         run = cls(results / plan.name)
-        try:
+        with writing(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
             if not run._plan_file.exists():
-                run._write(run._plan_file, canonical(plan.to_json()) + "\n")
-        except OSError as error:
-            raise BenchError(
-                f"{run.path}: expected a folder that can be written, found {error.strerror}."
-            ) from error
+                write_text(run._plan_file, canonical(plan.to_json()) + "\n")
         if run.plan().hash != plan.hash:
             raise BenchError(f"{run.path}: expected the plan {plan.hash[:8]}, found another one.")
         return run
@@ -129,14 +126,7 @@ class RunFolder:
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json."""
-        content = {**self.provenance(), **facts}
-        self._write(self.path / "run.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-    def _write(self, path: Path, text: str) -> None:
-        def fill(part: Path) -> None:
-            part.write_text(text, encoding="utf-8")
-
-        write_atomically(path, fill)
+        write_json(self.path / "run.json", {**self.provenance(), **facts})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -148,17 +138,14 @@ class RunFolder:
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise BenchError(
-                f"{self.path}: expected to run alone, found another process on this run; wait "
-                "until it ends, or choose another folder with --results."
-            ) from None
-        except OSError as error:
-            raise BenchError(
-                f"{self.path}: expected a folder that can be written, found {error.strerror}."
-            ) from error
+        with writing(self.path):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise BenchError(
+                    f"{self.path}: expected to run alone, found another process on this run; wait "
+                    "until it ends, or choose another folder with --results."
+                ) from None
         try:
             yield
         finally:
@@ -276,6 +263,13 @@ class RunFolder:
         return stored_arrow(kind, self.journaled(stage).records(name), columns)
 
     # --- completeness ----------------------------------------------------------------------------
+
+    def asked(self) -> tuple[str, ...]:
+        """Stages that somebody asked for; all of them where scores were not."""
+        from bench.plan.units import STAGES
+
+        noted = self.provenance().get("stages", ())
+        return tuple(s for s in STAGES if s in noted) if "evaluate" in noted else STAGES
 
     def completeness(self, stages: Collection[str]) -> Completeness:
         """The plan's cells against what is recorded, looking at some stages."""

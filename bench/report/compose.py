@@ -7,21 +7,19 @@ run cannot fill becomes a sentence that says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import get_args
 
-import pandas as pd
-
-from bench.analysis.agreement import METRICS, Agreement, agreements
-from bench.analysis.frames import known, of_mode, rows
+from bench.analysis.agreement import Agreement, agreements, certified_only
+from bench.analysis.beside import Reported
+from bench.analysis.frames import of_mode, rows
 from bench.analysis.matched import Matched, matched
-from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_title
+from bench.analysis.names import PAPERS_DEFENSE
 from bench.analysis.published import published
 from bench.analysis.source import RunTables
 from bench.analysis.widths import reference_radii
 from bench.report.document import (
     Block,
     Bullets,
-    Card,
     Chapter,
     Document,
     Paragraph,
@@ -29,28 +27,29 @@ from bench.report.document import (
     Verdicts,
     VerdictWord,
 )
-from bench.report.numbers import number
 from bench.report.parts.attacks import attack_blocks
 from bench.report.parts.audit import audit_table, violations
-from bench.report.parts.charts import equal_radius, pareto, rank_intervals
+from bench.report.parts.charts import equal_radius, pareto
 from bench.report.parts.claims import is_papers_setting, verdicts
 from bench.report.parts.cost import cost_frame, cost_table
+from bench.report.parts.dots import model_dots
 from bench.report.parts.figures import width_against_radius
-from bench.report.parts.found import audit_lines, audited
+from bench.report.parts.first import decide, first_section, trust_lines
+from bench.report.parts.glossary import glossary_section
 from bench.report.parts.guarantee import (
     Guarantees,
+    card_table,
     guarantees,
     native_table,
     own_width_table,
-    width_table,
 )
-from bench.report.parts.leaders import leader_sentence
 from bench.report.parts.matched import matched_section
 from bench.report.parts.proof import proof_section
 from bench.report.parts.provenance import provenance_section
 from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
-from bench.report.parts.tables import difference_table, lead_table, main_table, model_table
+from bench.report.parts.shipped import noted
+from bench.report.parts.tables import lead_table, main_table
 from bench.report.parts.worked import worked_section
 
 TITLE = "Certified defences of image-quality models"
@@ -61,63 +60,59 @@ BANNERS = {
 }
 _NUMBER = {"NR": 1, "FR": 2}
 _LETTER = {"NR": "a", "FR": "b"}
-_CARD_FIELDS = (
-    ("statement", "promise"),
-    ("norm", "norm"),
-    ("claim", "claim"),
-    ("rigor", "rigor"),
-    ("applies_to", "applies to"),
-    ("assumptions", "assumes"),
-    ("trained", "trained"),
-    ("cost", "cost"),
-    ("citation", "source"),
-)
 
 
-def compose(run: RunTables, *, reps: int = 1000) -> Document:
+def compose(run: RunTables, *, reps: int = 1000, reported: Sequence[Reported] = ()) -> Document:
     """The whole document of a run.
 
     Args:
         run: Its tables and facts.
         reps: Bootstrap resamples.
+        reported: Rows that others report, shown on page 1.
     """
     refused = refused_models(run)
     run = without_models(run, refused)
-    worked = worked_section(run)
     found = agreements(run, reps=reps)
-    frame = run.table("evaluate")
-    family = run.profile.certificate.familywise
-    data = {mode: guarantees(frame, mode=mode, familywise=family) for mode in found}
-    judged = verdicts(run, found, published())
-    equal = matched_section(_matched(run, found, reps=reps), run.table("time"))
-    proof = proof_section(run, reps=reps)
-    sections = (
-        *(_accuracy(run, found[mode]) for mode in found),
-        _claims(judged),
-        _figures(run, found, reps=reps),
-        _guarantee(run, data),
-        *([equal] if equal is not None else []),
-        *([proof] if proof is not None else []),
-        _ranks(found),
-        _cost(run, found, data),
-        *([worked] if worked is not None else []),
-        provenance_section(run),
-    )
-    if not found:
+    if found:
+        sections, judged = _sections(run, found, reps=reps, reported=reported)
+        sections = noted(sections, run)
+    else:
         nothing = Paragraph("No image was evaluated in this run, so there is nothing to report.")
         empty = () if refused else (Chapter("accuracy", "Accuracy", (nothing,)),)
-        sections = (*empty, provenance_section(run))
-    if refused:
-        sections = (refusal_section(refused), *sections)
+        sections, judged = (*empty, provenance_section(run)), []
     return Document(
         title=TITLE,
         subtitle=_subtitle(run),
         banner=_banner(run, refused),
         verdict=(*([refusal(refused)] if refused else []), *_verdict_box(run, found, judged)),
         complete=run.completeness.complete,
-        sections=sections,
+        sections=(*([refusal_section(refused)] if refused else []), *sections),
         facts=_facts(run),
     )
+
+
+def _sections(
+    run: RunTables, found: Mapping[str, Agreement], *, reps: int, reported: Sequence[Reported]
+) -> tuple[tuple[Chapter, ...], list[Verdict]]:
+    """All chapters in order: what decides, the paper's form, then what stands behind it."""
+    frame, family = run.table("evaluate"), run.profile.certificate.familywise
+    data = {mode: guarantees(frame, mode=mode, familywise=family) for mode in found}
+    judged = verdicts(run, found, published())
+    equal = _matched(run, found, reps=reps)
+    first = decide(run, equal, reps=reps, reported=reported)
+    chapters = (
+        first_section(first, run) if first else None,
+        _papers_form(run, found, judged, reps=reps),
+        matched_section(equal, run.table("time")),
+        proof_section(run, reps=reps),
+        _guarantee(run, data),
+        _cost(run, found, data),
+        worked_section(run),
+        _supplement(run, found, data),
+        glossary_section(),
+        provenance_section(run),
+    )
+    return tuple(chapter for chapter in chapters if chapter is not None), judged
 
 
 def _matched(run: RunTables, modes: Iterable[str], *, reps: int) -> dict[str, Matched]:
@@ -143,7 +138,7 @@ def _banner(run: RunTables, refused: Sequence[str] = ()) -> str:
     text = BANNERS[run.profile.edition]
     if refused:
         text = f"{refusal(refused)} Of the others: {text}"
-        if set(refused) >= set(run.profile.models):
+        if set(refused) >= set(run.table("calibration")["model"]):
             return refusal(refused)
     if run.profile.edition == "compact":
         return text
@@ -171,106 +166,94 @@ def _facts(run: RunTables) -> dict[str, str]:
 def _verdict_box(
     run: RunTables, found: Mapping[str, Agreement], judged: Sequence[Verdict]
 ) -> tuple[str, ...]:
+    """How far the run got, how far it can be trusted, and what became of the paper's claims."""
     count = run.completeness
-    lines = [*count.words, *count.remarks, *count.notes]
-    lines += [f"{mode}: {leader_sentence(agreement)}" for mode, agreement in found.items()]
-    lines += audit_lines(run.everything().table("audit"))
+    lines = [*count.words, *count.remarks, *count.notes, *trust_lines(run, found)]
     words = [v.word for v in judged]
     counted = ", ".join(f"{words.count(w)} {w}" for w in get_args(VerdictWord) if w in words)
-    lines.append(
-        f"Claims of the paper: {counted}"
-        + (
-            "."
+    if counted:
+        setting = (
+            ""
             if is_papers_setting(run.profile)
-            else " (directions, not sizes: these are not the paper's networks, data and draws)."
+            else " (directions, not sizes: these are not the paper's networks, data and draws)"
         )
-    )
+        lines.append(f"Claims of the paper: {counted}{setting}.")
     return tuple(lines)
 
 
-# --- sections ----------------------------------------------------------------------------------
+# --- chapters ----------------------------------------------------------------------------------
 
 
-def _accuracy(run: RunTables, agreement: Agreement) -> Chapter:
-    mode = agreement.mode
-    index = _NUMBER[mode]
-    blocks: list[Block] = [main_table(agreement, run.table("time"), published(), number=index)]
-    blocks += [
-        model_table(agreement, metric, number=f"S{index}{letter}")
-        for letter, metric in zip("ab", METRICS, strict=True)
-    ]
-    compared = difference_table(agreement, number=f"S{index}c")
-    leads = lead_table(agreement, PAPERS_DEFENSE, number=f"S{index}d")
-    blocks += [table for table in (compared, leads) if table]
-    return Chapter(f"accuracy-{mode.lower()}", f"Accuracy: {mode} models", tuple(blocks))
-
-
-def _claims(judged: Sequence[Verdict]) -> Chapter:
-    return Chapter(
-        "claims",
-        "The paper's claims",
-        (
-            Paragraph(
-                "Each claim is judged by a fixed rule, printed with the numbers. Scope `size` "
-                "judges the number itself, `trend` its direction only."
-            ),
-            Verdicts(tuple(judged)),
-        ),
-    )
-
-
-def _figures(run: RunTables, found: Mapping[str, Agreement], *, reps: int) -> Chapter:
-    frame = run.table("evaluate")
+def _papers_form(
+    run: RunTables, found: Mapping[str, Agreement], judged: Sequence[Verdict], *, reps: int
+) -> Chapter:
+    """Tables 1 and 2, Figures 3 and 4, and each claim."""
+    frame, time = run.table("evaluate"), run.table("time")
     blocks: list[Block] = [
+        main_table(
+            agreement,
+            time,
+            published(),
+            number=_NUMBER[mode],
+            certified=certified_only(run, mode),
+            compared=is_papers_setting(run.profile),
+        )
+        for mode, agreement in found.items()
+    ]
+    blocks += [
         width_against_radius(frame, mode=mode, number_=f"3{_LETTER[mode]}")
         or Paragraph(f"Figure 3, {mode}: FS-IQA has no certificate in this run.")
         for mode in found
     ]
     absent = Paragraph("Figure 4: the attack stage was not run, so nothing is said about it.")
-    blocks += attack_blocks(run.table("attack"), frame, reps=reps) or [absent]
-    return Chapter("figures", "Figures 3 and 4", tuple(blocks))
+    attack, calibration = run.table("attack"), run.table("calibration")
+    blocks += attack_blocks(attack, frame, calibration, reps=reps) or [absent]
+    told = Paragraph(
+        "Each claim is judged by a fixed rule, printed with the numbers. Scope `size` judges the "
+        "number itself, `trend` its direction only."
+    )
+    blocks += [told, Verdicts(tuple(judged))]
+    return Chapter("paper", "The paper's tables, figures and claims", tuple(blocks))
 
 
 def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
-    blocks: list[Block] = []
+    promised = card_table(run.cards, id="table-g1", title="Table G1. What each defence promises")
+    blocks: list[Block] = [promised or Paragraph("The run holds no guarantee cards.")]
     for mode, guarantee in data.items():
         x = _LETTER[mode]
-        drawn = equal_radius(
-            guarantee,
-            id=f"figure-5{x}",
-            title=f"Figure 5{x.upper()}. Interval width at equal radius, {mode} models",
-        )
-        absent = Paragraph(f"{mode}: no record holds bounds on a grid of radii.")
-        blocks.append(drawn or absent)
-        tables = (
-            width_table(
-                guarantee,
-                id=f"table-g1{x}",
-                title=f"Table G1{x}. Width at equal radius, {mode} models",
+        title = f"Figure 5{x.upper()}. Interval width at equal radius, {mode} models"
+        drawn = equal_radius(guarantee, id=f"figure-5{x}", title=title)
+        blocks.append(drawn or Paragraph(f"{mode}: no record holds bounds on a grid of radii."))
+        title = f"Table G2{x}. Each defence at its own radius, {mode} models"
+        blocks.append(native_table(guarantee, id=f"table-g2{x}", title=title))
+    blocks += _audit(run)
+    return Chapter("guarantee", "What is guaranteed, and what attacks broke", tuple(blocks))
+
+
+def _supplement(
+    run: RunTables, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]
+) -> Chapter:
+    """What stands behind the tables."""
+    blocks: list[Block | None] = []
+    for mode, agreement in found.items():
+        x, index, models = _LETTER[mode], _NUMBER[mode], f"{mode} models"
+        title = f"Figure S{index}. SRCC of each model, {models}"
+        blocks += [
+            model_dots(agreement, id=f"figure-s{index}", title=title),
+            lead_table(agreement, PAPERS_DEFENSE, number=f"S{index}"),
+            ranking_table(
+                data[mode],
+                id=f"table-g3{x}",
+                title=f"Table G3{x}. Certified ranking of images, {models}",
             ),
             own_width_table(
-                guarantee,
+                data[mode],
                 id=f"table-g4{x}",
-                title=f"Table G4{x}. Width at equal radius against own spread, {mode} models",
+                title=f"Table G4{x}. Width at equal radius, every noise level, {models}",
             ),
-            native_table(
-                guarantee,
-                id=f"table-g2{x}",
-                title=f"Table G2{x}. Each defence at its own radius, {mode} models",
-            ),
-            ranking_table(
-                guarantee,
-                id=f"table-g3{x}",
-                title=f"Table G3{x}. Certified ranking of images, {mode} models",
-            ),
-        )
-        blocks += [table for table in tables if table is not None]
-        blocks += _beside(run, mode)
-    blocks += _audit(run)
-    attacked = run.everything().table("audit")
-    cards = [_card(card, attacked) for card in run.cards]
-    blocks += cards or [Paragraph("The run holds no guarantee cards.")]
-    return Chapter("guarantee", "What is guaranteed", tuple(blocks))
+            *_beside(run, mode),
+        ]
+    return Chapter("supplement", "Appendix: supplement", tuple(b for b in blocks if b is not None))
 
 
 def _beside(run: RunTables, mode: str) -> list[Block]:
@@ -294,42 +277,10 @@ def _audit(run: RunTables) -> list[Block]:
     )
     if table is None:
         return [Paragraph("The audit stage was not run: no certificate of this run was attacked.")]
-    listed = violations(audit)
-    if not listed:
+    broken = violations(audit)
+    if not broken:
         return [table]
-    shown = tuple(
-        f"{model_title(str(v['model']))}, {defense_title(str(v['defense']))}, σ = {v['sigma']:g}, "  # noqa: RUF001
-        f"image `{v['image']}`: interval use {number(known(v['interval_use']))}"
-        for v in listed[:20]
-    )
-    more = f" The first {len(shown)} of {len(listed)}:" if len(listed) > len(shown) else ""
-    return [table, Paragraph(f"**Violated certificates.**{more}"), Bullets(shown)]
-
-
-def _card(card: Mapping[str, Any], audit: pd.DataFrame) -> Card:
-    def text(value: Any) -> str:
-        return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-    fields = tuple((title, text(card[key])) for key, title in _CARD_FIELDS if card.get(key))
-    name = str(card.get("name", ""))
-    title = card.get("title") or defense_title(name)
-    return Card(f"Guarantee card: {title}", (*fields, ("attacked", audited(audit, name))))
-
-
-def _ranks(found: Mapping[str, Agreement]) -> Chapter:
-    title = "Figure 6. Average ranks over models and noise levels"
-    drawn = rank_intervals(found, id="figure-6", title=title)
-    return Chapter(
-        "ranks",
-        "Ranks",
-        (
-            drawn
-            or Paragraph(
-                "Fewer than two complete blocks of (model, noise level), or fewer than "
-                "two defences: ranks would say nothing."
-            ),
-        ),
-    )
+    return [table, Paragraph("**Violated certificates, by photograph.**"), Bullets(broken)]
 
 
 def _cost(

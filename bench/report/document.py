@@ -10,7 +10,7 @@ Texts may hold two marks, ``**strong**`` and backticks for code, and nothing els
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from bench.report.numbers import PLAIN, Format, number
@@ -19,6 +19,8 @@ VerdictWord = Literal[
     "reproduced", "not reproduced", "same direction", "opposite", "undecided", "cannot be said"
 ]
 """``reproduced`` is about a size; where only a direction is judged, it is the same or opposite."""
+DITTO = "″"
+"""In place of a number: the same as to the left."""
 SUPERSCRIPTS: Mapping[str, str] = dict(
     zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True)
 )
@@ -35,7 +37,14 @@ class Column:
     group: str = ""
     """Heading above this and its neighbours of the same group."""
     difference: Format | None = None
-    """How the difference from the published value is printed; None hides it."""
+    """How differences from the published values are printed; None hides them."""
+    interval: Literal["beside", "below"] = "beside"
+    """Where a cell's interval stands."""
+
+    @property
+    def same_as(self) -> str:
+        """What a ditto mark in this column refers to: the last column of the same kind."""
+        return self.name if self.group.startswith("ρ") else self.group  # noqa: RUF001
 
     @property
     def label(self) -> str:
@@ -50,16 +59,20 @@ class Field:
     Attributes:
         value: Number, words, or None where there is none.
         error: Standard error, printed after ``±`` in the same format.
-        interval: Printed in brackets after the value.
-        published: The paper's value, printed below with the difference.
+        second: Another value with its error, printed after a slash.
+        interval: Printed in brackets after the value, or below it.
+        published: The paper's cell as it is printed there, quoted below.
+        difference: From the paper's values, printed in brackets after them.
         group: Letter of the group of ties.
         mark: Footnote mark.
     """
 
     value: float | str | None = None
     error: float | None = None
+    second: tuple[float | None, float | None] | None = None
     interval: tuple[float, float] | None = None
-    published: float | None = None
+    published: str = ""
+    difference: tuple[float, ...] = ()
     group: str = ""
     mark: str = ""
 
@@ -70,6 +83,8 @@ class Printed:
 
     value: str
     error: str = ""
+    second: str = ""
+    second_error: str = ""
     low: str = ""
     high: str = ""
     group: str = ""
@@ -77,25 +92,35 @@ class Printed:
     published: str = ""
     difference: str = ""
     sort: float | None = None
+    interval: Literal["beside", "below"] = "beside"
+
+    @property
+    def text(self) -> str:
+        """First line without group and mark, e.g. ``0.84 ± 0.02 / 0.80 ± 0.03``."""
+        parts = [
+            f"{value} ± {error}" if error else value
+            for value, error in ((self.value, self.error), (self.second, self.second_error))
+            if value
+        ]
+        beside = self._limits if self.interval == "beside" else ""
+        return f"{' / '.join(parts)} {beside}".rstrip()
 
     @property
     def line(self) -> str:
         """First line, e.g. ``0.84 ± 0.02 ᵃ``."""
-        text = self.value
-        if self.error:
-            text += f" ± {self.error}"
-        if self.low:
-            text += f" [{self.low}, {self.high}]"
-        if self.group:
-            text += " " + SUPERSCRIPTS.get(self.group, f"({self.group})")
-        return text + self.mark
+        group = " " + SUPERSCRIPTS.get(self.group, f"({self.group})") if self.group else ""
+        return self.text + group + self.mark
 
     @property
     def below(self) -> str:
-        """Second line: published value and difference; empty if there is none."""
-        if not self.published:
-            return ""
-        return f"{self.published} ({self.difference})" if self.difference else self.published
+        """Second line: the interval, or what the paper prints and the difference from it."""
+        limits = self._limits if self.interval == "below" else ""
+        difference = f"({self.difference})" if self.difference else ""
+        return " ".join(part for part in (limits, self.published, difference) if part)
+
+    @property
+    def _limits(self) -> str:
+        return f"[{self.low}, {self.high}]" if self.low else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,33 +151,66 @@ class Table:
     def printed(self) -> tuple[tuple[Printed, ...], ...]:
         """Every cell as characters: the one formatting step."""
         return tuple(
-            tuple(_print(cell, column) for cell, column in zip(row, self.columns, strict=True))
+            tuple(
+                replace(_print(cell, column), sort=_order(meant))
+                for cell, meant, column in zip(row, self.meant(row), self.columns, strict=True)
+            )
             for row in self.rows
         )
+
+    def meant(self, row: tuple[Field, ...]) -> tuple[Field, ...]:
+        """A row with every ditto mark replaced by what it stands for."""
+        last: dict[str, Field] = {}
+        found = []
+        for column, cell in zip(self.columns, row, strict=True):
+            meant = last[column.same_as] if cell.value == DITTO else cell
+            last[column.same_as] = meant
+            found.append(meant)
+        return tuple(found)
+
+
+def _order(cell: Field) -> float | None:
+    """What a cell is sorted by; words come last."""
+    return None if isinstance(cell.value, str) else cell.value
+
+
+def grouped_columns(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
+    """Headings above columns, and how many columns each spans."""
+    groups: list[tuple[str, int]] = []
+    for column in columns:
+        if groups and column.group and groups[-1][0] == column.group:
+            groups[-1] = (column.group, groups[-1][1] + 1)
+        else:
+            groups.append((column.group, 1))
+    return groups
 
 
 def _print(cell: Field, column: Column) -> Printed:
     if isinstance(cell.value, str):
-        return Printed(cell.value, mark=cell.mark, group=cell.group)
+        return Printed(cell.value, mark=cell.mark, group=cell.group, published=cell.published)
     low, high = (
-        ("", "")
-        if cell.interval is None
-        else (number(cell.interval[0], column.form), number(cell.interval[1], column.form))
+        ("", "") if cell.interval is None else (number(end, column.form) for end in cell.interval)
     )
-    known = cell.value is not None and cell.published is not None and column.difference is not None
+    second, second_error = cell.second or (None, None)
     return Printed(
         value=number(cell.value, column.form),
-        error="" if cell.error is None else number(cell.error, column.form),
+        error=_known(cell.error, column.form),
+        second="" if cell.second is None else number(second, column.form),
+        second_error=_known(second_error, column.form),
         low=low,
         high=high,
         group=cell.group,
         mark=cell.mark,
-        published="" if cell.published is None else number(cell.published, column.form),
-        difference=number(cell.value - cell.published, column.difference)  # type: ignore[operator]
-        if known
+        published=cell.published,
+        difference=" / ".join(number(value, column.difference) for value in cell.difference)
+        if column.difference
         else "",
-        sort=cell.value,
+        interval=column.interval,
     )
+
+
+def _known(value: float | None, form: Format) -> str:
+    return "" if value is None else number(value, form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +254,6 @@ class Bullets:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """A guarantee card: what a defence promises, field by field."""
-
-    title: str
-    fields: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What this run says about one claim.
 
@@ -236,10 +286,25 @@ class Images:
     id: str
     caption: str
     pictures: tuple[tuple[str, bytes], ...]
+    about: str = ""
+    """Name of the image that all of them show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """What a reader of the page can turn over, as plain values ready to be shown.
+
+    Other formats leave it out: its numbers stand in their tables and files.
+    """
+
+    id: str
+    title: str
+    caption: str
+    content: Mapping[str, Any]
 
 
 _Kind = TypeVar("_Kind")
-Block = Paragraph | Bullets | Table | Figure | Card | Verdicts | Images
+Block = Paragraph | Bullets | Table | Figure | Verdicts | Images | Explorer
 
 
 @dataclass(frozen=True, slots=True)

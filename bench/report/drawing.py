@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -21,11 +21,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench.analysis.frames import numbers, rows
 from bench.report.document import Figure, Hover, Table
-from bench.report.svg import numbered
+from bench.report.svg import numbered, rounded
 from bench.report.theme import Look
 
 WIDTH = 6.9
@@ -65,12 +65,72 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, *, height: float = 2.5, share_y: bool = True) -> tuple[Canvas, list[Axes]]:
+def panels(
+    count: int, *, height: float = 2.5, share_y: bool = True, share_x: bool = False
+) -> tuple[Canvas, list[Axes]]:
     """A row of panels as wide as the text."""
     canvas = Canvas(figsize=(WIDTH, height))
     FigureCanvasAgg(canvas)
-    axes = canvas.subplots(1, count, sharey=share_y, squeeze=False)
+    axes = canvas.subplots(1, count, sharex=share_x, sharey=share_y, squeeze=False)
     return canvas, list(axes[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One panel of lines: its heading, its points and which column is drawn upwards."""
+
+    title: str
+    frame: pd.DataFrame
+    y: str
+
+
+def line_panels(
+    panes: Sequence[Pane],
+    *,
+    x: str,
+    by: str,
+    looks: Looks,
+    words: Callable[[dict[str, Any]], str],
+    label: str,
+    height: float = 2.5,
+    log: bool = True,
+) -> tuple[Canvas, list[Axes], list[Spot]]:
+    """Panels of lines on one y axis with a legend below: what most figures are.
+
+    Args:
+        panes: The panels.
+        x: Column drawn across, called ``label``.
+        by: Column that names whose line a point is on.
+        looks: Of every name.
+        words: What a point says.
+        label: Of the x axis.
+        height: Inches.
+        log: Whether the x axis is logarithmic.
+    """
+    canvas, axes = panels(len(panes), height=height)
+    found: list[Spot] = []
+    for ax, pane in zip(axes, panes, strict=True):
+        lines(ax, pane.frame, x=x, y=pane.y, by=by, looks=looks)
+        found += spots(ax, pane.frame, x=x, y=pane.y, words=words)
+        log_axis(ax, x=log)
+        ax.set(title=pane.title, xlabel=label, ylabel="")
+    legend_below(canvas, looks)
+    return canvas, axes, found
+
+
+def as_steps(ax: Axes) -> None:
+    """Lines as steps: what holds at a radius holds at every smaller one, and nothing else does."""
+    for drawn in ax.lines:
+        drawn.set_drawstyle("steps-pre")
+
+
+def few_ticks(axis: Any, low: float, high: float, *, count: int = 3) -> None:
+    """A few plain ticks on a logarithmic axis, none at its ends."""
+    places = np.geomspace(low, high, count + 2)[1:-1]
+    ticks = list(dict.fromkeys(float(f"{place:.1g}") for place in places))
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
@@ -88,10 +148,12 @@ def lines(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Look
             drawn.set(markerfacecolor="white", markeredgecolor=color, markeredgewidth=1.0)
 
 
-def scatter(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
-    """One filled marker for each row."""
+def scatter(
+    ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks, size: float = 50
+) -> None:
+    """One filled marker for each row; ``size`` in square points."""
     if len(frame):
-        sns.scatterplot(frame, x=x, y=y, s=50, linewidth=0, ax=ax, **_looking(by, looks))
+        sns.scatterplot(frame, x=x, y=y, s=size, linewidth=0, ax=ax, **_looking(by, looks))
 
 
 def rings(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
@@ -103,13 +165,21 @@ def rings(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Look
 
 
 def band(
-    ax: Axes, frame: pd.DataFrame, *, x: str, low: str, high: str, by: str, looks: Looks
+    ax: Axes,
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    low: str,
+    high: str,
+    by: str,
+    looks: Looks,
+    step: Literal["pre"] | None = None,
 ) -> None:
-    """A shaded region for each name in the column ``by``."""
+    """A shaded region for each name in the column ``by``, in steps where its line is."""
     for name, look in looks.items():
         part = frame[frame[by] == name]
         across, bottom, top = (numbers(part, column) for column in (x, low, high))
-        ax.fill_between(across, bottom, top, color=look.color, alpha=0.15, lw=0)
+        ax.fill_between(across, bottom, top, color=look.color, alpha=0.15, lw=0, step=step)
 
 
 def _looking(by: str, looks: Looks) -> dict[str, Any]:
@@ -132,6 +202,11 @@ def spots(
     return [Spot(ax, row[x], row[y], words(row)) for row in rows(frame)]
 
 
+def without_lines(looks: Looks) -> Looks:
+    """The same looks for a legend of markers alone."""
+    return {name: replace(look, lines=False) for name, look in looks.items()}
+
+
 def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
     """One legend under all panels: it can never cover data."""
     handles = [
@@ -140,7 +215,7 @@ def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
             [],
             color=look.color,
             marker=look.marker,
-            linestyle=(0, look.dashes) if look.dashes else "-",
+            linestyle=_line(look),
             markerfacecolor="white" if look.hollow else look.color,
             markeredgecolor=look.color if look.hollow else "white",
             markeredgewidth=1.0 if look.hollow else 0.4,
@@ -154,6 +229,12 @@ def legend_below(canvas: Canvas, looks: Looks, *, columns: int = 7) -> None:
         ncols=min(columns, len(handles)),
         handlelength=2.6,
     )
+
+
+def _line(look: Look) -> Any:
+    if not look.lines:
+        return "none"
+    return (0, look.dashes) if look.dashes else "-"
 
 
 def finish(
@@ -178,7 +259,7 @@ def finish(
         hover=tuple(h for p in points if (h := _place(canvas, p)) is not None),
         width=float(canvas.get_figwidth()),
         png=_saved(canvas, "png", {"Software": None}, dpi=160),
-        svg=numbered(_saved(canvas, "svg", {"Date": None, "Creator": None}).decode("utf-8")),
+        svg=rounded(numbered(_saved(canvas, "svg", {"Date": None, "Creator": None}).decode())),
     )
 
 

@@ -74,11 +74,6 @@ def _step(value: Decimal, significant: int) -> Decimal:
     return Decimal(1).scaleb(value.adjusted() - significant + 1)
 
 
-def ascii_minus(text: str) -> str:
-    """The same characters for programs (CSV): hyphen-minus, and nothing for a missing value."""
-    return "" if text == MISSING else text.replace(MINUS, "-")
-
-
 PLAIN = Format()
 PERCENT = Format(1, unit=" %", scale=100)
 CORRELATION = Format(2)

@@ -24,6 +24,8 @@ class Look:
     marker: str
     dashes: Dashes = ()
     hollow: bool = False
+    lines: bool = True
+    """Whether its points are joined."""
 
 
 Shape = tuple[str, str, Dashes]

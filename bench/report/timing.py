@@ -141,7 +141,7 @@ def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
                     table[table["defense"] == d],
                     present,
                     column,
-                    published=paper.seconds(mode, d, certified=certified),
+                    published=paper.time(mode, d, certified=certified),
                 )
                 for column, certified in (
                     ("seconds_certified", True),
@@ -165,9 +165,7 @@ def paper_table(table: pd.DataFrame, mode: str, models: Sequence[str]) -> Table:
     )
 
 
-def _mean_cell(
-    part: pd.DataFrame, models: Sequence[str], column: str, *, published: float | None
-) -> Field:
+def _mean_cell(part: pd.DataFrame, models: Sequence[str], column: str, *, published: str) -> Field:
     """Mean ± standard error over models of the median over repeats."""
     values = [median(row[column]) for m in models for row in rows(part[part["model"] == m])]
     return Field(sum(values) / len(values), error=sem(values), published=published)

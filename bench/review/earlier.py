@@ -70,9 +70,7 @@ def _entries(other: RunFolder, plan: Plan, wanted: Collection[str]) -> list[Entr
     if not any(unit.key in wanted for unit in theirs.units):
         return []
     return [
-        entry
-        for key, entry in entries_of(other, theirs).items()
-        if key in wanted and entry.status != "failed"
+        entry for key, entry in entries_of(other, theirs).items() if key in wanted and entry.final
     ]
 
 

@@ -5,7 +5,8 @@ This module knows which records belong to which unit; it must not know how eithe
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 
 from pydantic import ValidationError
 
@@ -17,16 +18,25 @@ from bench.records.parquet import read_rows
 from bench.records.schema import (
     BY_TABLE,
     AttackRecord,
-    CalibrationRecord,
-    DrawRecord,
+    AuditRecord,
     EvaluationRecord,
-    FitRecord,
     PictureRecord,
     Record,
-    TimeRecord,
 )
 
 Place = tuple[object, ...]
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "prepare": ("dataset", "model"),
+    "fit": ("dataset", "model", "sigma", "part"),
+    "evaluate": ("dataset", "model", "smoother", "sigma", "image"),
+    "time": ("dataset", "model", "defense", "sigma"),
+    "attack": ("dataset", "model", "sigma", "image", "norm", "epsilon", "direction"),
+    "audit": ("dataset", "model", "sigma", "image"),
+}
+"""What tells the places of a stage apart."""
+_ABSENT = {"direction": "up"}
+"""Of records without such a column: a picture is kept of the attack that raises the score, and a
+training image that cannot be read is no single model's."""
 
 
 def entries_of(run: RunFolder, plan: Plan) -> dict[str, Entry]:
@@ -78,58 +88,21 @@ def stored_records(run: RunFolder, stage: str) -> list[Record]:
 
 def place(unit: Unit) -> Place:
     """Where a unit's records stand: all of its identity but which defences share the work."""
-    if unit.stage == "prepare":
-        return (unit.stage, unit.dataset, unit.model)
-    if unit.stage == "fit":
-        return (unit.stage, unit.dataset, unit.model, unit.sigma, unit.detail)
-    if unit.stage == "evaluate":
-        return (unit.stage, unit.dataset, unit.model, unit.smoother, unit.sigma, unit.image)
-    if unit.stage == "time":
-        return (unit.stage, unit.dataset, unit.model, unit.defense, unit.sigma)
+    values: dict[str, object] = {**asdict(unit), "part": unit.detail}
     if unit.stage == "attack":
         norm, epsilon, direction = unit.detail.split(":")[:3]
-        strength = (norm, float(epsilon), direction)
-        return (unit.stage, unit.dataset, unit.model, unit.sigma, unit.image, *strength)
-    return (unit.stage, unit.dataset, unit.model, unit.defense, unit.sigma, unit.image)
+        values |= {"norm": norm, "epsilon": float(epsilon), "direction": direction}
+    return (unit.stage, *(values[column] for column in _COLUMNS[unit.stage]))
 
 
 def place_of(record: Record) -> Place:
     """Where a record stands; see :func:`place`."""
     stage = STAGE_OF[record.table]
-    match record:
-        case CalibrationRecord():
-            return (stage, record.dataset, record.model)
-        case FitRecord():
-            return (stage, record.dataset, record.model, record.sigma, record.part)
-        case DrawRecord() | EvaluationRecord():
-            return (
-                stage,
-                record.dataset,
-                record.model,
-                record.smoother,
-                record.sigma,
-                record.image,
-            )
-        case TimeRecord():
-            return (stage, record.dataset, record.model, record.defense, record.sigma)
-        case AttackRecord() | PictureRecord():
-            # A picture is kept of the attack that raises the score.
-            direction = record.direction if isinstance(record, AttackRecord) else "up"
-            strength = (record.norm, record.epsilon, direction)
-            return (
-                stage,
-                record.dataset,
-                record.model,
-                record.sigma,
-                record.image,
-                *strength,
-            )
-    columns = ("dataset", "model", "defense", "sigma", "image")
-    return (stage, *(getattr(record, column) for column in columns))
+    return (stage, *(getattr(record, column, _ABSENT.get(column)) for column in _COLUMNS[stage]))
 
 
 def belongs(record: Record, unit: Unit) -> bool:
     """Whether a record of a unit's place is the unit's own."""
-    if isinstance(record, EvaluationRecord | AttackRecord | PictureRecord):
+    if isinstance(record, EvaluationRecord | AttackRecord | PictureRecord | AuditRecord):
         return record.defense in unit.defense.split(",")
     return True

@@ -21,7 +21,7 @@ from bench.records.parquet import unique_rows
 from bench.records.schema import Record
 from bench.review.entries import belongs
 
-_SHARED = frozenset({"evaluate", "fit", "attack"})
+_SHARED = frozenset({"evaluate", "fit", "attack", "audit"})
 """Stages with units that serve several defences."""
 
 _USUAL: tuple[str, ...] = Profile.model_fields["defenses"].default

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.base.errors import BenchError
-from bench.base.files import write_atomically
+from bench.base.files import write_atomically, writing
 from bench.plan.units import STAGES, Plan, canonical
 from bench.records.folder import RunFolder
 from bench.records.journal import Entry
@@ -215,36 +215,35 @@ def write(out: Path, plan: Plan, entries: Sequence[Entry], noted: Mapping[str, A
     Raises:
         BenchError: It cannot be written.
     """
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=".merge-", dir=out.parent))
-    except OSError as error:
-        raise BenchError(
-            f"{out}: expected a folder that can be written, found {error.strerror}."
-        ) from error
-    try:
-        run = RunFolder.create(working, plan)
-        run.note(**noted)
-        by_key = {entry.unit: entry for entry in entries}
-        for stage in STAGES:
-            units = plan.of_stage(stage)
-            done = [by_key[unit.key] for unit in units if unit.key in by_key]
-            if not done:
-                continue
-            run.journal.mkdir(exist_ok=True)
-            _write_journal(run.journal / f"{stage}-merged.jsonl", done)
-            if len(done) == len(units):
-                run.seal(stage)
-        if out.exists():
-            out.rmdir()
-        run.path.rename(out)
-    except OSError as error:
-        raise BenchError(
-            f"{out}: expected a folder that can be written, found {error.strerror}."
-        ) from error
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+        try:
+            _fill(working, out, plan, entries, noted)
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
     return RunFolder(out)
+
+
+def _fill(
+    working: Path, out: Path, plan: Plan, entries: Sequence[Entry], noted: Mapping[str, Any]
+) -> None:
+    """Make the run in a working folder, then give it its name."""
+    run = RunFolder.create(working, plan)
+    run.note(**noted)
+    by_key = {entry.unit: entry for entry in entries}
+    for stage in STAGES:
+        units = plan.of_stage(stage)
+        done = [by_key[unit.key] for unit in units if unit.key in by_key]
+        if not done:
+            continue
+        run.journal.mkdir(exist_ok=True)
+        _write_journal(run.journal / f"{stage}-merged.jsonl", done)
+        if len(done) == len(units):
+            run.seal(stage)
+    if out.exists():
+        out.rmdir()
+    run.path.rename(out)
 
 
 def _write_journal(path: Path, entries: Iterable[Entry]) -> None:

@@ -50,7 +50,7 @@ def fake_plan(*, images: int = 3, samples: int = 200, familywise: bool = False) 
         )
     )
     audits = tuple(
-        Unit("audit", "set", model, "ms", "input", sigma, "photo1/blur")
+        Unit("audit", "set", model, "rs-reg,ms", "input", sigma, "photo1/blur")
         for model, sigma in product(MODELS, SIGMAS)
     )
     return Plan(profile, cells, (*units, *audits), {"set": "0" * 64}, "1" * 64)
@@ -178,12 +178,15 @@ def _row(
 
 
 def _audited(unit: Unit, records: list[Record]) -> list[AuditRecord]:
+    return [row for name in unit.defense.split(",") for row in _claims(unit, name, records)]
+
+
+def _claims(unit: Unit, defense: str, records: list[Record]) -> list[AuditRecord]:
     row = next(
         r
         for r in records
         if isinstance(r, EvaluationRecord)
-        and (r.model, r.defense, r.sigma, r.image)
-        == (unit.model, unit.defense, unit.sigma, unit.image)
+        and (r.model, r.defense, r.sigma, r.image) == (unit.model, defense, unit.sigma, unit.image)
     )
     assert row.lower is not None and row.upper is not None and row.score is not None
     assert row.radius is not None
@@ -195,7 +198,7 @@ def _audited(unit: Unit, records: list[Record]) -> list[AuditRecord]:
                 status="ok",
                 dataset="set",
                 model=row.model,
-                defense="ms",
+                defense=defense,
                 sigma=row.sigma,
                 image=row.image,
                 planted=name,

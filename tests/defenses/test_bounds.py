@@ -368,6 +368,23 @@ def test_more_than_a_billion_thousands_are_no_advice() -> None:
     assert b.smallest_n(6.9, 0.999) is None
 
 
+def test_a_single_missing_side_has_its_reason() -> None:
+    """The lower median of an even number of fresh draws is nearer to the lower end."""
+    found = b.deployed_median_bounds(np.arange(1.0, 51.0), r=1.0, confidence=0.999)
+    assert (found.lower, found.upper, found.upper_rank, found.at_ceiling) == (None, 50.0, 50, True)
+    assert found.reason is not None and "on both sides" in found.reason
+
+
+def test_deployed_trimmed_advice_is_right() -> None:
+    settings = {"r": 1.0, "confidence": 0.999, "trim": 0.25}
+    reason = b.deployed_trimmed_mean_bounds(np.arange(30.0), **settings).reason
+    assert reason is not None
+    n = int(reason.rsplit(" ", 1)[1].rstrip("."))
+    for size, known in [(n, True), (n - 1, False)]:
+        ranks = b.deployed_trimmed_mean_ranks(size, 30, failure=1.0 - 0.999, **settings)
+        assert (ranks[0] >= 1) == known == (ranks[1] <= size)
+
+
 def test_deployed_median_advice_is_right() -> None:
     reason = b.deployed_median_bounds(np.arange(30.0), r=1.0, confidence=0.999).reason
     assert reason is not None

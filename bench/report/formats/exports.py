@@ -1,31 +1,37 @@
 # ruff: noqa: RUF001 - these characters are meant
 """Each table and figure as files of its own: CSV and LaTeX, PNG and PDF.
 
-The CSV holds the printed characters, split into parts; exact values are in the run's records.  This
-module knows CSV and LaTeX; it must not compute or format any number.
+A table's CSV is tidy: a line for each number, in full precision.  This module knows CSV and LaTeX;
+it must not compute any number.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
 
-from bench.report.document import Document, Printed, Table
+from bench.report.document import Column, Document, Field, Printed, Table, grouped_columns
 from bench.report.formats.pdf import figure_pdf, write_images
-from bench.report.numbers import MINUS, ascii_minus
+from bench.report.formats.view import spans
+from bench.report.numbers import MINUS, MISSING
 
-_PARTS = (
-    ("value", ""),
-    ("error", " ±"),
-    ("low", " low"),
-    ("high", " high"),
-    ("group", " group"),
-    ("mark", " mark"),
-    ("published", " paper"),
-    ("difference", " difference"),
+_HEADING = (
+    "quantity",
+    "value",
+    "error",
+    "low",
+    "high",
+    "second",
+    "second_error",
+    "group",
+    "mark",
+    "paper",
+    "words",
 )
 _LATEX = {
     "&": r"\&",
@@ -56,24 +62,59 @@ _LATEX = {
     "…": r"\ldots{}",
     "·": r"$\cdot$",
     "≈": r"$\approx$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
 }
 
 
 def csv_text(table: Table) -> str:
-    """CSV with one column for every part that any cell has."""
-    printed = table.printed()
-    used = [
-        (i, part, suffix)
-        for i in range(len(table.columns))
-        for part, suffix in _PARTS
-        if part == "value" or any(getattr(row[i], part) for row in printed)
-    ]
+    """A line for each place of a table: what names its row, the quantity, its value in full.
+
+    Columns of words name the row; words in a column of numbers (``none fits``) are under ``words``.
+    A ditto mark is the value above it that it stands for.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([table.columns[i].label + suffix for i, _, suffix in used])
-    for row in printed:
-        writer.writerow([ascii_minus(getattr(row[i], part)) for i, part, _ in used])
+    names = [i for i, column in enumerate(table.columns) if column.kind != "number"]
+    writer.writerow(["row", *(table.columns[i].label for i in names), *_HEADING])
+    for number, row in enumerate(table.rows, start=1):
+        named = [_word(row[i]) for i in names]
+        for column, cell in zip(table.columns, table.meant(row), strict=True):
+            if column.kind == "number":
+                writer.writerow([number, *named, column.label, *_parts(cell)])
     return out.getvalue()
+
+
+def wide_csv_text(table: Table) -> str:
+    """The numbers behind a figure: a line for each point, a column for each quantity, in full."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.label for column in table.columns])
+    for row in table.rows:
+        writer.writerow([_word(cell) for cell in row])
+    return out.getvalue()
+
+
+def _word(cell: Field) -> str:
+    """A value in full precision, nothing for a missing one."""
+    if cell.value is None or cell.value == MISSING or cell.value != cell.value:
+        return ""
+    return cell.value if isinstance(cell.value, str) else repr(float(cell.value))
+
+
+def _parts(cell: Field) -> list[str]:
+    low, high = cell.interval or (None, None)
+    second, second_error = cell.second or (None, None)
+    numbers = (cell.error, low, high, second, second_error)
+    words = isinstance(cell.value, str)
+    return [
+        "" if words else _word(cell),
+        *("" if value is None else repr(float(value)) for value in numbers),
+        cell.group,
+        cell.mark,
+        cell.published.replace(MINUS, "-"),
+        _word(cell) if words else "",
+    ]
 
 
 def _rule(command: str) -> Line:
@@ -82,7 +123,7 @@ def _rule(command: str) -> Line:
 
 _ROW = DataRow("", " & ", r" \\")
 _BOOKTABS = TableFormat(
-    lineabove=_rule(r"\toprule"),
+    lineabove=None,
     linebelowheader=_rule(r"\midrule"),
     linebetweenrows=None,
     linebelow=_rule(r"\bottomrule"),
@@ -95,37 +136,95 @@ _BOOKTABS = TableFormat(
 
 
 def latex_text(table: Table) -> str:
-    """A booktabs tabular."""
+    r"""A floating table over both columns of a paper, never wider than its text.
+
+    Needs ``booktabs`` and ``graphicx``.  A row to paste into another table is any line of it.
+    """
     rows: list[list[str] | str] = []
     for index, row in enumerate(table.printed()):
         rows.append([_latex_cell(cell) for cell in row])
-        if index in table.rule_after:
+        if index in table.rule_after and index + 1 < len(table.rows):
             rows.append(SEPARATING_LINE)
     sides = ["right" if column.kind == "number" else "left" for column in table.columns]
     body = tabulate(
         rows,
-        [_escape(column.label) for column in table.columns],
+        [_escape(column.name) for column in table.columns],
         tablefmt=_BOOKTABS,
         colalign=sides,
         disable_numparse=True,
     )
-    begin = rf"\begin{{tabular}}{{{''.join(side[0] for side in sides)}}}"
-    return "\n".join([f"% {table.title}", begin, body, r"\end{tabular}", ""])
+    letters = "".join(
+        _PROSE if column.kind == "prose" else side[0]
+        for column, side in zip(table.columns, sides, strict=True)
+    )
+    lines = [
+        "% needs booktabs and graphicx; any line between the rules is a row to paste",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{_escape(table.title)}. {_escape(plain_text(table.caption))}}}",
+        rf"\label{{tab:{table.id}}}",
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{letters}}}",
+        r"\toprule",
+        *_group_row(table.columns),
+        body,
+        r"\end{tabular}}",
+        r"\end{table*}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+_PROSE = "p{4cm}"
+
+
+def _group_row(columns: tuple[Column, ...]) -> Iterator[str]:
+    """Headings above columns of one group, with a rule under each."""
+    if not any(column.group for column in columns):
+        return
+    cells, rules, at = [], [], 1
+    for name, span in grouped_columns(columns):
+        cells.append(rf"\multicolumn{{{span}}}{{c}}{{{_escape(name)}}}" if name else "")
+        if name:
+            rules.append(rf"\cmidrule(lr){{{at}-{at + span - 1}}}")
+        at += span
+    yield " & ".join(cells) + r" \\"
+    yield " ".join(rules)
 
 
 def _latex_cell(cell: Printed) -> str:
-    text = cell.value
-    if cell.error:
-        text += f" ± {cell.error}"
-    if cell.low:
-        text += f" [{cell.low}, {cell.high}]"
+    text = _escape(cell.text)
+    if cell.group == "a":
+        text = rf"\textbf{{{text}}}"
     group = rf"\textsuperscript{{{cell.group}}}" if cell.group else ""
     below = rf" {{\scriptsize {_escape(cell.below)}}}" if cell.below else ""
-    return _escape(text) + group + _escape(cell.mark) + below
+    return text + group + _escape(cell.mark) + below
+
+
+def plain_text(text: str) -> str:
+    """A text without its marks."""
+    return "".join(run for _, run in spans(text))
 
 
 def _escape(text: str) -> str:
+    """Characters as LaTeX prints them; digests may break inside."""
+    words = re.split(r"(\W+)", text)
+    return "".join(
+        r"\allowbreak{}".join(map(_characters, _pieces(word))) if word else "" for word in words
+    )
+
+
+def _pieces(word: str) -> list[str]:
+    """A word, or a very long one in pieces."""
+    size = len(word) if len(word) < 2 * _PIECE else _PIECE
+    return [word[i : i + size] for i in range(0, len(word), size)]
+
+
+def _characters(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+_PIECE = 10
+"""Letters after which a digest may break."""
 
 
 def write_exports(document: Document, out: Path) -> None:
@@ -139,5 +238,5 @@ def write_exports(document: Document, out: Path) -> None:
     for figure in document.figures():
         (figures / f"{figure.id}.png").write_bytes(figure.png)
         (figures / f"{figure.id}.pdf").write_bytes(figure_pdf(figure))
-        (figures / f"{figure.id}.csv").write_text(csv_text(figure.data), encoding="utf-8")
+        (figures / f"{figure.id}.csv").write_text(wide_csv_text(figure.data), encoding="utf-8")
     write_images(document, figures)

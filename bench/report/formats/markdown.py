@@ -12,8 +12,8 @@ from tabulate import tabulate
 from bench.report.document import (
     Block,
     Bullets,
-    Card,
     Document,
+    Explorer,
     Figure,
     Images,
     Paragraph,
@@ -61,9 +61,6 @@ def _block(block: Block) -> str:
             return f"*{_text(block.text)}*" if block.kind == "note" else _text(block.text)
         case Bullets():
             return "\n".join(f"- {_text(item)}" for item in block.items)
-        case Card():
-            lines = [f"- **{_text(name)}:** {_text(text)}" for name, text in block.fields]
-            return "\n".join([f"#### {_text(block.title)}", "", *lines])
         case Verdicts():
             return "\n\n".join(_verdict(item) for item in block.items)
         case Images():
@@ -78,6 +75,8 @@ def _block(block: Block) -> str:
                 f"{_text(block.caption)} ([data](figures/{block.id}.csv), "
                 f"[PDF](figures/{block.id}.pdf))"
             )
+        case Explorer():
+            return ""
         case Table():
             return _table(block)
 

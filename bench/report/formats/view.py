@@ -12,15 +12,16 @@ from typing import Any, Literal
 from bench.report.document import (
     Block,
     Bullets,
-    Card,
     Column,
     Document,
+    Explorer,
     Figure,
     Images,
     Paragraph,
     Printed,
     Table,
     Verdicts,
+    grouped_columns,
 )
 
 Kind = Literal["plain", "strong", "code"]
@@ -79,9 +80,6 @@ def block_view(block: Block) -> dict[str, Any]:
             }
         case Bullets():
             return {"type": "bullets", "items": [rich(item) for item in block.items]}
-        case Card():
-            fields = [{"name": name, "text": rich(text)} for name, text in block.fields]
-            return {"type": "card", "title": block.title, "fields": fields}
         case Verdicts():
             return {
                 "type": "verdicts",
@@ -100,8 +98,16 @@ def block_view(block: Block) -> dict[str, Any]:
             return {
                 "type": "images",
                 "id": block.id,
+                "about": block.about,
                 "caption": rich(block.caption),
                 "pictures": [label for label, _ in block.pictures],
+            }
+        case Explorer():
+            return {
+                "type": "explorer",
+                "id": block.id,
+                "title": block.title,
+                "caption": rich(block.caption),
             }
         case Figure():
             return _figure_view(block)
@@ -140,23 +146,12 @@ def _groups(columns: tuple[Column, ...]) -> list[dict[str, Any]]:
     """Headings above columns with how many columns each spans; none if no column has a group."""
     if not any(column.group for column in columns):
         return []
-    groups: list[dict[str, Any]] = []
-    for column in columns:
-        if groups and column.group and groups[-1]["name"] == column.group:
-            groups[-1]["span"] += 1
-        else:
-            groups.append({"name": column.group, "span": 1})
-    return groups
+    return [{"name": name, "span": span} for name, span in grouped_columns(columns)]
 
 
 def _cell_view(cell: Printed) -> dict[str, Any]:
-    text = cell.value
-    if cell.error:
-        text += f" ± {cell.error}"
-    if cell.low:
-        text += f" [{cell.low}, {cell.high}]"
     return {
-        "text": text,
+        "text": cell.text,
         "group": cell.group,
         "mark": cell.mark,
         "below": cell.below,

@@ -35,9 +35,12 @@ DIRECTIONS = {"up": "upwards", "down": "downwards"}
 _MEASURE_TITLES: dict[Measure, str] = {
     "relative": "share of the score",
     "gain": "share of range",
+    "human": "human-score units",
     "percentile": "clean scores passed",
 }
 _STRENGTH = Format(significant=2)
+_FORMS: dict[str, Format] = {"human": Format(3)}
+"""Gains that are no shares."""
 _COLUMNS = {
     "model": Column("model", kind="text"),
     "title": Column("defence", kind="text"),
@@ -51,23 +54,33 @@ _COLUMNS = {
         key: column
         for measure, title in _MEASURE_TITLES.items()
         for key, column in (
-            (measure, Column(f"gain, {title}", PERCENT)),
-            (f"{measure}_error", Column(f"standard error, {title}", PERCENT)),
+            (measure, Column(f"gain, {title}", _FORMS.get(measure, PERCENT))),
+            (
+                f"{measure}_error",
+                Column(f"standard error, {title}", _FORMS.get(measure, PERCENT)),
+            ),
         )
     },
     "made": Column("gain of this strength alone, share of range", PERCENT),
 }
 
 
-def attack_blocks(attack: pd.DataFrame, evaluate: pd.DataFrame, *, reps: int) -> list[Block]:
+def attack_blocks(
+    attack: pd.DataFrame,
+    evaluate: pd.DataFrame,
+    calibration: pd.DataFrame | None = None,
+    *,
+    reps: int,
+) -> list[Block]:
     """Figure 4 in the paper's form, in both kinds and directions, and the suppression table.
 
     Args:
         attack: Attack records; none give no blocks.
         evaluate: Evaluation records of the same run.
+        calibration: Lines from scores to human scores.
         reps: Resamples behind each interval.
     """
-    found = measured(attack, evaluate)
+    found = measured(attack, evaluate, calibration)
     if found.empty:
         return []
     summary = attack_summary(found)
@@ -149,18 +162,22 @@ def _drawn(
     """One panel for each pane, all on one y axis."""
     looks = defense_looks(numbers["defense"])
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes))
-        points: list[drawing.Spot] = []
-        for ax, (heading, pane) in zip(axes, panes, strict=True):
-            part = _in_percent(pane, measure)
-            drawing.band(ax, part, x="epsilon", low="low", high="high", by="defense", looks=looks)
-            drawing.lines(ax, part, x="epsilon", y="percent", by="defense", looks=looks)
-            points += drawing.spots(ax, part, x="epsilon", y="percent", words=_words)
-            ax.set(title=heading, xlabel="strength ε", ylabel="")
+        drawn = [drawing.Pane(head, _in_percent(pane, measure), "percent") for head, pane in panes]
+        canvas, axes, points = drawing.line_panels(
+            drawn,
+            x="epsilon",
+            by="defense",
+            looks=looks,
+            words=_words,
+            label="strength ε",
+            log=log,
+        )
+        for ax, pane in zip(axes, drawn, strict=True):
+            drawing.band(
+                ax, pane.frame, x="epsilon", low="low", high="high", by="defense", looks=looks
+            )
             ax.axhline(0, color="#999999", lw=0.7)
-            drawing.log_axis(ax, x=log)
         axes[0].set_ylabel(f"mean gain (% of {'score' if measure == 'relative' else 'range'})")
-        drawing.legend_below(canvas, looks)
         return drawing.finish(
             canvas,
             id=id,
@@ -256,8 +273,10 @@ def suppression_table(found: pd.DataFrame, summary: pd.DataFrame, *, reps: int) 
             ),
             rows=tuple(body),
             notes=(
-                "Share of the score: gain over the score before (the paper's). Clean scores "
-                "passed: share of the run's clean scores, of the same model or defence, that the "
+                "Share of the score: gain over the score before (the paper's). Human-score units: "
+                "a scorer of noisy features speaks in them; the model's gain is translated by its "
+                "calibration line. Clean scores passed: share of the run's clean scores, of the "
+                "same model or defence, that the "
                 "attacked score moved past. Strength for one SD: smallest ε whose mean change is "
                 "one standard deviation of those clean scores, between two strengths by a "
                 "straight line; a dash: no tried strength reaches it.",

@@ -6,18 +6,17 @@ This module knows audit records; it must not know how attacks are made.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis.audits import Share, findings, genuine, power, share
-from bench.analysis.frames import median, numbers, rows
-from bench.analysis.names import defense_order, defense_title
-from bench.analysis.widths import CELL
+from bench.analysis.frames import grouped, median, numbers
+from bench.analysis.names import defense_order, defense_title, model_order, model_title
 from bench.report.document import Column, Field, Table
-from bench.report.numbers import Format
+from bench.report.numbers import Format, number
 from bench.report.parts.guarantee import RADIUS_DOWN
+from bench.report.parts.leaders import listed
 
 
 def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: str) -> Table | None:
@@ -33,7 +32,8 @@ def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: s
         Column("rigor", kind="text"),
         Column("attacked", kind="text"),
         Column("photographs", kind="text"),
-        Column("violations", kind="text"),
+        Column("violated", kind="text"),
+        Column("images with one", kind="text"),
         Column("95 % limit", Format(1, unit=" %", scale=100, rounding="up")),
         *(Column(name, kind="text", group="planted errors found") for name in planted),
         Column("interval use", ratio, group="worst"),
@@ -88,6 +88,7 @@ def _rows(
                 Field(f"{found.claims}/{found.wanted}"),
                 Field(str(found.photographs)),
                 Field(f"{found.found}/{found.claims}"),
+                Field(_images(claims)),
                 Field(found.upper),
                 *(Field(_found(wrong.get(name))) for name in planted),
                 Field(_largest(claims, "interval_use")),
@@ -95,6 +96,13 @@ def _rows(
                 Field(median(numbers(claims, "radius"))),
                 Field(median(numbers(claims, "verified_radius"))),
             )
+
+
+def _images(claims: pd.DataFrame) -> str:
+    """Images with a violated certificate, of those attacked."""
+    tried = claims[claims["status"] == "ok"].dropna(subset=["violated"])
+    broken = tried[tried["violated"].astype(bool)]
+    return f"{broken['image'].nunique()}/{tried['image'].nunique()}"
 
 
 def _found(wrong: Share | None) -> str:
@@ -130,8 +138,14 @@ def audit_sentence(audit: pd.DataFrame) -> str:
     return text
 
 
-def violations(audit: pd.DataFrame) -> list[dict[str, Any]]:
-    """The violated certificates, for the list under the table."""
+def violations(audit: pd.DataFrame) -> tuple[str, ...]:
+    """Violated certificates by defence and photograph: images are counted, not cells."""
     claims = genuine(audit)
-    broken = claims[claims["violated"].fillna(False).astype(bool)]
-    return [dict(row) for row in rows(broken[[*CELL, "image", "radius", "interval_use"]])]
+    wrong = claims[claims["violated"].fillna(False).astype(bool)]
+    return tuple(
+        f"{defense_title(str(defense))}: photograph `{photograph}`, {part['image'].nunique()} "
+        f"image{'s' if part['image'].nunique() > 1 else ''}, {len(part)} certificates of "
+        f"{listed(map(model_title, model_order(part['model'])))}, interval use up to "
+        f"{number(_largest(part, 'interval_use'))}"
+        for (defense, photograph), part in grouped(wrong, ["defense", "group"])
+    )

@@ -6,21 +6,18 @@ This module knows which numbers a figure shows and what they say; it must not kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bench.analysis.agreement import Agreement
 from bench.analysis.frames import grouped, rows
 from bench.analysis.names import defense_order, defense_title
-from bench.analysis.rankings import RankComparison, compare_ranks
 from bench.report import drawing
 from bench.report.document import Column, Figure, Table
 from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
 from bench.report.parts.guarantee import WIDTH_UP, Guarantees, rms_levels
-from bench.report.parts.leaders import rigor_words, too_few
+from bench.report.parts.leaders import rigor_words
 from bench.report.theme import by_rigor, defense_looks
 
 _FLOOR = 0.05
@@ -34,13 +31,6 @@ _CURVE_COLUMNS = {
     "low": Column("quartile 1", WIDTH_UP),
     "high": Column("quartile 3", WIDTH_UP),
     "ceiling": Column("at ceiling", PERCENT),
-}
-_RANK_COLUMNS = {
-    "mode": Column("mode", kind="text"),
-    "title": Column("defence", kind="text"),
-    "rank": Column("average rank"),
-    "blocks": Column("blocks", COUNT),
-    "critical": Column("critical difference"),
 }
 _PARETO_COLUMNS = {
     "title": Column("defence", kind="text"),
@@ -60,26 +50,32 @@ def equal_radius(data: Guarantees, *, id: str, title: str) -> Figure | None:
     drawn = summary.join(percent, rsuffix="_percent")
     looks = by_rigor(defense_looks(summary["defense"]), data.rigor)
     panes = list(grouped(drawn, ["sigma"]))
+    bottom = max(_FLOOR, float(drawn["median_percent"].min()) / 1.6)
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes), height=3.0)
-        points: list[drawing.Spot] = []
+        canvas, axes, points = drawing.line_panels(
+            [drawing.Pane("", part, "median_percent") for _, part in panes],
+            x="radius",
+            by="defense",
+            looks=looks,
+            words=_curve_words,
+            label="l2 radius ρ",
+            height=3.0,
+        )
         for ax, ((sigma,), part) in zip(axes, panes, strict=True):
+            drawing.as_steps(ax)
             edges = {"low": "low_percent", "high": "high_percent"}
-            drawing.band(ax, part, x="radius", by="defense", looks=looks, **edges)
-            drawing.lines(ax, part, x="radius", y="median_percent", by="defense", looks=looks)
-            points += drawing.spots(ax, part, x="radius", y="median_percent", words=_curve_words)
-            drawing.log_axis(ax, x=True, y=True)
-            ax.set(xlabel="l2 radius ρ", ylabel="", ylim=(_FLOOR, 130))
+            drawing.band(ax, part, x="radius", by="defense", looks=looks, step="pre", **edges)
+            drawing.log_axis(ax, y=True)
+            ax.set(ylim=(bottom, 130))
             _rms_axis(ax, data.frame, f"σ = {sigma:g}")
         axes[0].set_ylabel("interval width (% of score range)")
-        drawing.legend_below(canvas, looks)
         return drawing.finish(
             canvas,
             id=id,
             title=title,
             points=points,
             data=Table.behind(id, _CURVE_COLUMNS, rows(summary)),
-            caption="Lower is better; 100 % says nothing. Lines are medians over images of all "
+            caption="Lower is better; 100 % says nothing. Steps are medians over images of all "
             "models, bands the middle half; images without a certificate count as 100 %. Top "
             "axis: the same radius as root mean square of 8-bit levels. "
             f"{rigor_words(data.rigor)} {_crossing(summary)}",
@@ -108,7 +104,8 @@ def _rms_axis(ax: Axes, frame: pd.DataFrame, title: str) -> None:
 
     top = ax.secondary_xaxis("top", functions=(scale, unscale))
     top.set_xlim(*(scale(end) for end in ax.get_xlim()))
-    drawing.log_axis(top, x=True)
+    top.set_xscale("log")
+    drawing.few_ticks(top.xaxis, *(scale(end) for end in ax.get_xlim()))
     top.set_xlabel("RMS, 8-bit levels", fontsize=7)
     top.tick_params(labelsize=6.5)
 
@@ -126,95 +123,6 @@ def _crossing(summary: pd.DataFrame) -> str:
         f"Largest radius of the grid with a median width below half the range, "
         f"σ = {sigma:g}: {', '.join(parts)}."
     )
-
-
-def rank_intervals(found: Mapping[str, Agreement], *, id: str, title: str) -> Figure | None:
-    """Average rank by SRCC over (model, noise level) blocks with the critical difference."""
-    tables = {mode: agreement.blocks("srcc") for mode, agreement in found.items()}
-    compared = {
-        mode: (compare_ranks(table), list(table.columns))
-        for mode, table in tables.items()
-        if table.shape[0] > 1 < table.shape[1]
-    }
-    if not compared:
-        return None
-    ranked = {mode: _ranks(mode, *pair) for mode, pair in compared.items()}
-    with drawing.style():
-        canvas, axes = drawing.panels(
-            len(ranked), height=0.9 + 0.25 * max(map(len, ranked.values())), share_y=False
-        )
-        points: list[drawing.Spot] = []
-        for ax, (mode, frame) in zip(axes, ranked.items(), strict=True):
-            _draw_ranks(ax, frame, defense_looks(frame["defense"]))
-            points += drawing.spots(ax, frame, x="rank", y="place", words=_rank_point)
-            ax.set(title=f"{mode} models", xlabel="average rank by SRCC (1 is best)", ylabel="")
-        words = [
-            _rank_words(mode, *pair) if found[mode].enough else f"{mode}: {too_few(found[mode])}"
-            for mode, pair in compared.items()
-        ]
-        everything = [row for frame in ranked.values() for row in rows(frame)]
-        return drawing.finish(
-            canvas,
-            id=id,
-            title=title,
-            points=points,
-            data=Table.behind(id, _RANK_COLUMNS, everything),
-            caption="Bars are one critical difference wide (Nemenyi, 5 %): defences whose bars "
-            "overlap are not told apart by their ranks. Blocks share images, so they are not "
-            "independent and the bars are, if anything, too short. " + " ".join(words),
-            alt="Average ranks with critical differences.",
-        )
-
-
-def _ranks(mode: str, result: RankComparison, defenses: list[str]) -> pd.DataFrame:
-    """One row for each defence, the worst first."""
-    average = dict(zip(defenses, result.average, strict=True))
-    order = sorted(average, key=lambda name: (-average[name], name))
-    return pd.DataFrame(
-        {
-            "mode": mode,
-            "defense": name,
-            "title": defense_title(name),
-            "rank": float(average[name]),
-            "place": place,
-            "blocks": result.blocks,
-            "critical": result.critical_difference,
-        }
-        for place, name in enumerate(order)
-    )
-
-
-def _draw_ranks(ax: Axes, frame: pd.DataFrame, looks: drawing.Looks) -> None:
-    half = frame["critical"].fillna(0.0) / 2
-    colors = [looks[name].color for name in frame["defense"]]
-    ends = frame["rank"] - half, frame["rank"] + half
-    ax.hlines(frame["place"], *ends, colors=colors, lw=5, alpha=0.35)
-    drawing.scatter(ax, frame, x="rank", y="place", by="defense", looks=looks)
-    ax.set_yticks(frame["place"], frame["title"])
-    ax.grid(visible=False, axis="y")
-
-
-def _rank_point(row: dict[str, Any]) -> str:
-    return f"{row['title']}: average rank {number(row['rank'])} over {row['blocks']} blocks"
-
-
-def _rank_words(mode: str, result: RankComparison, defenses: list[str]) -> str:
-    best = float(min(result.average))
-    reach = best + (result.critical_difference or 0.0)
-    tied = [d for d, rank in zip(defenses, result.average, strict=True) if rank <= reach]
-    names = ", ".join(defense_title(d) for d in defense_order(tied))
-    tests = (
-        ""
-        if result.p_value is None
-        else f" (Friedman p {_p_words(result.p_value)}, Kendall's W = {number(result.concordance)})"
-    )
-    return f"{mode}, {result.blocks} blocks{tests}: leading group {names}."
-
-
-def _p_words(p_value: float) -> str:
-    """``< 0.001`` or the value."""
-    small = 1e-3
-    return "< 0.001" if p_value < small else f"= {number(p_value, Format(significant=2))}"
 
 
 def pareto(

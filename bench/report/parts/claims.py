@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Literal
 
 import numpy as np
 
@@ -23,9 +22,11 @@ from bench.analysis.published import Published
 from bench.analysis.source import RunTables
 from bench.analysis.statistics import Array, clopper_pearson, cluster_interval
 from bench.plan.profile import Profile
-from bench.report.document import Verdict, VerdictWord
+from bench.report.document import Verdict
 from bench.report.numbers import PERCENT, Format, number
 from bench.report.parts.attacks import norm_title
+from bench.report.parts.figure_claims import figure_claims
+from bench.report.parts.judging import Claim, Scope, unequal_draws
 
 RIVAL = "dms-iqa"
 ALIKE = ("rs-reg", "cert-reg", "ms")
@@ -36,8 +37,6 @@ _FINE = Format(significant=2, unit=" %", scale=100)
 _SIZE_TOLERANCE = 0.05
 _SAME = 0.01
 _FLAT = 0.05
-
-Scope = Literal["size", "trend"]
 
 
 @dataclass(frozen=True)
@@ -52,29 +51,6 @@ class Evidence:
     def scope(self) -> Scope:
         """Sizes can only be judged in the paper's own setting."""
         return "size" if is_papers_setting(self.run.profile) else "trend"
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """A claim with its rule; a verdict is made of it once the numbers are known."""
-
-    words: str
-    rule: str
-    scope: Scope
-
-    def judged(self, evidence: str, *, yes: bool, no: bool | None = None) -> Verdict:
-        """Reproduced or not; without a ``no`` of its own, whatever is not a yes is a no."""
-        word: VerdictWord = "not reproduced" if no is None or no else "cannot be said"
-        return Verdict(self.words, "reproduced" if yes else word, self.scope, evidence, self.rule)
-
-    def directed(self, evidence: str, *, same: bool, opposite: bool) -> Verdict:
-        """The paper's direction, the other one, or neither."""
-        word: VerdictWord = "same direction" if same else "opposite" if opposite else "undecided"
-        return Verdict(self.words, word, self.scope, evidence, self.rule)
-
-    def unknown(self, why: str) -> Verdict:
-        """What is in the way of an answer."""
-        return Verdict(self.words, "cannot be said", self.scope, why, self.rule)
 
 
 def is_papers_setting(profile: Profile) -> bool:
@@ -100,6 +76,7 @@ def verdicts(run: RunTables, found: Mapping[str, Agreement], paper: Published) -
         _alike(evidence),
         _flat(evidence),
         _falling(evidence),
+        *figure_claims(evidence.run),
     ]
 
 
@@ -114,10 +91,10 @@ def _gain(evidence: Evidence, metric: Metric) -> Verdict:
         "size: the 95 % interval (over photographs) of the gain contains the paper's number, or "
         f"the gain is within {number(_SIZE_TOLERANCE, PERCENT)} (points) of it."
         if evidence.scope == "size"
-        else "trend: reproduced if the 95 % interval (over photographs) of the gain lies above "
-        "zero, not reproduced if it lies below, otherwise it cannot be said."
+        else "trend: same direction if the 95 % interval (over photographs) of the gain lies above "
+        "zero, opposite if it lies below, otherwise undecided."
     )
-    claim = _Claim(words, rule, evidence.scope)
+    claim = Claim(words, rule, evidence.scope)
     gain, samples, problem = relative_gain(evidence.found, metric)
     if gain is None:
         return claim.unknown(problem)
@@ -132,7 +109,7 @@ def _gain(evidence: Evidence, metric: Metric) -> Verdict:
     )
     if evidence.scope == "size":
         close = low <= value <= high or abs(gain - value) <= _SIZE_TOLERANCE
-        return claim.judged(text, yes=close)
+        return claim.judged(text, yes=close, no=not close)
     return claim.judged(text, yes=low > 0, no=high < 0)
 
 
@@ -175,12 +152,14 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
     rule = (
         f"size: the saving is within {number(_SIZE_TOLERANCE, PERCENT)} (points) of the paper's."
         if size
-        else "trend: reproduced if every model is faster, not reproduced if every model or the "
-        "mean is slower, otherwise it cannot be said. Times depend on the machine, the number of "
-        "samples and the image size."
+        else "trend: same direction if every model is faster, opposite if every model or the mean "
+        "is slower, otherwise undecided. Times depend on the machine and the image size; with "
+        "unequal numbers of draws nothing can be said."
     )
-    claim = _Claim(words, rule, evidence.scope)
+    claim = Claim(words, rule, evidence.scope)
     frame = evidence.run.table("time")
+    if unequal := unequal_draws(frame, (PAPERS_DEFENSE, RIVAL)):
+        return claim.unknown(unequal)
     modes, single = [], []
     for agreement in evidence.found.values():
         ours, rival = (
@@ -199,7 +178,8 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
         f" to {number(max(single), PERCENT)})."
     )
     if size:
-        return claim.judged(text, yes=abs(saving - value) <= _SIZE_TOLERANCE)
+        close = abs(saving - value) <= _SIZE_TOLERANCE
+        return claim.judged(text, yes=close, no=not close)
     return claim.judged(text, yes=min(single) > 0, no=saving <= 0 or max(single) <= 0)
 
 
@@ -218,9 +198,10 @@ def _suppression(evidence: Evidence) -> Verdict:
             "every norm, opposite if it lies below in every norm, otherwise undecided."
         )
     )
-    claim = _Claim(words, rule, evidence.scope)
+    claim = Claim(words, rule, evidence.scope)
     attack = evidence.run.table("attack")
-    found = suppressions(measured(attack, evidence.run.table("evaluate")))
+    scored, lines = (evidence.run.table(name) for name in ("evaluate", "calibration"))
+    found = suppressions(measured(attack, scored, lines))
     judged = list(by_norm(found, attack="transfer", measure="relative").values())
     text = _suppression_text(found)
     others = set(attack["model"]) - {ATTACKED}
@@ -233,17 +214,22 @@ def _suppression(evidence: Evidence) -> Verdict:
             f"nothing there. {text}".strip()
         )
     if size:
-        return claim.judged(text, yes=any(abs(s.value - value) <= 0.1 for s in judged))
+        close = any(abs(s.value - value) <= 0.1 for s in judged)
+        return claim.judged(text, yes=close, no=not close)
     low, high = (
         [s.interval[end] if s.interval else float("nan") for s in judged] for end in (0, 1)
     )
-    return claim.directed(text, same=min(low) > 0, opposite=max(high) < 0)
+    return claim.judged(text, yes=min(low) > 0, no=max(high) < 0)
 
 
 def _suppression_text(found: Sequence[Suppression]) -> str:
     """Upwards, in the paper's measure and as a share of the range, transfer first."""
     kinds = (("transfer", "Transfer"), ("white-box", "White-box"))
-    measures: tuple[tuple[Measure, str], ...] = (("relative", "score"), ("gain", "range"))
+    measures: tuple[tuple[Measure, str], ...] = (
+        ("relative", "share of score"),
+        ("gain", "share of range"),
+        ("human", "human-score units"),
+    )
     sentences = []
     for (attack, kind), (measure, of) in product(kinds, measures):
         values = by_norm(found, attack=attack, measure=measure)
@@ -252,7 +238,7 @@ def _suppression_text(found: Sequence[Suppression]) -> str:
                 f"{number(s.value, PERCENT)}{_between(s.interval)} ({norm_title(norm)})"
                 for norm, s in sorted(values.items())
             )
-            sentences.append(f"{kind}, share of {of}: {listed}.")
+            sentences.append(f"{kind}, {of}: {listed}.")
     return " ".join(sentences)
 
 
@@ -269,11 +255,11 @@ def _abstention(evidence: Evidence) -> Verdict:
     rule = (
         "size: the exact 95 % interval contains the paper's number."
         if evidence.scope == "size"
-        else f"trend (abstention is rare): reproduced if the exact 95 % interval lies below "
-        f"{number(limit, PERCENT)}, not reproduced if it lies above, otherwise it cannot be said. "
+        else "trend (abstention is rare): same direction if the exact 95 % interval lies below "
+        f"{number(limit, PERCENT)}, opposite if it lies above, otherwise undecided. "
         "Images are counted once per model and noise level, as if independent."
     )
-    claim = _Claim(words, rule, evidence.scope)
+    claim = Claim(words, rule, evidence.scope)
     frame = evidence.run.table("evaluate")
     tried = frame[(frame["defense"] == PAPERS_DEFENSE) & frame["status"].isin(["ok", "abstained"])]
     if tried.empty:
@@ -285,7 +271,8 @@ def _abstention(evidence: Evidence) -> Verdict:
         f"{number(high, PERCENT)}."
     )
     if evidence.scope == "size":
-        return claim.judged(text, yes=low <= value <= high)
+        inside = low <= value <= high
+        return claim.judged(text, yes=inside, no=not inside)
     return claim.judged(text, yes=high < limit, no=low > limit)
 
 
@@ -294,26 +281,26 @@ def _stability(evidence: Evidence) -> Verdict:
     limit = 2 * value
     words = f"FS-IQA's output varies by {number(value, _FINE)} between runs"
     rule = (
-        "reproduced if the mean standard deviation of repeated scores of one image, as a share of "
-        f"the score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
+        "yes if the mean standard deviation of repeated scores of one image, as a share of the "
+        f"score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
         "it was measured is not stated)."
     )
-    claim = _Claim(words, rule, evidence.scope)
+    claim = Claim(words, rule, evidence.scope)
     mean, error = stability(evidence.run.table("time"), PAPERS_DEFENSE)
     if mean is None:
         return claim.unknown("No repeated scores of FS-IQA were recorded.")
     spread = "" if error is None else f" ± {number(error, _FINE)}"
     text = f"Measured {number(mean, _FINE)}{spread} (mean ± standard error over records)."
-    return claim.judged(text, yes=mean <= limit)
+    return claim.judged(text, yes=mean <= limit, no=mean > limit)
 
 
 def _alike(evidence: Evidence) -> Verdict:
     words = "RS-Reg, Cert-Reg and MS have the same SRCC and PLCC (RS-Reg = Cert-Reg = MS)"
     rule = (
-        f"reproduced if no two of their means differ by more than {_SAME:g} in any column of "
-        "Tables 1 and 2, or where they do, the 95 % paired interval contains zero."
+        f"yes if no two of their means differ by more than {_SAME:g} in any column of "
+        "Tables 1 and 2, or where they do, the 95 % paired interval contains zero; no otherwise."
     )
-    claim = _Claim(words, rule, evidence.scope)
+    claim = Claim(words, rule, evidence.scope)
     worst, clear, columns = 0.0, [], 0
     for (mode, agreement), metric in product(evidence.found.items(), METRICS):
         for sigma, names in product(agreement.sigmas, combinations(ALIKE, 2)):
@@ -332,7 +319,7 @@ def _alike(evidence: Evidence) -> Verdict:
         return claim.unknown("This run has no records.")
     text = f"Largest difference {number(worst, Format(3))} in {columns} comparisons"
     text += f"; told apart: {'; '.join(clear)}." if clear else "; none is told apart."
-    return claim.judged(text, yes=not clear)
+    return claim.judged(text, yes=not clear, no=bool(clear))
 
 
 def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigma: float) -> bool:
@@ -343,22 +330,23 @@ def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigm
 def _flat(evidence: Evidence) -> Verdict:
     words = "FS-IQA's SRCC does not depend on the noise level"
     rule = (
-        f"reproduced if its mean SRCC at the largest noise level is within {_FLAT:g} of "
-        "that at the smallest, NR and FR."
+        f"same direction if its mean SRCC at the largest noise level is within {_FLAT:g} of "
+        "that at the smallest, NR and FR; opposite if in neither; otherwise undecided."
     )
-    return _drops(evidence, _Claim(words, rule, "trend"), (PAPERS_DEFENSE,), flat=True)
+    return _drops(evidence, Claim(words, rule, "trend"), (PAPERS_DEFENSE,), flat=True)
 
 
 def _falling(evidence: Evidence) -> Verdict:
     words = "The SRCC of input-noise defences falls with the noise level"
     rule = (
-        "reproduced if the mean SRCC of every one of them falls from the smallest to the largest "
-        f"noise level by more than {_FLAT:g}, NR and FR."
+        "same direction if the mean SRCC of every one of them falls from the smallest to the "
+        f"largest noise level by more than {_FLAT:g}, NR and FR; opposite if none falls; "
+        "otherwise undecided."
     )
-    return _drops(evidence, _Claim(words, rule, "trend"), (*ALIKE, "dms", RIVAL), flat=False)
+    return _drops(evidence, Claim(words, rule, "trend"), (*ALIKE, "dms", RIVAL), flat=False)
 
 
-def _drops(evidence: Evidence, claim: _Claim, defenses: tuple[str, ...], *, flat: bool) -> Verdict:
+def _drops(evidence: Evidence, claim: Claim, defenses: tuple[str, ...], *, flat: bool) -> Verdict:
     """Change of SRCC from the smallest to the largest noise level."""
     changes: dict[str, float] = {}
     for mode, agreement in evidence.found.items():
@@ -381,5 +369,5 @@ def _drops(evidence: Evidence, claim: _Claim, defenses: tuple[str, ...], *, flat
         f"{name} {number(v, Format(2, signed=True))}" for name, v in changes.items()
     )
     values = changes.values()
-    good = all(abs(v) <= _FLAT for v in values) if flat else all(v < -_FLAT for v in values)
-    return claim.judged(text + ".", yes=good)
+    good = [abs(v) <= _FLAT if flat else v < -_FLAT for v in values]
+    return claim.judged(text + ".", yes=all(good), no=not any(good))

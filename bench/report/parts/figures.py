@@ -20,34 +20,40 @@ from bench.report.theme import model_looks
 
 RADIUS = Format(significant=3, rounding="down")
 WIDTH_SHARE = Format(2, unit=" %", scale=100, rounding="up")
+_WIDTH = Format(significant=2, rounding="up")
 _BIN_COLUMNS = {
     "sigma": Column("σ"),
     "title": Column("model", kind="text"),
     "bin": Column("bin", COUNT),
     "images": Column("images", COUNT),
     "radius": Column("radius", RADIUS),
-    "width": Column("width", WIDTH_SHARE),
+    "width": Column("width", _WIDTH),
+    "low": Column("quartile 1", _WIDTH),
+    "high": Column("quartile 3", _WIDTH),
+    "share": Column("width, share of range", WIDTH_SHARE),
 }
 
 
 def width_against_radius(frame: pd.DataFrame, *, mode: str, number_: str) -> Figure | None:
-    """Figure 3: mean interval width in ten quantile bins of FS-IQA's certified radius."""
+    """Figure 3 as the paper has it: S_up - S_low in quantile bins of FS-IQA's certified radius."""
     bins = radius_bins(frame[(frame["mode"] == mode) & (frame["defense"] == PAPERS_DEFENSE)])
     if bins.empty:
         return None
-    bins = bins.assign(percent=100 * bins["width"], title=bins["model"].map(model_title))
+    bins = bins.assign(title=bins["model"].map(model_title))
     looks = model_looks(bins["model"])
     panes = list(grouped(bins, ["sigma"]))
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes))
+        canvas, axes = drawing.panels(len(panes), share_x=True)
         points: list[drawing.Spot] = []
         for ax, ((sigma,), part) in zip(axes, panes, strict=True):
-            drawing.lines(ax, part, x="radius", y="percent", by="model", looks=looks)
-            points += drawing.spots(ax, part, x="radius", y="percent", words=_bin_words)
-            drawing.log_axis(ax, x=True)
-            ax.set(title=f"σ = {sigma:g}", xlabel="certified radius ρ (l2)", ylabel="")
-        axes[0].set_ylabel("interval width (% of score range)")
-        axes[0].set_ylim(0, 108 * float(bins["width"].max()) or 1.0)
+            drawing.band(ax, part, x="radius", low="low", high="high", by="model", looks=looks)
+            drawing.lines(ax, part, x="radius", y="width", by="model", looks=looks)
+            points += drawing.spots(ax, part, x="radius", y="width", words=_bin_words)
+            ax.set(title=f"σ = {sigma:g}", xlabel="certified radius (l2)", ylabel="")
+            ax.locator_params(axis="x", nbins=4)
+        axes[0].set_ylabel("interval width (score)")
+        axes[0].set_ylim(0, 1.05 * float(bins[["width", "high"]].max().max()) or 1.0)
+        axes[0].set_xlim(0, 1.05 * float(bins["radius"].max()) or 1.0)
         drawing.legend_below(canvas, looks)
         ordered = bins.sort_values(["sigma", "model", "bin"])
         return drawing.finish(
@@ -65,16 +71,20 @@ def width_against_radius(frame: pd.DataFrame, *, mode: str, number_: str) -> Fig
 def _bin_words(row: dict[str, Any]) -> str:
     return (
         f"{row['title']}, σ = {row['sigma']:g}: ρ = {number(row['radius'], RADIUS)}, "
-        f"width {number(row['width'], WIDTH_SHARE)} ({row['images']} images)"
+        f"width {number(row['width'], _WIDTH)}, {number(row['share'], WIDTH_SHARE)} of the range "
+        f"({row['images']} images)"
     )
 
 
 def _bins_caption(bins: pd.DataFrame) -> str:
     trends = bins.groupby(["model", "sigma"])["trend"].first().dropna()
     rising, falling = int((trends > 0).sum()), int((trends < 0).sum())
+    few, many = int(bins["images"].min()), int(bins["images"].max())
+    each = f"{few}" if few == many else f"{few} to {many}"
     text = (
-        "Each image at its own radius (r = 1 noise unit), in ten bins of equal size; the rank is "
-        "fixed, so only the spread of the scores changes. "
+        "Each image at its own radius (one unit of the feature noise), in bins of equal size "
+        f"({each} images each); bands are the middle half of a bin. Widths as shares of the range "
+        "are in the data. "
     )
     if len(trends) == 0:
         return text + "Widths or radii are constant: there is no trend to state."

@@ -8,9 +8,11 @@ This module knows which number goes where; certified values are rounded to the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +25,7 @@ from bench.analysis.widths import (
     curves,
     judged,
     largest_radius,
-    own_spread,
     radius_grid,
-    reference_radii,
     rigors,
     width_summary,
 )
@@ -37,7 +37,7 @@ WIDTH_UP = Format(1, unit=" %", scale=100, rounding="up")
 SHARE_DOWN = Format(1, unit=" %", scale=100, rounding="down")
 _RISK = Format(significant=2, rounding="up")
 UNPROVED = "†"
-UNPROVED_NOTE = f"{UNPROVED} The radius is not proved (see rigor), so neither is the interval."
+UNPROVED_NOTE = f"{UNPROVED} The radius is not proved, so neither is the interval."
 TARGET_SHARE = 0.1
 """Width, as a share of the score range, for which the largest radius is stated."""
 
@@ -95,6 +95,11 @@ class Guarantees:
         return [d for d in defense_order(self.rigor) if self.rigor[d] == PROVED]
 
     @property
+    def unproved_note(self) -> tuple[str, ...]:
+        """What the mark means, where anybody has it."""
+        return (UNPROVED_NOTE,) if len(self.proved) < len(self.rigor) else ()
+
+    @property
     def block_ends(self) -> tuple[int, ...]:
         """Rows that end a defence."""
         names = [defense for defense, _ in self.order]
@@ -107,20 +112,18 @@ def guarantees(frame: pd.DataFrame, *, mode: str, familywise: bool) -> Guarantee
     return Guarantees(mode, frame, radius_grid(judged(curved)), familywise)
 
 
-def _heads() -> tuple[Column, Column, Column, Column]:
+def _heads() -> tuple[Column, Column, Column]:
     return (
         Column("Defence", kind="text"),
-        Column("rigor", kind="text"),
         Column("σ", Format(significant=2)),
         Column("certified", kind="text"),
     )
 
 
-def _row_start(data: Guarantees, defense: str, sigma: float) -> tuple[Field, Field, Field, Field]:
+def _row_start(data: Guarantees, defense: str, sigma: float) -> tuple[Field, Field, Field]:
     part = cell_of(data.frame, defense, sigma)
     done = int((part["status"] == "ok").sum())
-    rigor = data.rigor[defense]
-    return titled(defense, rigor), Field(rigor), Field(sigma), Field(f"{done}/{len(part)}")
+    return titled(defense, data.rigor[defense]), Field(sigma), Field(f"{done}/{len(part)}")
 
 
 def titled(defense: str, rigor: str) -> Field:
@@ -141,81 +144,39 @@ def rms_levels(radius: float, frame: pd.DataFrame) -> float | None:
     return float(255 * radius / np.sqrt(3 * height * width))
 
 
-def width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
-    """Median width as a share of the range, all defences at the same radii."""
-    return _widths(data, "median", id=id, title=title)
-
-
 def own_width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
-    """The same as a share of the 5-95 % spread of the defence's own scores."""
-    return _widths(data, "own", id=id, title=title)
-
-
-def _widths(data: Guarantees, measure: str, *, id: str, title: str) -> Table | None:
+    """Median width as a share of the 5-95 % spread of the defence's own scores, at equal radii."""
     if data.summary.empty:
         return None
-    summary = data.summary.set_index(["defense", "sigma", "radius"])[measure]
+    own = data.summary.set_index(["defense", "sigma", "radius"])["own"]
     columns = (
         *_heads(),
         *(Column(f"{r:g}", WIDTH_UP, group="median width at l2 radius ρ") for r in data.grid),
     )
     body = tuple(
-        (*_row_start(data, d, s), *(Field(known(summary.get((d, s, r)))) for r in data.grid))
+        (*_row_start(data, d, s), *(Field(known(own.get((d, s, r)))) for r in data.grid))
         for d, s in data.order
-    )
-    rms = ", ".join(
-        f"{r:g} is {number(rms_levels(r, data.frame), Format(significant=2))}" for r in data.grid
     )
     return Table(
         id=id,
         title=title,
-        caption=_width_caption(data, measure),
+        caption="Every noise level; page 1 and Tables M1 and M2 take the best one at each radius.",
         columns=columns,
         rows=body,
         rule_after=data.block_ends,
         notes=(
-            f"Share of {_MEASURES[measure]}, over images of all models, rounded up; an image "
-            "without a certificate counts with the whole range. Bounds limited by the number of "
-            "samples are the end of the range on that side.",
-            UNPROVED_NOTE,
-            f"As root mean square of 8-bit levels at the median image size, ρ = {rms}.",
-            ledger_note(data),
+            "Share of the distance between the 5 % and the 95 % point of the defence's own scores "
+            "(model by model), over images of all models, rounded up; an image without a "
+            "certificate counts with the whole range. Bounds limited by the number of samples are "
+            "the end of the range on that side.",
+            *data.unproved_note,
         ),
     )
-
-
-_MEASURES = {
-    "median": "the score range",
-    "own": "the distance between the 5 % and the 95 % point of the defence's own scores (model by "
-    "model)",
-}
 
 
 def unequal(data: Guarantees) -> bool:
     """Whether some defence has fewer judged images than another."""
     return len({len(judged(cell_of(data.frame, d, s))) for d, s in data.order}) > 1
-
-
-def _width_caption(data: Guarantees, measure: str) -> str:
-    """Which proved defence is narrowest at small and large radius, against its own spread."""
-    if measure != "own":
-        return (
-            "Noise that makes all scores alike narrows every interval, so no order is stated here; "
-            "the next table compares with each defence's own spread of scores."
-        )
-    if unequal(data):
-        return "The defences rest on unequal sets of images, so no order is stated."
-    if not data.proved:
-        return "No radius is proved, so no order is stated."
-    words = []
-    for radius in reference_radii(data.grid, 2):
-        at = data.summary[data.summary["radius"] == radius].groupby("defense")["own"].mean()
-        best = min(data.proved, key=lambda d: float(at[d]))
-        words.append(
-            f"at ρ = {radius:g} {defense_title(best)} has the narrowest intervals "
-            f"({number(float(at[best]), WIDTH_UP)} of its own spread, mean over noise levels)"
-        )
-    return "Among proved radii: " + "; ".join(words) + "."
 
 
 def ledger_note(data: Guarantees) -> str:
@@ -249,14 +210,12 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
     """Each defence at its own radius, with abstentions, ceiling and native certificates."""
     columns = (
         *_heads(),
-        Column("l2", RADIUS_DOWN, group="own radius"),
-        Column("8-bit RMS", RADIUS_DOWN, group="own radius"),
+        Column("own radius", RADIUS_DOWN),
         Column("population", WIDTH_UP, group="median width"),
         Column("deployed", WIDTH_UP, group="median width"),
-        Column("of own spread", WIDTH_UP, group="median width"),
         Column("abstained", PERCENT),
         Column("at ceiling", PERCENT),
-        Column("l2, width ≤ 10 %", RADIUS_DOWN, group="largest radius"),
+        Column("ρ, width ≤ 10 %", RADIUS_DOWN),
         Column("l2", RADIUS_DOWN, group="authors' own"),
         Column("has one", PERCENT, group="authors' own"),
     )
@@ -277,11 +236,9 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
             "Own radius: one unit of the defence's own noise (σ, or σ over the Jacobian's norm), "
             "so these widths are at unequal radii. Medians over images of all models with a "
             "certificate; radii rounded down, widths up. Population: the smoothed model itself; "
-            "deployed: a fresh estimate from as many samples (both as shares of the range). Of "
-            "own spread: population, as a share of the distance between the 5 % and the 95 % "
-            "point of the defence's own scores.",
-            UNPROVED_NOTE,
-            "At ceiling: a bound is limited by the number of samples. Largest radius: median over "
+            "deployed: a fresh estimate from as many samples (both as shares of the range).",
+            *data.unproved_note,
+            "At ceiling: a bound is limited by the number of samples. ρ: median over "
             "images, abstained ones as 0, of the largest radius of the grid whose interval is at "
             f"most {number(TARGET_SHARE, Format(0, unit=' %', scale=100))} of the range.",
             "Authors' own: RS-Reg's and Cert-Reg's published form (a fresh estimate stays within "
@@ -309,11 +266,6 @@ def _native_row(
     deployed = median(
         (numbers(issued, "deployed_upper") - numbers(issued, "deployed_lower")) / span
     )
-    spreads = {model: own_spread(cell) for (model,), cell in grouped(part, ["model"])}
-    own_width = median(
-        (numbers(issued, "upper") - numbers(issued, "lower"))
-        / issued["model"].map(spreads).to_numpy(dtype=float)
-    )
     ceiling = median_share(issued["at_ceiling"])
     abstained = float((tried["status"] == "abstained").mean()) if len(tried) else None
     largest = None
@@ -325,10 +277,8 @@ def _native_row(
     return (
         *_row_start(data, defense, sigma),
         Field(radius),
-        Field(None if radius is None else rms_levels(radius, issued)),
         Field(width),
         Field(deployed),
-        Field(own_width),
         Field(abstained),
         Field(ceiling),
         Field("none" if largest == 0 else largest),
@@ -359,3 +309,46 @@ def _native_caption(data: Guarantees) -> str:
         if parts
         else "No defence abstains on any image."
     )
+
+
+def card_table(cards: Sequence[Mapping[str, Any]], *, id: str, title: str) -> Table | None:
+    """What each defence promises: a row for each guarantee card."""
+    if not cards:
+        return None
+    order = defense_order(str(card.get("name", "")) for card in cards)
+    by_name = {str(card.get("name", "")): card for card in cards}
+    return Table(
+        id=id,
+        title=title,
+        caption="In the words of each defence's guarantee card; the norm of every radius is l2, "
+        "on the image in [0, 1] before any resizing.",
+        columns=(
+            Column("Defence", kind="text"),
+            *(
+                Column(heading, kind="text" if heading in _SHORT else "prose")
+                for _, heading in _CARD
+            ),
+        ),
+        rows=tuple(
+            (
+                Field(str(by_name[name].get("title") or defense_title(name))),
+                *(Field(_said(by_name[name].get(key))) for key, _ in _CARD),
+            )
+            for name in order
+        ),
+    )
+
+
+_CARD = (
+    ("statement", "promise"),
+    ("claim", "of"),
+    ("rigor", "radius"),
+    ("assumptions", "assumes"),
+    ("trained", "trained"),
+    ("cost", "cost"),
+)
+_SHORT = ("of", "radius")
+
+
+def _said(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "–")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 from bench.analysis.cost import model_seconds
 from bench.analysis.frames import known, rows
@@ -97,18 +98,16 @@ def accuracy_figure(data: Matched, *, id: str, title: str) -> Figure:
         (data.best, f"interval for {number(ENOUGH_CERTIFIED, _WHOLE)} of the images"),
         (data.frontier, f"median width ≤ {number(NARROW, _WHOLE)} of own spread"),
     )
-    looks = _looks(data)
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes), height=3.0)
-        points: list[drawing.Spot] = []
-        for ax, (frame, words) in zip(axes, panes, strict=True):
+        canvas, axes, points = _panels(
+            data, [(words, frame.dropna(subset=["srcc"]), "srcc") for frame, words in panes]
+        )
+        for ax in axes:
             ax.set_xlim(data.radii[0] / 1.2, data.radii[-1] * 1.2)
-            points += _line(ax, frame.dropna(subset=["srcc"]), "srcc", looks)
-            ax.set(title=words, xlabel="l2 radius ρ", ylabel="")
+            drawing.log_axis(ax, x=True)
             if data.undefended is not None:
                 ax.axhline(data.undefended, color="#7a7a7a", lw=0.9, ls=":")
         axes[0].set_ylabel("SRCC of the best noise level")
-        drawing.legend_below(canvas, looks)
         return drawing.finish(
             canvas,
             id=id,
@@ -127,16 +126,12 @@ def share_figure(data: Matched, *, id: str, title: str) -> Figure:
         ("certified", "narrower than the range"),
         ("narrow", f"at most {number(NARROW, _WHOLE)} of own spread"),
     )
-    looks = _looks(data)
     frame = data.best.assign(**{name: 100 * data.best[name] for name, _ in panes})
     with drawing.style():
-        canvas, axes = drawing.panels(len(panes), height=2.8)
-        points: list[drawing.Spot] = []
-        for ax, (column, words) in zip(axes, panes, strict=True):
-            points += _line(ax, frame, column, looks)
-            ax.set(title=words, xlabel="l2 radius ρ", ylabel="", ylim=(-3, 103))
+        canvas, axes, points = _panels(data, [(words, frame, column) for column, words in panes])
+        for ax in axes:
+            ax.set_ylim(-3, 103)
         axes[0].set_ylabel("share of images (%)")
-        drawing.legend_below(canvas, looks)
         return drawing.finish(
             canvas,
             id=id,
@@ -150,11 +145,22 @@ def share_figure(data: Matched, *, id: str, title: str) -> Figure:
         )
 
 
-def _line(ax: Axes, frame: pd.DataFrame, y: str, looks: drawing.Looks) -> list[drawing.Spot]:
-    drawing.lines(ax, frame, x="radius", y=y, by="defense", looks=looks)
-    drawing.log_axis(ax, x=True)
-    named = frame.assign(title=frame["defense"].map(defense_title))
-    return drawing.spots(ax, named, x="radius", y=y, words=_words)
+def _panels(
+    data: Matched, panes: list[tuple[str, pd.DataFrame, str]]
+) -> tuple[Canvas, list[Axes], list[drawing.Spot]]:
+    """Lines of every defence against radius."""
+    return drawing.line_panels(
+        [
+            drawing.Pane(words, frame.assign(title=frame["defense"].map(defense_title)), y)
+            for words, frame, y in panes
+        ],
+        x="radius",
+        by="defense",
+        looks=by_rigor(defense_looks(data.rigor), data.rigor),
+        words=_words,
+        label="l2 radius ρ",
+        height=2.8,
+    )
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -162,10 +168,6 @@ def _words(row: dict[str, Any]) -> str:
         f"{row['title']} ({row['rigor']}), ρ = {row['radius']:g}, σ = {row['sigma']:g}: SRCC "
         f"{number(row['srcc'])}, width {number(row['own'], WIDTH_UP)} of own spread"
     )
-
-
-def _looks(data: Matched) -> drawing.Looks:
-    return by_rigor(defense_looks(data.rigor), data.rigor)
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -192,7 +194,6 @@ def best_table(data: Matched, *, id: str, title: str) -> Table:
     body = tuple(
         (
             titled(d, data.rigor[d]),
-            Field(data.rigor[d]),
             *(
                 Field(
                     known(cells.get((r, d), {}).get("srcc")),
@@ -210,7 +211,6 @@ def best_table(data: Matched, *, id: str, title: str) -> Table:
         caption=_best_caption(data, letters),
         columns=(
             Column("Defence", kind="text"),
-            Column("rigor", kind="text"),
             *(Column(f"{r:g}", Format(2), group="SRCC at l2 radius ρ") for r in data.radii),
         ),
         rows=body,
@@ -260,7 +260,6 @@ def detail_table(data: Matched, time: pd.DataFrame, *, id: str, title: str) -> T
         columns=(
             Column("ρ", Format(significant=2)),
             Column("Defence", kind="text"),
-            Column("rigor", kind="text"),
             Column("σ", Format(significant=2)),
             Column("kept", kind="text"),
             Column("SRCC"),
@@ -293,7 +292,6 @@ def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple
     return (
         Field(row["radius"]),
         titled(row["defense"], row["rigor"]),
-        Field(row["rigor"]),
         Field("none fits" if value is None else row["sigma"]),
         Field(kept),
         Field(value, interval=interval),

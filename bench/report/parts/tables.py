@@ -7,20 +7,20 @@ This module knows which number goes where; it must not know how a number is prin
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pandas as pd
 
-from bench.analysis.agreement import METRICS, Agreement, Key, Metric, ModelMean
+from bench.analysis.agreement import METRICS, Agreement, Key
 from bench.analysis.cost import model_seconds
-from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_title
+from bench.analysis.names import UNDEFENDED, defense_title, model_title
 from bench.analysis.published import Published
-from bench.analysis.statistics import ENOUGH, cluster_interval, sem
-from bench.report.document import Column, Field, Table
+from bench.analysis.statistics import cluster_interval, sem
+from bench.report.document import DITTO, Column, Field, Table
 from bench.report.numbers import CORRELATION, DIFFERENCE, SECONDS, Format
-from bench.report.parts.leaders import leader_sentence, too_few
+from bench.report.parts.leaders import leader_sentence
 
 MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
-NAMES = {"srcc": "SRCC", "plcc": "PLCC"}
 
 
 def share(done: int, wanted: int) -> Field:
@@ -33,25 +33,43 @@ def pair(group: str, form: Format) -> tuple[Column, Column]:
     return Column("certified", form, group=group), Column("estimate only", form, group=group)
 
 
-def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, number: int) -> Table:
-    """Table 1 (NR) or 2 (FR): correlation and time per defence, beside the paper's values."""
-    columns = (
-        Column("Defence", kind="text"),
-        Column("images", kind="text"),
-        *(
-            Column(f"σ = {s:g}", CORRELATION, group=NAMES[m], difference=DIFFERENCE)
-            for m in METRICS
-            for s in agreement.sigmas
-        ),
-        *pair("seconds", SECONDS),
-    )
+def main_table(
+    agreement: Agreement,
+    time: pd.DataFrame,
+    paper: Published,
+    *,
+    number: int,
+    certified: Agreement | None = None,
+    compared: bool = False,
+) -> Table:
+    """Table 1 (NR) or 2 (FR) in the paper's form, its own cells below.
+
+    Args:
+        agreement: Correlations of all scores.
+        time: Timing records.
+        paper: What the paper prints.
+        number: Of the table.
+        certified: Correlations without the images that got no certificate.
+        compared: Whether differences from the paper mean anything: its networks and data.
+    """
     rows = [_reference_row(agreement)]
-    rows += [_main_row(d, agreement, time, paper) for d in agreement.defenses]
+    for defense in agreement.defenses:
+        rows.append(_main_row(defense, agreement, time, paper, compared=compared))
+        if certified is not None and _abstained(certified, agreement, defense):
+            rows.append(_certified_row(defense, certified))
     return Table(
         id=f"table-{number}",
-        title=f"Table {number}. Agreement with human scores and time, {MODE_WORDS[agreement.mode]}",
+        title=f"Table {number}. SRCC / PLCC and time, {MODE_WORDS[agreement.mode]}",
         caption=leader_sentence(agreement),
-        columns=columns,
+        columns=(
+            Column("Defence", kind="text"),
+            Column("images", kind="text"),
+            *(
+                Column(f"σ = {s:g}", CORRELATION, group="SRCC / PLCC", difference=DIFFERENCE)
+                for s in agreement.sigmas
+            ),
+            *pair("seconds", SECONDS),
+        ),
         rows=tuple(rows),
         notes=_main_notes(agreement, paper),
         rule_after=(0,),
@@ -59,38 +77,41 @@ def main_table(agreement: Agreement, time: pd.DataFrame, paper: Published, *, nu
 
 
 def _reference_row(agreement: Agreement) -> tuple[Field, ...]:
-    means = {m: agreement.mean(m, UNDEFENDED, 0.0) for m in METRICS}
-    cells = [
-        _mean_cell(means[m]) if i == 0 else Field("″")
-        for m in METRICS
-        for i, _ in enumerate(agreement.sigmas)
-    ]
-    done = means["srcc"]
+    done = agreement.mean("srcc", UNDEFENDED, 0.0)
+    cells = [_cell(agreement, UNDEFENDED, 0.0), *([Field(DITTO)] * (len(agreement.sigmas) - 1))]
     return (Field(defense_title(UNDEFENDED)), share(done.n, done.wanted), *cells, Field(), Field())
 
 
 def _main_row(
-    defense: str, agreement: Agreement, time: pd.DataFrame, paper: Published
+    defense: str, agreement: Agreement, time: pd.DataFrame, paper: Published, *, compared: bool
 ) -> tuple[Field, ...]:
     means = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
-    cells = [
-        _mean_cell(
-            agreement.mean(metric, defense, sigma),
-            group=agreement.groups(metric, sigma).get(defense, ""),
-            published=paper.correlation(metric, agreement.mode, defense, sigma),
+    cells = []
+    for sigma in agreement.sigmas:
+        cell = _cell(agreement, defense, sigma)
+        theirs = [paper.correlation(m, agreement.mode, defense, sigma) for m in METRICS]
+        ours = (cell.value, cell.second[0] if cell.second else None)
+        apart = [
+            float(mine) - his
+            for mine, his in zip(ours, theirs, strict=True)
+            if isinstance(mine, float) and his is not None
+        ]
+        cells.append(
+            replace(
+                cell,
+                published=paper.pair(agreement.mode, defense, sigma),
+                difference=tuple(apart) if compared and len(apart) == len(METRICS) else (),
+            )
         )
-        for metric in METRICS
-        for sigma in agreement.sigmas
-    ]
     seconds = [
         time_cell(
             time,
             agreement.models,
             defense,
-            certified=certified,
-            published=paper.seconds(agreement.mode, defense, certified=certified),
+            certified=flag,
+            published=paper.time(agreement.mode, defense, certified=flag),
         )
-        for certified in (True, False)
+        for flag in (True, False)
     ]
     return (
         Field(defense_title(defense)),
@@ -100,9 +121,36 @@ def _main_row(
     )
 
 
-def _mean_cell(mean: ModelMean, *, group: str = "", published: float | None = None) -> Field:
-    mark = "" if mean.complete or mean.value is None else "*"
-    return Field(mean.value, error=mean.sem, group=group, published=published, mark=mark)
+def _cell(agreement: Agreement, defense: str, sigma: float) -> Field:
+    """SRCC / PLCC, each with its standard error over models."""
+    srcc, plcc = (agreement.mean(metric, defense, sigma) for metric in METRICS)
+    return Field(
+        srcc.value,
+        error=srcc.sem,
+        second=(plcc.value, plcc.sem),
+        group=agreement.groups("srcc", sigma).get(defense, "") if defense != UNDEFENDED else "",
+        mark="" if srcc.complete or srcc.value is None else "*",
+    )
+
+
+def _abstained(certified: Agreement, agreement: Agreement, defense: str) -> bool:
+    return any(
+        certified.mean("srcc", defense, s).n < agreement.mean("srcc", defense, s).n
+        for s in agreement.sigmas
+    )
+
+
+def _certified_row(defense: str, certified: Agreement) -> tuple[Field, ...]:
+    """The same without abstained images: where the paper's algorithm returns no score."""
+    means = [certified.mean("srcc", defense, s) for s in certified.sigmas]
+    cells = [replace(_cell(certified, defense, s), group="", mark="") for s in certified.sigmas]
+    return (
+        Field(f"{defense_title(defense)}, certified only"),
+        share(sum(m.n for m in means), sum(m.wanted for m in means)),
+        *cells,
+        Field(),
+        Field(),
+    )
 
 
 def time_cell(
@@ -111,7 +159,7 @@ def time_cell(
     defense: str,
     *,
     certified: bool,
-    published: float | None = None,
+    published: str = "",
 ) -> Field:
     """Mean ± SEM over models of the mean seconds per image."""
     values = list(model_seconds(time, models, defense, certified=certified).values())
@@ -121,14 +169,15 @@ def time_cell(
 
 def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
     count = len(agreement.models)
+    names = ", ".join(model_title(m) for m in agreement.models)
+    mean = f"Mean ± standard error over {count} models ({names})." if count > 1 else f"{names}."
     notes = [
-        f"Mean ± standard error over {count} model{'s' if count != 1 else ''}"
-        f" ({', '.join(model_title(m) for m in agreement.models)}). Second line: the paper's value"
-        f" and, for correlations, the difference from it ({paper.source}).",
-        "Correlations are signed so that higher is better. PLCC is Pearson's, without a logistic "
-        "mapping. Seconds depend on the machine and the image size; their paper values are for "
-        "384x512 pixels, N = 2000.",
-        _letters(agreement) + " Images: scored of wanted, over models and noise levels.",
+        f"{mean} Second line: the paper's cell, without its standard errors ({paper.source}; "
+        "384x512 pixels, N = 2000).",
+        "Higher is better, whatever the sign of the score. PLCC is Pearson's, without a logistic "
+        "mapping. An image without a certificate has a score all the same; `certified only` "
+        "leaves it out. Images: scored of wanted, over models and noise levels. "
+        f"{_letters(agreement)}",
     ]
     unequal = [f"{s:g}" for s in agreement.sigmas if not agreement.rankable(s)]
     if unequal:
@@ -141,113 +190,12 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
 
 def _letters(agreement: Agreement) -> str:
     if not agreement.enough:
-        return (
-            f"No letters of ties: {agreement.photographs} photographs are too few to rank "
-            f"(at least {ENOUGH})."
-        )
+        return f"{agreement.photographs} photographs: too few to say who is tied."
     return (
-        "Letters: defences that share a letter are tied (the 95 % interval of the paired "
-        f"difference to the group's best contains zero; {agreement.photographs} photographs; no "
-        "correction for the number of comparisons)."
+        "Defences that share a letter are tied in SRCC (the 95 % interval of the paired difference "
+        f"to the group's best contains zero; {agreement.photographs} photographs; no correction "
+        "for the number of comparisons)."
     )
-
-
-def model_table(agreement: Agreement, metric: Metric, *, number: str) -> Table:
-    """Supplement: one row per model and defence with a bootstrap interval."""
-    columns = (
-        Column("Model", kind="text"),
-        Column("Defence", kind="text"),
-        Column("images", kind="text"),
-        *(Column(f"σ = {s:g}", CORRELATION, group=NAMES[metric]) for s in agreement.sigmas),
-    )
-    rows: list[tuple[Field, ...]] = []
-    ends: list[int] = []
-    for model in agreement.models:
-        found = [
-            d
-            for d in (UNDEFENDED, *agreement.defenses)
-            if any(k[:2] == (model, d) for k in agreement.scores)
-        ]
-        rows += [_model_row(agreement, metric, model, defense) for defense in found]
-        ends.append(len(rows) - 1)
-    return Table(
-        id=f"table-{number.lower()}",
-        title=f"Table {number}. {NAMES[metric]} per model, {MODE_WORDS[agreement.mode]}",
-        caption="Each model alone, with the 95 % interval over "
-        f"{agreement.photographs} photographs (Student's, standard error by bootstrap).",
-        columns=columns,
-        rows=tuple(rows),
-        rule_after=tuple(ends[:-1]),
-    )
-
-
-def _model_row(agreement: Agreement, metric: Metric, model: str, defense: str) -> tuple[Field, ...]:
-    sigmas = (0.0,) if defense == UNDEFENDED else agreement.sigmas
-    cells, done, wanted = [], 0, 0
-    for sigma in sigmas:
-        key = (model, defense, sigma)
-        scores = agreement.scores.get(key)
-        if scores is None:
-            cells.append(Field("no record"))
-            continue
-        done, wanted = done + scores.n, wanted + scores.wanted
-        estimate = scores.estimate(metric)
-        cells.append(
-            Field(estimate.value, interval=agreement.interval(metric, key))
-            if estimate.value is not None
-            else Field(estimate.reason)
-        )
-    cells += [Field("″")] * (len(agreement.sigmas) - len(cells))
-    return (Field(model_title(model)), Field(defense_title(defense)), share(done, wanted), *cells)
-
-
-def difference_table(agreement: Agreement, *, number: str) -> Table | None:
-    """Supplement: every defence minus the best of its column, with the paired interval."""
-    columns = [(m, s) for m in METRICS for s in agreement.sigmas]
-    if len(agreement.defenses) < 2 or not any(agreement.rankable(s) for s in agreement.sigmas):
-        return None
-    cells = [_differences(agreement, metric, sigma) for metric, sigma in columns]
-    return Table(
-        id=f"table-{number.lower()}",
-        title=f"Table {number}. Difference from the best defence, {MODE_WORDS[agreement.mode]}",
-        caption=_difference_caption(agreement, cells),
-        columns=(
-            Column("Defence", kind="text"),
-            *(Column(f"σ = {s:g}", DIFFERENCE, group=NAMES[m]) for m, s in columns),
-        ),
-        rows=tuple(
-            (Field(defense_title(d)), *(column.get(d, Field("unequal")) for column in cells))
-            for d in agreement.defenses
-        ),
-        notes=(
-            "Mean over models minus that of the column's best, with the 95 % interval over "
-            f"{agreement.photographs} photographs (Student's, standard error by paired bootstrap). "
-            "The models are taken as given.",
-        ),
-    )
-
-
-def _differences(agreement: Agreement, metric: Metric, sigma: float) -> dict[str, Field]:
-    """One column: difference from its best; empty where the sets are unequal."""
-    if not agreement.rankable(sigma):
-        return {}
-    means = {d: agreement.mean(metric, d, sigma).value for d in agreement.defenses}
-    known = {d: v for d, v in means.items() if v is not None}
-    if len(known) < len(means):
-        return {}
-    best = max(defense_order(known), key=lambda d: known[d])
-    cells = {}
-    for defense in known:
-        value, interval = agreement.difference(metric, defense, best, sigma)
-        cells[defense] = Field(value, interval=interval)
-    return {**cells, best: Field("best")}
-
-
-def _difference_caption(agreement: Agreement, cells: list[dict[str, Field]]) -> str:
-    found = [c for column in cells for c in column.values() if c.value != "best"]
-    apart = sum(c.interval is not None and c.interval[1] < 0 for c in found)
-    text = f"{apart} of {len(found)} differences have an interval below zero."
-    return text if agreement.enough else f"{too_few(agreement)} {text}"
 
 
 def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | None:

@@ -100,7 +100,7 @@ def _images(
         f"**{word}**: {image}. I-FGSM, {first['norm']} {first['epsilon']:g}, scores pushed up. "
         f"Score before and after: {'; '.join(moves) or 'not recorded'}."
     )
-    return worked_example(id=id, caption=caption, pictures=shown)
+    return worked_example(id=id, caption=caption, pictures=shown, about=image)
 
 
 def _moved(attacks: pd.DataFrame, row: dict[str, Any]) -> list[str]:
@@ -173,9 +173,12 @@ def amplified(attacked: ArrayLike, original: ArrayLike, *, factor: float = 10.0)
     return np.clip(0.5 + factor * difference, 0.0, 1.0)
 
 
-def worked_example(*, id: str, caption: str, pictures: Sequence[tuple[str, ArrayLike]]) -> Images:
+def worked_example(
+    *, id: str, caption: str, pictures: Sequence[tuple[str, ArrayLike]], about: str = ""
+) -> Images:
     """Pictures ``(H, W, 3)`` in [0, 1] with a label each, as one block of the report."""
-    return Images(id, caption, tuple((label, _png(pixels)) for label, pixels in pictures))
+    shown = tuple((label, _png(pixels)) for label, pixels in pictures)
+    return Images(id, caption, shown, about)
 
 
 def _png(pixels: ArrayLike) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis import rankings
-from bench.analysis.rankings import certified_srcc, compare_ranks, disjoint_share
+from bench.analysis.rankings import certified_srcc, disjoint_share
 
 
 def brute_force(lower: Any, upper: Any, mos: Any) -> float:
@@ -106,20 +106,3 @@ def test_disjoint_share_counts_pairs() -> None:
 def test_bad_intervals_are_refused(lower: Any, upper: Any) -> None:
     with pytest.raises(ValueError, match="lower <= upper"):
         disjoint_share(lower, upper)
-
-
-def test_ranks_over_blocks() -> None:
-    values = np.array([[0.9, 0.5, 0.1], [0.8, 0.6, 0.2], [0.7, 0.75, 0.3], [0.9, 0.4, 0.4]])
-    result = compare_ranks(values)
-    np.testing.assert_allclose(result.average, [1.25, 2.0 - 0.125, 2.875])
-    assert result.p_value == pytest.approx(stats.friedmanchisquare(*values.T).pvalue)
-    assert result.critical_difference == pytest.approx(2.343 * np.sqrt(12 / 24), abs=1e-3)
-    assert 0 < result.concordance <= 1
-    np.testing.assert_allclose(compare_ranks(values[:, ::-1]).average, result.average[::-1])
-
-
-def test_ranks_without_enough_blocks() -> None:
-    assert compare_ranks([[0.1, 0.2]]).critical_difference is None
-    same = compare_ranks(np.ones((3, 4)))
-    assert same.p_value is None
-    np.testing.assert_allclose(same.average, 2.5)

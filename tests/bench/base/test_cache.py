@@ -32,6 +32,21 @@ def test_an_array_is_made_once_for_each_key(tmp_path: Path) -> None:
     assert cache.array(one, make).dtype == np.float32
 
 
+def test_an_array_stays_in_its_file_and_holds_nothing_that_executes(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for _ in range(2):
+        found = cache.array(content_key(a=1), Maker())
+        assert isinstance(found, np.memmap) and not found.flags.writeable
+    with pytest.raises(ValueError, match="pickle"):
+        cache.array(content_key(a=2), lambda: np.array([object()]))
+
+
+def test_a_key_is_its_content() -> None:
+    assert content_key(a=1, b=[Path("x")]) == content_key(b=["x"], a=1) != content_key(a=1, b=["y"])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        content_key(a=float("nan"))
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "other"])
 def test_a_damaged_array_is_made_again(tmp_path: Path, damage: str) -> None:
     make, cache, key = Maker(), Cache(tmp_path), content_key(a=1)

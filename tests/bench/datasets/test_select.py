@@ -106,3 +106,17 @@ def test_limits() -> None:
 
 def ids(items: Sequence[Item]) -> list[str]:
     return [item.image_id for item in items]
+
+
+def test_any_named_attribute_is_served_alike() -> None:
+    """Nine of ten pictures are of one camera; a balanced choice takes as many of the other."""
+    items = [
+        Item(str(i), None, str(i), float(i), "test", {"camera": "old" if i % 10 else "new"})
+        for i in range(60)
+    ]
+    plain = select(items, limit=12, seed=0)
+    chosen = select(items, limit=12, seed=0, balance=("camera",))
+    assert sum(item.attributes["camera"] == "new" for item in chosen) == 6
+    assert sum(item.attributes["camera"] == "new" for item in plain) < 6
+    assert select(items, limit=5, seed=0, balance=("camera",)) == chosen[:5]
+    assert select(items, limit=12, seed=0, balance=("lens",)) == plain

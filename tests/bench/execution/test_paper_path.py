@@ -146,8 +146,14 @@ ARTIFACTS = (
     ("koniq10k_512x384", "koniq10k_512x384.zip", "koniq.zip", "koniq10k", "archive = true"),
     ("koniq10k_scores", "koniq10k_scores.zip", "scores.zip", "koniq10k", "archive = true"),
     ("koniq10k_sets", SETS, SETS, "koniq10k", ""),
-    ("kadid10k", "kadid10k.zip", "gone.zip", "kadid10k", "archive = true\nfallback = 'tgz'"),
-    ("tgz", "kadid10k.tgz", "kadid.tgz", "", "archive = true"),
+    (
+        "kadid10k",
+        "kadid10k.zip",
+        "gone.zip",
+        "kadid10k",
+        "archive = true\nfallback = 'kadid10k_mirror'",
+    ),
+    ("kadid10k_mirror", "kadid10k.tgz", "kadid.tgz", "", "archive = true"),
 )
 """KADID-10k's own host is down: its mirror has another kind of archive."""
 
@@ -199,7 +205,7 @@ def test_the_whole_path_and_its_refusal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bench.execution.runner.cores", lambda: 1)  # no quarrel
+    monkeypatch.setattr("bench.execution.options.cores", lambda: 1)  # no quarrel
     profile = small_paper_profile(tmp_path / "paper.toml")
     chosen = [
         "--profile",

@@ -100,7 +100,7 @@ def test_a_second_call_does_nothing(tmp_path: Path) -> None:
     assert verdict.complete
     assert worked_on(tmp_path) == before
     noted = run.provenance()
-    assert noted["rates"].keys() == {"prepare", "fit", "attack"}
+    assert noted["seconds"].keys() == {"prepare", "fit", "attack"}
     assert noted["plan_sha256"] == run.plan().hash
 
 

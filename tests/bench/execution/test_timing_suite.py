@@ -26,6 +26,7 @@ from bench.measure.timed_norm import measured_norm
 from bench.plan.loading import load_profile
 from bench.plugins.registry import Registry
 from bench.records.schema import TimeRecord
+from defenses.motion import PASSES
 
 CPU = torch.device("cpu")
 SMALL = Suite(
@@ -101,6 +102,9 @@ def test_a_subject_is_measured(defense: str) -> None:
     features = defense == "fs-iqa"
     assert (record.spectral_products is not None) == features
     assert record.forward_passes_uncertified == (1 if features else 20)
+    # Two passes a product, and a look at the features beside autograd.
+    certified = 1 + 2 * (record.spectral_products or 0) + PASSES if features else 20
+    assert record.forward_passes_certified == certified
 
 
 def test_operations_of_draws_are_those_of_their_passes() -> None:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from bench.base.cache import Cache
 from bench.base.errors import BenchError
-from bench.datasets import Item, Pair
+from bench.datasets import DatasetCard, Item, Pair
 from bench.execution.planning import make_plan
+from bench.measure import identity as identity_module
 from bench.measure.certificates import Terms
 from bench.measure.context import Context
 from bench.measure.identity import identity, same
@@ -31,6 +32,7 @@ from defenses.denoisers import DenoiserPart
 from defenses.feature_scorer import FeatureScorerPart
 from defenses.smoothers import DenoisedSmoother, FeatureSmoother, InputSmoother
 from iqa_models.base import IQAModel, ModelCard
+from iqa_models.plugin import model_plugin
 
 CARD = ModelCard("one", "One", "NR", (0.0, 9.0), True, 1, "none", "none")
 
@@ -74,6 +76,7 @@ class Images:
 
     def __init__(self, name: str = "set") -> None:
         self.name, self.sha256 = name, hashlib.sha256(name.encode()).hexdigest()
+        self.card = DatasetCard(name, "MOS", (1.0, 5.0), True, "", "", False, (4, 4))
 
     def load(self, item: Item) -> Pair:
         return Pair(np.full((3, 4, 4), item.mos, dtype=np.float32), None)
@@ -106,6 +109,18 @@ def test_no_two_models_share_features(tmp_path: Path) -> None:
             assert found == pytest.approx([0.25 * expected[name], 0.5 * expected[name]]), name
     for one, other in combinations(MODELS, 2):
         assert there.model_sha256(one) != there.model_sha256(other), (one, other)
+
+
+def test_the_code_of_a_models_blocks_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of our own modules; torch's version is in a run's provenance."""
+    named: list[tuple[str, ...]] = []
+    monkeypatch.setattr(identity_module, "_code", lambda modules: "of its class")
+    monkeypatch.setattr(identity_module, "modules_sha256", lambda *m: str(named.append(m)))
+    found = identity_module.model_identity(model_plugin("koncept").architecture("compact"))
+    (modules,) = named
+    assert {"iqa_models.koncept", "iqa_models.trunks"} <= set(modules)
+    assert all(name.startswith("iqa_models.") for name in modules)
+    assert found["code"] == ["of its class", "None"] and found["edition"] == "compact"
 
 
 @dataclass(frozen=True, slots=True)

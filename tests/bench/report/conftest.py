@@ -35,9 +35,10 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         "width_against_radius",
         "attack_blocks",
         "equal_radius",
-        "rank_intervals",
+        "model_dots",
         "pareto",
     ):
         monkeypatch.setattr(f"bench.report.compose.{name}", lambda *_, **__: None)
+    monkeypatch.setattr("bench.report.parts.first.decision_figure", lambda *_, **__: None)
     for name in ("accuracy_figure", "share_figure"):
         monkeypatch.setattr(f"bench.report.parts.matched.{name}", lambda *_, **__: Paragraph(""))

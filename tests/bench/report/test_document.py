@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.document import Column, Field, Table
+from bench.report.document import DITTO, Column, Field, Table
 from bench.report.formats.exports import csv_text, latex_text
 from bench.report.formats.view import spans
-from bench.report.numbers import DIFFERENCE, MINUS, Format, ascii_minus, number
+from bench.report.numbers import DIFFERENCE, MINUS, Format, number
 
 
 @given(
@@ -20,8 +20,8 @@ from bench.report.numbers import DIFFERENCE, MINUS, Format, ascii_minus, number
     st.sampled_from([0, 1, 2, 4]),
 )
 def test_safe_sides(value: Any, decimals: int) -> None:
-    down = float(ascii_minus(number(value, Format(decimals, rounding="down"))))
-    up = float(ascii_minus(number(value, Format(decimals, rounding="up"))))
+    down = float(number(value, Format(decimals, rounding="down")).replace(MINUS, "-"))
+    up = float(number(value, Format(decimals, rounding="up")).replace(MINUS, "-"))
     slack = abs(value) * 1e-11
     assert down <= value + slack
     assert up >= value - slack
@@ -56,19 +56,50 @@ def _table(cell: Field) -> Table:
 
 
 def test_parts_of_a_cell_reach_every_format() -> None:
-    table = _table(Field(0.844, error=0.021, published=0.86, group="a", mark="*"))
+    cell = Field(
+        0.84412,
+        error=0.021,
+        second=(0.8, 0.03),
+        published="0.86 / 0.91",
+        difference=(-0.02, -0.11),
+        group="a",
+        mark="*",
+    )
+    table = _table(cell)
     printed = table.printed()[0][1]
-    assert printed.line == "0.84 ± 0.02 ᵃ*"
-    assert printed.below == f"0.86 ({MINUS}0.02)"
+    assert printed.line == "0.84 ± 0.02 / 0.80 ± 0.03 ᵃ*"
+    assert printed.below == f"0.86 / 0.91 ({MINUS}0.02 / {MINUS}0.11)"
     assert csv_text(table).splitlines() == [
-        "name,SRCC x,SRCC x ±,SRCC x group,SRCC x mark,SRCC x paper,SRCC x difference",
-        "a|b & c,0.84,0.02,a,*,0.86,-0.02",
+        "row,name,quantity,value,error,low,high,second,second_error,group,mark,paper,words",
+        "1,a|b & c,SRCC x,0.84412,0.021,,,0.8,0.03,a,*,0.86 / 0.91,",
     ]
-    assert r"a|b \& c & 0.84 $\pm$ 0.02\textsuperscript{a}*" in latex_text(table)
+    text = latex_text(table)
+    assert r"a|b \& c & \textbf{0.84 $\pm$ 0.02 / 0.80 $\pm$ 0.03}\textsuperscript{a}*" in text
+    assert r"\multicolumn{1}{c}{SRCC}" in text and r"\cmidrule(lr){2-2}" in text
+
+
+def test_an_interval_stands_where_its_column_says() -> None:
+    cell = Field(0.5, interval=(0.4, 0.6))
+    for place, lines in (
+        ("beside", ("0.50 [0.40, 0.60]", "")),
+        ("below", ("0.50", "[0.40, 0.60]")),
+    ):
+        column = Column("x", Format(2), interval=place)  # type: ignore[arg-type]
+        printed = Table("t", "T", "c", (column,), ((cell,),)).printed()[0][0]
+        assert (printed.line, printed.below) == lines
+
+
+def test_ditto_marks_are_resolved_for_machines() -> None:
+    columns = tuple(Column(name, group="SRCC") for name in ("a", "b"))
+    table = Table("t", "T", "c", columns, ((Field(0.5), Field(DITTO)),))
+    assert [line.split(",")[1:3] for line in csv_text(table).splitlines()[1:]] == [
+        ["SRCC a", "0.5"],
+        ["SRCC b", "0.5"],
+    ]
 
 
 def test_missing_values_have_no_difference() -> None:
-    printed = _table(Field(None, published=0.86)).printed()[0][1]
+    printed = _table(Field(None, published="0.86")).printed()[0][1]
     assert printed.line == "\N{EN DASH}"
     assert printed.below == "0.86"
 

@@ -1,0 +1,231 @@
+"""What decides between defences at one radius: accuracy, width, images certified, and who is tied.
+
+This module knows the comparison at equal radius and the records of audit and time; it must not know
+how a choice is put into words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.audits import findings, genuine
+from bench.analysis.cost import model_seconds
+from bench.analysis.frames import grouped, known, numbers, rows
+from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
+from bench.analysis.names import defense_order
+from bench.analysis.statistics import Array, bootstrap_median, cluster_weights, tie_groups
+from bench.analysis.widths import PROVED
+
+RADII = (0.01, 0.1)
+"""Radii at which defences are compared first, where a run has them."""
+ALIKE = 1.1
+"""Costs within this factor of the smallest are called alike."""
+
+
+def page_radii(grid: tuple[float, ...]) -> tuple[float, ...]:
+    """The radii of page 1: those of the grid that are nearest to ``RADII``.
+
+    >>> page_radii((0.001, 0.02, 0.1, 1.0)), page_radii((0.5,))
+    ((0.02, 0.1), (0.5,))
+    """
+    near = (min(grid, key=lambda r: abs(np.log(r / wanted))) for wanted in RADII)
+    return tuple(dict.fromkeys(near))
+
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """Who leads by one measure.
+
+    Attributes:
+        values: What was compared, by defence.
+        first: Those that lead, the best first; all that cannot be told apart from it are here.
+            Empty where photographs are too few to call anybody first, or sets are unequal.
+    """
+
+    values: Mapping[str, float]
+    first: tuple[str, ...]
+
+
+def by_score(data: Matched) -> Leading:
+    """Who has the highest SRCC of all, each at its best noise level, whatever it guarantees."""
+    agreement = data.agreement
+    best: dict[str, tuple[float, float]] = {}
+    whole = True
+    for defense in agreement.defenses:
+        means = {s: agreement.mean("srcc", defense, s) for s in agreement.sigmas}
+        usable = {
+            s: m.value
+            for s, m in means.items()
+            if m.value is not None and m.models == m.models_wanted
+        }
+        if usable:
+            sigma = max(usable, key=usable.__getitem__)
+            best[defense] = usable[sigma], sigma
+            whole = whole and means[sigma].complete
+    values = {d: value for d, (value, _) in best.items()}
+    samples = {d: agreement.mean_samples("srcc", d, sigma) for d, (_, sigma) in best.items()}
+    return _leading(values, samples, agreement.photographs if whole else 0)
+
+
+def by_accuracy(data: Matched, radius: float) -> Leading:
+    """Who has the highest SRCC at a radius, among proved radii that certify enough images."""
+    table = _candidates(data, radius)
+    values = {row["defense"]: row["srcc"] for row in rows(table)}
+    samples = {
+        row["defense"]: data.agreement.mean_samples("srcc", row["defense"], row["sigma"])
+        for row in rows(table)
+    }
+    return _leading(values, samples, data.agreement.photographs if table["complete"].all() else 0)
+
+
+def by_width(
+    data: Matched,
+    frame: pd.DataFrame,
+    radius: float,
+    among: Sequence[str],
+    *,
+    reps: int,
+    seed: int,
+) -> Leading:
+    """Who of some defences has the narrowest intervals, as shares of the own spread of scores.
+
+    Args:
+        data: The comparison at equal radius.
+        frame: The evaluation records it was made of.
+        radius: Where.
+        among: Who is compared.
+        reps: Resamples of photographs.
+        seed: Of the resampling.
+    """
+    table = _candidates(data, radius)
+    table = table[table["defense"].isin(among)]
+    curve = data.curve[data.curve["radius"] == radius]
+    photographs = frame.drop_duplicates("image").set_index("image")["group"]
+    samples = {
+        row["defense"]: -_width_samples(
+            curve[(curve["defense"] == row["defense"]) & (curve["sigma"] == row["sigma"])],
+            photographs,
+            reps=reps,
+            seed=seed,
+        )
+        for row in rows(table)
+    }
+    values = {row["defense"]: row["own"] for row in rows(table)}
+    found = _leading({d: -v for d, v in values.items()}, samples, data.agreement.photographs)
+    return Leading(values, found.first)
+
+
+def _candidates(data: Matched, radius: float) -> pd.DataFrame:
+    """Rows with a proved radius that certify enough images there."""
+    best = data.best[(data.best["radius"] == radius) & (data.best["rigor"] == PROVED)]
+    return best[best["srcc"].notna() & (best["certified"] >= ENOUGH_CERTIFIED)]
+
+
+def _leading(
+    values: Mapping[str, float], samples: Mapping[str, Array], photographs: int
+) -> Leading:
+    letters = tie_groups(values, samples, groups=photographs)
+    order = sorted(defense_order(values), key=lambda d: -values[d])
+    return Leading(values, tuple(d for d in order if letters.get(d) == "a"))
+
+
+def _width_samples(curve: pd.DataFrame, photographs: pd.Series, *, reps: int, seed: int) -> Array:
+    """Median width of all images in resamples of whole photographs."""
+    groups = [str(photographs[image]) for image in curve["image"]]
+    return bootstrap_median(numbers(curve, "own"), cluster_weights(groups, reps=reps, seed=seed))
+
+
+# --- cost ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of one image under one defence, at the draws that all defences are compared at.
+
+    Attributes:
+        certified, plain: With the certificate and without; None where a model was not timed.
+        scaled: From how many draws they were scaled up; None if they were measured as they are.
+    """
+
+    certified: float | None
+    plain: float | None
+    scaled: int | None
+
+
+def equal_draws(time: pd.DataFrame) -> int | None:
+    """The most draws that anything was timed with; None without records."""
+    usable = time[time["status"] == "ok"]
+    return int(usable["samples"].max()) if len(usable) else None
+
+
+def costs(time: pd.DataFrame, models: tuple[str, ...]) -> dict[str, Cost]:
+    """Mean seconds over models by defence, at equal draws.
+
+    Input noise costs one pass a draw, so seconds of fewer draws are scaled up in proportion.
+    """
+    draws = equal_draws(time)
+    usable = time[(time["status"] == "ok") & time["model"].isin(models)]
+    found: dict[str, Cost] = {}
+    for (defense,), part in grouped(usable, ["defense"]):
+        least = int(part["samples"].min())
+        factor = (draws or least) / least if _a_pass_a_draw(part) else 1.0
+        certified, plain = (
+            _mean(model_seconds(part, models, defense, certified=flag), len(models), factor)
+            for flag in (True, False)
+        )
+        found[str(defense)] = Cost(certified, plain, least if factor > 1 else None)
+    return found
+
+
+def _a_pass_a_draw(part: pd.DataFrame) -> bool:
+    """Whether seconds grow with draws: noise in features costs hardly any."""
+    return bool((numbers(part, "forward_passes_uncertified") >= numbers(part, "samples")).all())
+
+
+def _mean(seconds: Mapping[str, float], models: int, factor: float) -> float | None:
+    return factor * sum(seconds.values()) / models if len(seconds) == models else None
+
+
+# --- draws and attacks ---------------------------------------------------------------------------
+
+
+def draws_by_defense(frame: pd.DataFrame) -> dict[int, list[str]]:
+    """Defences by the number of draws behind their certificates, fewest first."""
+    found: dict[int, set[str]] = {}
+    for row in rows(frame[["defense", "samples"]].drop_duplicates()):
+        if known(row["samples"]) is not None:
+            found.setdefault(int(row["samples"]), set()).add(str(row["defense"]))
+    return {draws: defense_order(found[draws]) for draws in sorted(found)}
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Attacked certificates of one defence, and what broke, in the units that are independent."""
+
+    attacked: int
+    violated: int
+    images: int
+    images_violated: int
+    photographs: tuple[str, ...]
+    """Names of the photographs with a violated certificate."""
+
+
+def broken(audit: pd.DataFrame) -> dict[str, Broken]:
+    """What attacks inside the certified balls broke, by defence."""
+    found = {}
+    for (defense,), part in grouped(genuine(audit), ["defense"]):
+        told = findings(part)
+        tried = part[(part["status"] == "ok") & part["violated"].notna()]
+        wrong = tried[tried["violated"].astype(bool)]
+        found[str(defense)] = Broken(
+            told.decided,
+            told.violated,
+            tried["image"].nunique(),
+            wrong["image"].nunique(),
+            tuple(sorted(map(str, wrong["group"].unique()))),
+        )
+    return found

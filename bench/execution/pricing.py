@@ -1,0 +1,226 @@
+"""Finds what single passes of a plan cost: operations, counted; seconds, by a short probe.
+
+Weights are random, because neither depends on them.  This module knows models and clocks; it must
+not know what a plan is priced for.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.base.errors import BenchError
+from bench.execution.timing_points import Suite
+from bench.execution.timing_suite import Rig
+from bench.execution.worker import describe
+from bench.measure.clock import count_flops, stopwatch, threads
+from bench.measure.tuning import tuned
+from bench.plan.price import Passes
+from bench.plan.units import Plan
+from bench.plugins.registry import Registry
+from defenses.base import Defense, Target
+from defenses.engine import GIB, Engine, cpu_rows
+from defenses.noise import NoiseStream
+from defenses.precision import computing_in
+from defenses.smoothers import InputSmoother
+
+LONG = 1.0
+"""Seconds of a plain pass from which one stands for a row of many: on a CPU, where rows of large
+images gain nothing."""
+PROBED = 2000
+"""Draws that the rows of a probed pass are balanced for."""
+
+Measure = Callable[[Rig, str, Defense | None], float]
+"""Cost of one image through a model, or through what a defence has before it."""
+
+
+def seconds(
+    plan: Plan, registry: Registry, *, device: str, say: Callable[[str], object] = lambda text: None
+) -> Passes:
+    """Seconds of single passes on one worker of this device, at the size of the plan's images.
+
+    Args:
+        plan: Which models, defences and data sets.
+        registry: Where they come from.
+        device: Torch device.
+        say: Whom to tell what is probed.
+    """
+    with _alone(device):
+        return _passes(plan, registry, device, _seconds, say)
+
+
+def operations(plan: Plan, registry: Registry) -> Passes:
+    """Floating-point operations of single passes, counted on shapes alone."""
+    return _passes(plan, registry, "cpu", _operations, lambda text: None)
+
+
+@contextmanager
+def _alone(device: str) -> Iterator[None]:
+    """As a worker of the run: on a CPU each has one thread."""
+    with threads(1 if device == "cpu" else torch.get_num_threads()):
+        yield
+
+
+def _passes(
+    plan: Plan,
+    registry: Registry,
+    device: str,
+    measure: Measure,
+    say: Callable[[str], object],
+) -> Passes:
+    defenses = {name: tuned(registry.defense(name), plan.profile) for name in _named(plan)}
+    before = {d.smoother.name: d for d in defenses.values() if _restores(d)}
+    sizes = {name: image_size(data) for name, data in _datasets(plan, registry).items()}
+    plain: dict[str, float] = {}
+    restoring: dict[str, dict[str, float]] = {}
+    unknown: dict[str, str] = {}
+    for dataset, model in dict.fromkeys((unit.dataset, unit.model) for unit in plan.units):
+        if model is None:
+            continue
+        say(f"probing {model} ...")
+        rig = _rig(plan, registry, model, sizes[dataset], device)
+        try:
+            plain[model] = measure(rig, model, None)
+            if dataset not in restoring:  # the same for every model of a data set
+                found = {name: measure(rig, model, d) for name, d in before.items()}
+                restoring[dataset] = found
+        except Exception as error:  # a model may need a package that is not here
+            unknown[model] = describe(error)
+    longest = {
+        name: max(found[name] for found in restoring.values()) for name in before if restoring
+    }
+    return Passes(
+        plain=plain,
+        restoring=longest,
+        smoothers={name: d.smoother.name for name, d in defenses.items()},
+        linearised=frozenset(
+            d.smoother.name for d in defenses.values() if d.smoother.rigor == "first-order"
+        ),
+        parts={d.part.name: d.smoother.name for d in defenses.values() if d.part is not None},
+        pixels={name: height * width for name, (height, width) in sizes.items()},
+        unknown=unknown,
+    )
+
+
+def _named(plan: Plan) -> list[str]:
+    """Defences that any unit is about."""
+    found = dict.fromkeys(name for unit in plan.units for name in unit.defense.split(","))
+    return [name for name in found if name not in ("", "undefended")]
+
+
+def _restores(defense: Defense) -> bool:
+    return defense.part is not None and isinstance(defense.smoother, InputSmoother)
+
+
+def _datasets(plan: Plan, registry: Registry) -> dict[str, Any]:
+    """Open data sets of a plan, by their own names."""
+    sources = dict.fromkeys((plan.profile.data.nr, plan.profile.data.fr))
+    opened = (registry.dataset(source, train=plan.profile.data.train) for source in sources)
+    return {data.name: data for data in opened if data.name in plan.data_sha256}
+
+
+def image_size(dataset: Any) -> tuple[int, int]:
+    """Height and width of a data set's images: as its card says, else those of the first one.
+
+    Raises:
+        BenchError: Neither says.
+    """
+    if dataset.card.image_size is not None:
+        height, width = dataset.card.image_size
+        return height, width
+    for item in dataset.items("test"):
+        try:
+            height, width = dataset.load(item).image.shape[-2:]
+        except BenchError:
+            continue
+        return height, width
+    raise BenchError(f"{dataset.name}: expected a test image that can be read, found none.")
+
+
+def _rig(plan: Plan, registry: Registry, model: str, size: tuple[int, int], device: str) -> Rig:
+    profile = plan.profile
+    suite = Suite(
+        models=(model,),
+        defenses=(),
+        edition=profile.edition,
+        size=size,
+        device=device,
+        precision=profile.certificate.precision,
+    )
+    return Rig(suite, registry, profile)
+
+
+def _engine(rig: Rig) -> Engine:
+    settings = rig.profile.certificate
+    memory = int(settings.memory_gib * GIB)
+    return Engine(settings.batch, settings.precision, memory, compile=settings.compile)
+
+
+@torch.no_grad()
+def _seconds(rig: Rig, model: str, defense: Defense | None) -> float:
+    bound, image = rig.bound(model, *rig.suite.size), rig.image(*rig.suite.size)
+    if defense is not None:
+        part = rig.part(defense.name, model)
+        return _restoring(rig, Target(bound, part, rig.suite.sigma), defense)
+    one = _warm(rig, lambda: bound(image))
+    if one > LONG and rig.device.type == "cpu":
+        return one
+    engine, smoother, target = _engine(rig), InputSmoother(), Target(bound, None, rig.suite.sigma)
+    noise = NoiseStream(rig.suite.seed, "time", "random", model, rig.suite.sigma)
+
+    def draw(samples: int) -> float:
+        """Seconds of that many draws."""
+        return stopwatch(
+            lambda: engine.draw(smoother, target, image, noise=noise, samples=samples), rig.device
+        )[0]
+
+    draw(1)  # finds how many rows fit
+    rows = engine.rows(smoother, target, image, samples=PROBED)
+    draw(rows)
+    return draw(rows) / rows
+
+
+def _restoring(rig: Rig, target: Target, defense: Defense) -> float:
+    """Seconds of one image before the model, among as many as a CPU's passes have."""
+    height, width = rig.suite.size
+    one = _warm(rig, lambda: restored(defense, target, rig.image(height, width)))
+    if one > LONG:
+        return one
+    rows = cpu_rows(height, width)
+    images = rig.image(height, width, rows=rows)
+    return _warm(rig, lambda: restored(defense, target, images)) / rows
+
+
+def _warm(rig: Rig, work: Callable[[], object]) -> float:
+    """Seconds of the second time, or of the first where that is long already."""
+    with computing_in(rig.suite.precision, rig.device):
+        first, _ = stopwatch(work, rig.device)
+        return first if first > LONG else stopwatch(work, rig.device)[0]
+
+
+@torch.no_grad()
+def _operations(rig: Rig, model: str, defense: Defense | None) -> float:
+    image = torch.empty(1, 3, *rig.suite.size, device="meta")
+    network = copy.deepcopy(rig.network(model)).to("meta")
+    try:
+        bound = network.bind(None if network.card.mode == "NR" else image)
+        plain = count_flops(lambda: bound(image))
+    except (RuntimeError, NotImplementedError):  # it looks at values
+        bound, image = rig.bound(model, *rig.suite.size), rig.image(*rig.suite.size)
+        plain = count_flops(lambda: bound(image))
+    if defense is None:
+        return plain
+    part = rig.part(defense.name, model)
+    part = None if part is None else copy.deepcopy(part).to(image.device)
+    return count_flops(lambda: restored(defense, Target(bound, part, rig.suite.sigma), image))
+
+
+def restored(defense: Defense, target: Target, image: Tensor) -> Tensor:
+    """What a defence makes of an image before its model sees it."""
+    smoother = defense.smoother
+    return smoother.restore(target, image) if isinstance(smoother, InputSmoother) else image

@@ -1,0 +1,184 @@
+# ruff: noqa: RUF001 - Greek letters are meant
+"""What to choose, in sentences made by rule from the numbers of page 1.
+
+Nobody is chosen where photographs are too few to tell defences apart, and no defence whose radius
+is not proved is chosen for its guarantee.  This module must not know how a leader is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bench.analysis.decision import ALIKE, Broken, Leading
+from bench.analysis.names import defense_title
+from bench.analysis.statistics import ENOUGH
+from bench.analysis.widths import PROVED
+from bench.report.numbers import PERCENT, SECONDS, number
+from bench.report.parts.decision import WIDTH, Decision
+from bench.report.parts.leaders import listed
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who leads at one radius of one mode: by accuracy, and of those by width."""
+
+    accuracy: Leading
+    width: Leading
+
+
+def choices(
+    decision: Decision,
+    plain: Mapping[str, Leading],
+    guaranteed: Mapping[tuple[str, float], Choice],
+) -> tuple[str, ...]:
+    """One sentence for each thing that may matter.
+
+    Args:
+        decision: The numbers of page 1.
+        plain: Who has the highest SRCC, whatever it guarantees, by mode.
+        guaranteed: Who leads at each mode and radius.
+    """
+    return (
+        *_too_few(decision),
+        _accurate(plain),
+        _guaranteed(guaranteed),
+        *_cheapest(decision),
+        *_unproved(decision),
+    )
+
+
+def _too_few(decision: Decision) -> Iterator[str]:
+    few = [d.agreement for d in decision.data.values() if not d.agreement.enough]
+    if few:
+        yield (
+            f"**Nobody is chosen for accuracy or width where photographs are fewer than {ENOUGH}** "
+            f"({listed(f'{a.mode} {a.photographs}' for a in few)}): they cannot tell defences "
+            "apart."
+        )
+
+
+def _accurate(plain: Mapping[str, Leading]) -> str:
+    told = [f"{mode} {_leader(leading)}" for mode, leading in plain.items() if leading.values]
+    return f"**If only accuracy matters**, not the guarantee: {'; '.join(told)} (SRCC)."
+
+
+def _leader(leading: Leading) -> str:
+    values = leading.values
+    high, low = (pick(values, key=lambda d: values[d]) for pick in (max, min))
+    ends = f"{number(values[high])} ({defense_title(high)}) to {number(values[low])}"
+    ends += f" ({defense_title(low)})"
+    if len(values) == 1:
+        return f"only {defense_title(high)} ({number(values[high])})"
+    if not leading.first:
+        return f"undecided, {ends}"
+    if len(leading.first) == len(values):
+        return f"all are tied, {ends}"
+    best, *tied = leading.first
+    beside = f", tied with {listed(map(defense_title, tied))}" if tied else ""
+    return f"choose {defense_title(best)} ({number(values[best])}{beside})"
+
+
+def _guaranteed(found: Mapping[tuple[str, float], Choice]) -> str:
+    """Of those that lead in accuracy with a proved radius, the narrowest."""
+    told = [f"{mode}, ρ = {radius:g}: {_choice(one)}" for (mode, radius), one in found.items()]
+    return f"**If a proved interval matters:** {'; '.join(told)}."
+
+
+def _choice(choice: Choice) -> str:
+    accuracy, width = choice.accuracy, choice.width
+    if not accuracy.values:
+        return "nobody certifies enough images"
+    if not accuracy.first or not width.first:
+        return _leader(accuracy)
+    best, *tied = width.first
+    if width.values[best] >= 1.0:
+        return (
+            f"nobody, even the narrowest ({defense_title(best)}) is wider than the spread of its "
+            f"own scores (width {number(width.values[best], WIDTH)})"
+        )
+    beside = f", tied with {listed(map(defense_title, tied))}" if tied else ""
+    others = [d for d in accuracy.first if d not in width.first]
+    over = f"; as accurate but wider: {listed(map(defense_title, others))}" if others else ""
+    return (
+        f"choose {defense_title(best)} (SRCC {number(accuracy.values[best])}, width "
+        f"{number(width.values[best], WIDTH)}{beside}{over})"
+    )
+
+
+def _cheapest(decision: Decision) -> Iterator[str]:
+    """The cheapest certificate of all, and of those with a proved radius."""
+    seconds = {
+        defense: values
+        for defense in decision.order
+        if (values := _both(decision, defense)) is not None
+    }
+    if len(seconds) < 2:
+        yield "**If time matters:** not every defence was timed, so nothing is said."
+        return
+    proved = {d: s for d, s in seconds.items() if decision.rigor[d] == PROVED}
+    every, safe = _cheap(seconds), _cheap(proved) if proved else ""
+    words = [every] if safe in ("", every) else [f"of proved radii, {safe}", f"of all, {every}"]
+    at = f"N = {decision.draws:,}" if decision.draws else "equal N"
+    yield f"**If time matters** (seconds of a certificate, {at}): {'; '.join(words)}."
+
+
+def _both(decision: Decision, defense: str) -> float | None:
+    found = [costs.get(defense) for costs in decision.costs.values()]
+    values = [cost.certified for cost in found if cost is not None and cost.certified is not None]
+    return sum(values) / len(values) if values and len(values) == len(found) else None
+
+
+def _cheap(seconds: Mapping[str, float]) -> str:
+    least = min(seconds.values())
+    alike = [d for d, s in seconds.items() if s <= ALIKE * least]
+    rest = {d: s for d, s in seconds.items() if d not in alike}
+    text = f"choose {' or '.join(map(defense_title, alike))} ({number(least, SECONDS)} s"
+    if rest:
+        nearest = min(rest, key=lambda d: rest[d])
+        text += f"; next {defense_title(nearest)}, {number(rest[nearest], SECONDS)} s"
+    return text + ")"
+
+
+def _unproved(decision: Decision) -> Iterator[str]:
+    """What speaks for and against each defence whose radius is not proved."""
+    for defense in decision.order:
+        rigor = decision.rigor[defense]
+        if rigor == PROVED:
+            continue
+        found = decision.broken.get(defense)
+        certified = _certified_at(decision, defense)
+        yield (
+            f"**{defense_title(defense)}**, radius not proved ({rigor}): {_survived(found)}. "
+            f"{certified}"
+        )
+
+
+def _survived(found: Broken | None) -> str:
+    if found is None or not found.attacked:
+        return "it was not attacked in this run, so do not rely on its interval"
+    if not found.violated:
+        return f"attacks broke none on {found.images} images, which proves nothing"
+    return (
+        f"do not rely on its interval, attacks broke it on {found.images_violated} of "
+        f"{found.images} images ({found.violated} of {found.attacked} certificates; photographs: "
+        f"{listed(found.photographs)})"
+    )
+
+
+def _certified_at(decision: Decision, defense: str) -> str:
+    """SRCC and images with an interval, at the smallest radius of the page."""
+    radius = decision.radii[0]
+    parts = []
+    for mode, data in decision.data.items():
+        best = data.best
+        chosen = best[(best["radius"] == radius) & (best["defense"] == defense)]
+        if chosen.empty:
+            continue
+        srcc, share = float(chosen["srcc"].iloc[0]), float(chosen["certified"].iloc[0])
+        parts.append(
+            f"{mode} {number(srcc)} with an interval for {number(share, PERCENT)} of the images"
+            if srcc == srcc
+            else f"{mode} an interval for only {number(share, PERCENT)} of the images"
+        )
+    return f"SRCC at ρ = {radius:g}: {', '.join(parts)}." if parts else ""

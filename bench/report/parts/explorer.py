@@ -1,0 +1,106 @@
+# ruff: noqa: RUF001 - Greek letters are meant
+"""The part of the page that a reader turns over: any radius, model and noise level, any image.
+
+This module makes printed characters of numbers and puts them in lists; it must not know a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.explore import ALL, best_levels, levels, seen
+from bench.analysis.frames import of_mode
+from bench.analysis.matched import Matched
+from bench.analysis.names import defense_order, defense_title, model_title
+from bench.analysis.widths import PROVED
+from bench.report.document import Explorer
+from bench.report.numbers import Format, number
+from bench.report.parts.decision import WIDTH, Decision
+from bench.report.theme import defense_looks
+
+_SHARE = Format(0, unit=" %", scale=100, rounding="down")
+_HUMAN = Format(2)
+
+
+def explorer(decision: Decision, frame: pd.DataFrame) -> Explorer:
+    """Everything the page can show, by mode.
+
+    Args:
+        decision: The numbers of page 1.
+        frame: The evaluation records it was made of.
+    """
+    modes = {mode: _mode(data, decision, of_mode(frame, mode)) for mode, data in _data(decision)}
+    return Explorer(
+        id="explore",
+        title="Any radius, any model, any image",
+        caption="The table of page 1 at every radius; without a choice of σ each defence has the "
+        "noise level that serves it best. Below, one point for each image: choose one to see what "
+        "every defence says of it.",
+        content={"modes": modes, "start": decision.radii[0]},
+    )
+
+
+def _data(decision: Decision) -> list[tuple[str, Matched]]:
+    return list(decision.data.items())
+
+
+def _mode(data: Matched, decision: Decision, frame: pd.DataFrame) -> dict[str, Any]:
+    found = levels(data)
+    names = defense_order(data.rigor)
+    looks = defense_looks(names)
+    radius = decision.radii[0]
+    return {
+        "radii": list(data.radii),
+        "models": {ALL: "all models", **{m: model_title(m) for m in data.agreement.models}},
+        "defenses": {
+            name: {
+                "title": defense_title(name),
+                "color": looks[name].color,
+                "proved": data.rigor[name] == PROVED,
+                "rigor": data.rigor[name],
+            }
+            for name in names
+        },
+        "levels": [
+            {
+                "model": level.model,
+                "defense": level.defense,
+                "sigma": level.sigma,
+                "srcc": [_order(level.srcc), _with_limits(level.srcc, level.interval)],
+                "width": [[_order(v), number(v, WIDTH)] for v in level.own],
+                "certified": [[_order(v), number(v, _SHARE)] for v in level.certified],
+            }
+            for level in found
+        ],
+        "best": [[*name, list(sigmas)] for name, sigmas in best_levels(found).items()],
+        "images": _images(data, frame, radius),
+        "radius": radius,
+    }
+
+
+def _order(value: float | None) -> float | None:
+    """What is sorted by, in few digits; JSON has neither infinity nor NaN."""
+    return None if value is None or value != value or abs(value) > 1e9 else float(f"{value:.6g}")
+
+
+def _with_limits(value: float | None, limits: tuple[float, float] | None) -> str:
+    if limits is None:
+        return number(value)
+    return f"{number(value)} [{number(limits[0])}, {number(limits[1])}]"
+
+
+def _images(data: Matched, frame: pd.DataFrame, radius: float) -> Mapping[str, Any]:
+    """Names and human scores of all images, and what every model and defence says of them."""
+    known = frame.drop_duplicates("image").sort_values("image")
+    names = [str(name) for name in known["image"]]
+    place = {name: i for i, name in enumerate(names)}
+    said: dict[str, dict[str, list[list[int] | None]]] = {
+        model: {d: [None] * len(names) for d in data.rigor} for model in data.agreement.models
+    }
+    for one in seen(data, frame, radius):
+        said[one.model][one.defense][place[one.image]] = [one.score, one.lower, one.upper]
+    human = [[_order(float(value)), number(float(value), _HUMAN)] for value in known["mos"]]
+    return {"names": names, "human": human, "said": said}

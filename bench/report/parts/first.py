@@ -1,0 +1,108 @@
+"""The first chapter, and how far a run can be trusted.
+
+This module knows a run's tables and puts page 1 together; it must not know how a number is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bench.analysis.agreement import Agreement
+from bench.analysis.beside import Reported
+from bench.analysis.decision import broken, by_accuracy, by_score, by_width, costs, draws_by_defense
+from bench.analysis.decision import equal_draws as most_draws
+from bench.analysis.frames import of_mode
+from bench.analysis.matched import Matched
+from bench.analysis.names import defense_title
+from bench.analysis.source import RunTables
+from bench.analysis.statistics import ENOUGH
+from bench.base.errors import BenchError
+from bench.report.document import Block, Bullets, Chapter
+from bench.report.parts.choosing import Choice, choices
+from bench.report.parts.decision import Decision, decision_figure, decision_table
+from bench.report.parts.explorer import explorer
+from bench.report.parts.leaders import listed
+
+
+def decide(
+    run: RunTables, equal: Mapping[str, Matched], *, reps: int, reported: Sequence[Reported] = ()
+) -> tuple[Decision, tuple[str, ...]] | None:
+    """Page 1's numbers and sentences; None where no mode has bounds on a grid of radii.
+
+    Raises:
+        BenchError: A reported row stands at a radius that page 1 does not show.
+    """
+    if not equal:
+        return None
+    everything = run.everything()
+    time, frame = everything.table("time"), everything.table("evaluate")
+    decision = Decision(
+        data=equal,
+        costs={mode: costs(time, data.agreement.models) for mode, data in equal.items()},
+        draws=most_draws(time),
+        broken=broken(everything.table("audit")),
+        papers=tuple(run.table("evaluate")["defense"].unique()),
+        reported=reported,
+    )
+    if not decision.radii:
+        return None
+    _refuse_other_radii(decision)
+    plain = {mode: by_score(data) for mode, data in equal.items()}
+    guaranteed = {
+        (mode, radius): _choice(data, of_mode(frame, mode), radius, reps, run.profile.seed)
+        for mode, data in equal.items()
+        for radius in decision.radii
+    }
+    return decision, choices(decision, plain, guaranteed)
+
+
+def _choice(data: Matched, frame: pd.DataFrame, radius: float, reps: int, seed: int) -> Choice:
+    accuracy = by_accuracy(data, radius)
+    return Choice(accuracy, by_width(data, frame, radius, accuracy.first, reps=reps, seed=seed))
+
+
+def _refuse_other_radii(decision: Decision) -> None:
+    for row in decision.reported:
+        other = sorted({radius for _, radius in row.at} - {*decision.radii})
+        if other:
+            shown = " or ".join(f"{radius:g}" for radius in decision.radii)
+            raise BenchError(
+                f"{row.name}: expected numbers at the radius {shown}, found {other[0]:g}."
+            )
+
+
+def first_section(found: tuple[Decision, tuple[str, ...]], run: RunTables) -> Chapter:
+    """The decision table, what to choose, one picture, and what a page can turn over."""
+    decision, sentences = found
+    blocks: list[Block] = [
+        decision_table(decision, id="table-d", title="Table D. Defences at the same radius"),
+        Bullets(sentences),
+    ]
+    title = "Figure D. Accuracy and width at the same radius"
+    drawn = decision_figure(decision, id="figure-d", title=title)
+    turned = explorer(decision, run.everything().table("evaluate"))
+    blocks += [*([drawn] if drawn else []), turned]
+    return Chapter("decision", "Which defence?", tuple(blocks))
+
+
+def trust_lines(run: RunTables, found: Mapping[str, Agreement]) -> list[str]:
+    """How many photographs and draws the numbers rest on, and what follows from it."""
+    sets: dict[str, list[str]] = {}
+    for mode, agreement in found.items():
+        few = "" if agreement.enough else f": too few to rank, at least {ENOUGH} are needed"
+        images = max((cell.wanted for cell in agreement.scores.values()), default=0)
+        told = f"{images} images of {agreement.photographs} photographs{few}"
+        sets.setdefault(told, []).append(mode)
+    lines = [f"{listed(modes)}: {told}." for told, modes in sets.items()]
+    draws = draws_by_defense(run.everything().table("evaluate"))
+    if len(draws) > 1:
+        told = "; ".join(
+            f"{n:,} for {listed(map(defense_title, names))}" for n, names in draws.items()
+        )
+        lines.append(
+            f"Unequal numbers of draws: {told}. More draws give narrower intervals, so widths "
+            "compare defences with equal draws only."
+        )
+    return lines

@@ -1,0 +1,137 @@
+"""Metrics of pyiqa by name through a whole run, with random weights that are marked as such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.cli.app import OK, main
+from bench.records.folder import RunFolder
+
+pytest.importorskip("pyiqa")
+
+BY_FEATURES = ("cnniqa", "musiq", "topiq_nr")
+FORMULAS = ("psnr", "ssim", "gmsd", "vif")
+NETWORKS = (*BY_FEATURES, "lpips", "dists", "pieapp")
+SIDE = 64
+PROFILE = """
+name = "metrics"
+edition = "published"
+models = {models}
+defenses = {defenses}
+sigmas = [0.1]
+[data]
+nr = "{data}"
+fr = "{data}"
+[certificate]
+samples = 32
+feature_samples = 32
+radii = [0.01]
+[certificate.spectral]
+steps = 3
+[fit.ftn]
+epochs = 1
+batch = 4
+learning_rate = 1e-3
+width = 4
+depth = 2
+"""
+TOML = """
+name = "six"
+title = "six pictures"
+csv = "scores.csv"
+image_column = "file"
+reference_column = "ref"
+mos_columns = ["mos"]
+higher_is_better = true
+range = [0.0, 1.0]
+split_column = "split"
+licence = "CC0"
+citation = "none"
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six pictures with references, and a file of random weights for every network."""
+    from iqa_models.pyiqa_metrics import metric_network
+
+    draw = np.random.default_rng(0)
+    rows = ["file,ref,mos,split"]
+    for index, split in enumerate(("train", "train", "train", "validation", "validation", "test")):
+        clean = draw.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+        noisy = (clean + draw.integers(0, 40 * (index + 1), clean.shape)).clip(0, 255)
+        Image.fromarray(clean).save(tmp_path / f"r{index}.png")
+        Image.fromarray(noisy.astype(np.uint8)).save(tmp_path / f"d{index}.png")
+        rows.append(f"d{index}.png,r{index}.png,{index / 5},{split}")
+    (tmp_path / "scores.csv").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "dataset.toml").write_text(TOML, encoding="utf-8")
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    table = ""
+    for name in NETWORKS:
+        torch.manual_seed(1)
+        torch.save(metric_network(name)[0].state_dict(), weights / f"pyiqa-{name}.pth")
+        table += (
+            f'[[artifact]]\nname = "pyiqa-{name}"\nfile = "pyiqa-{name}.pth"\nurls = []\n'
+            'licence = "none: random"\nneeded_by = []\nrandom = true\n'
+        )
+    (tmp_path / "artifacts.toml").write_text(table, encoding="utf-8")
+    monkeypatch.setenv("BENCH_ARTIFACTS", str(tmp_path / "artifacts.toml"))
+    monkeypatch.setenv("BENCH_WEIGHTS", str(weights))
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(world: Path, names: tuple[str, ...], defense: str) -> tuple[int, RunFolder | None]:
+    """Evaluate some metrics under one defence."""
+    text = PROFILE.format(
+        models=[f"pyiqa:{name}" for name in names],
+        defenses=[defense],
+        data=world / "dataset.toml",
+    )
+    (world / "metrics.toml").write_text(text, encoding="utf-8")
+    results = world / defense
+    places = ["--results", str(results), "--reports", str(world / "reports")]
+    how = ["--all", "--estimate-only", "--debug", "--device", "cpu"]
+    code = main(["run", "--profile", str(world / "metrics.toml"), *how, *places])
+    found = [path.parent for path in results.glob("*/plan.json")]
+    return code, RunFolder.open(found[0]) if found else None
+
+
+@pytest.mark.slow
+def test_ten_metrics_under_input_noise(world: Path) -> None:
+    code, folder = run(world, (*NETWORKS, *FORMULAS), "ms")
+    assert code == OK and folder is not None
+    table = folder.table("evaluate")
+    assert set(table["status"]) == {"ok"}
+    assert set(table["model"]) == {f"pyiqa:{name}" for name in (*NETWORKS, *FORMULAS)}
+    weights = dict(zip(table["model"], table["weights"], strict=True))
+    assert weights["pyiqa:musiq"] == "random" and weights["pyiqa:ssim"] == "trained"
+    (report,) = world.glob("reports/**/report.md")
+    text = report.read_text(encoding="utf-8")
+    assert "10/10 cells ok" in text
+    assert "complete for what was asked; not asked for: time, attack, audit" in text
+
+
+@pytest.mark.slow
+def test_three_of_them_under_feature_noise(world: Path) -> None:
+    code, folder = run(world, BY_FEATURES, "fs-iqa")
+    assert code == OK and folder is not None
+    table = folder.table("evaluate")
+    assert set(table["model"]) == {f"pyiqa:{name}" for name in BY_FEATURES}
+    assert set(table["status"]) <= {"ok", "abstained"}
+    assert set(folder.table("fit")["status"]) == {"ok"}
+
+
+def test_without_a_known_layer_feature_noise_is_refused_in_one_sentence(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, folder = run(world, ("psnr",), "fs-iqa")
+    assert code == 2 and folder is None
+    said = capsys.readouterr().err
+    assert "pyiqa:psnr: expected a known feature layer for fs-iqa, found none" in said

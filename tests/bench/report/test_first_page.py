@@ -1,0 +1,235 @@
+"""Page 1: who is chosen, by which rule, and what is never chosen."""
+
+# ruff: noqa: RUF001 - Greek letters are meant
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analysis.agreement import agreements
+from bench.analysis.beside import REPORTED_COLUMNS, read_reported, with_runs
+from bench.analysis.decision import broken, by_accuracy, by_score, by_width, costs
+from bench.analysis.matched import Matched, matched
+from bench.analysis.source import FrameRun
+from bench.analysis.statistics import bootstrap_median, cluster_weights
+from bench.base.errors import BenchError
+from bench.report.compose import compose
+from bench.report.document import Table
+from bench.report.parts.decision import decision_figure
+from bench.report.parts.first import decide, trust_lines
+from tests.bench.report.synthetic import synthetic_run
+
+REPS = 200
+NAMES = ("ms", "dms", "dms-iqa", "fs-iqa")
+
+
+@pytest.fixture(scope="module")
+def whole() -> FrameRun:
+    return synthetic_run(broken=False, defenses=NAMES)
+
+
+@pytest.fixture(scope="module")
+def nr(whole: FrameRun) -> Matched:
+    found = matched(whole.table("evaluate"), "NR", reps=REPS, seed=1)
+    assert found is not None
+    return found
+
+
+def _equal(run: FrameRun) -> dict[str, Matched]:
+    found = {m: matched(run.everything().table("evaluate"), m, reps=REPS, seed=1) for m in ("NR",)}
+    return {mode: data for mode, data in found.items() if data is not None}
+
+
+def _said(run: FrameRun) -> tuple[str, ...]:
+    found = decide(run, _equal(run), reps=REPS)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture(autouse=True)
+def _quick(no_figures: None) -> None:
+    """Drawings are looked at elsewhere."""
+
+
+def _table(run: FrameRun, **options: object) -> Table:
+    document = compose(run, reps=20, **options)  # type: ignore[arg-type]
+    return next(table for table in document.tables() if table.id == "table-d")
+
+
+def test_accuracy_alone_may_name_anybody_and_a_guarantee_only_proved_radii(nr: Matched) -> None:
+    assert by_score(nr).first[0] == "fs-iqa"
+    for radius in nr.radii:
+        leading = by_accuracy(nr, radius)
+        assert "fs-iqa" not in leading.values
+        assert set(leading.first) <= set(leading.values)
+
+
+def test_width_is_compared_among_the_accurate_only(whole: FrameRun, nr: Matched) -> None:
+    frame = whole.table("evaluate")
+    frame = frame[frame["mode"] == "NR"]
+    found = by_width(nr, frame, 0.01, ("dms", "dms-iqa"), reps=REPS, seed=2)
+    assert set(found.values) == {"dms", "dms-iqa"}
+    narrowest = min(found.values, key=lambda d: found.values[d])
+    assert found.first[0] == narrowest
+    best = nr.best.set_index(["radius", "defense"])
+    assert found.values["dms"] == best.loc[(0.01, "dms"), "own"]
+
+
+def test_median_of_resamples_is_that_of_the_repeated_values() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=9)
+    weights = cluster_weights(list("aabbccdde"), reps=30, seed=5)
+    expected = [np.sort(np.repeat(values, w.astype(int)))[(int(w.sum()) - 1) // 2] for w in weights]
+    np.testing.assert_array_equal(bootstrap_median(values, weights), expected)
+
+
+def test_nobody_is_chosen_on_few_photographs(whole: FrameRun) -> None:
+    assert not any("Nobody is chosen" in line for line in _said(whole))
+    frame = whole.table("evaluate")
+    fewer = frame[frame["group"].isin([f"photo{i}" for i in range(9)])]
+    few = replace(whole, tables={**whole.tables, "evaluate": fewer})
+    said = _said(few)
+    assert said[0].startswith("**Nobody is chosen for accuracy or width where photographs")
+    judged = [line for line in said if "accuracy matters" in line or "proved interval" in line]
+    assert judged and not any("choose" in line for line in judged)
+    told = trust_lines(few, agreements(few, reps=5))
+    assert told == [
+        "NR and FR: 18 images of 9 photographs: too few to rank, at least 10 are needed."
+    ]
+
+
+def test_a_broken_interval_is_not_to_be_relied_on(whole: FrameRun) -> None:
+    line = next(line for line in _said(whole) if line.startswith("**FS-IQA**"))
+    assert "do not rely on its interval, attacks broke it on 1 of 3 images (2 of 24" in line
+    assert "photographs: photo0" in line
+    audit = whole.table("audit").assign(violated=False)
+    survived = _said(replace(whole, tables={**whole.tables, "audit": audit}))
+    assert any("broke none on 3 images, which proves nothing" in line for line in survived)
+    unseen = _said(replace(whole, tables={k: v for k, v in whole.tables.items() if k != "audit"}))
+    assert any("it was not attacked in this run, so do not rely" in line for line in unseen)
+
+
+def test_images_are_counted_and_not_cells(whole: FrameRun) -> None:
+    found = broken(whole.table("audit"))["fs-iqa"]
+    assert (found.violated, found.images_violated, found.images) == (2, 1, 3)
+    assert found.attacked == 24 and found.photographs == ("photo0",)
+
+
+def test_seconds_are_given_at_equal_draws(whole: FrameRun) -> None:
+    time = whole.table("time")
+    plain = costs(time, ("koncept", "dbcnn"))
+    assert plain["ms"].scaled is None and plain["ms"].certified == pytest.approx(1.5 * 1.05)
+    fewer = time.copy()
+    ours = fewer["defense"] == "ms"
+    fewer.loc[ours, ["samples", "forward_passes_uncertified"]] = [100, 100.0]
+    scaled = costs(fewer, ("koncept", "dbcnn"))
+    assert scaled["ms"].scaled == 100
+    assert scaled["ms"].certified == pytest.approx(20 * 1.5 * 1.05)
+    assert scaled["fs-iqa"] == plain["fs-iqa"]
+    # Noise in features costs hardly a pass: nothing is made up for it.
+    features = time.assign(samples=time["samples"].where(time["defense"] != "fs-iqa", 100))
+    assert costs(features, ("koncept",))["fs-iqa"].scaled is None
+
+
+def test_unequal_draws_are_said_on_page_1(whole: FrameRun) -> None:
+    frame = whole.table("evaluate")
+    fewer = frame.assign(samples=frame["samples"].where(frame["defense"] == "fs-iqa", 16))
+    run = replace(whole, tables={**whole.tables, "evaluate": fewer})
+    told = compose(run, reps=5).verdict
+    assert any(
+        "Unequal numbers of draws: 16 for MS, DMS and DMS-IQA; 2,000 for FS-IQA." in line
+        for line in told
+    )
+    assert not any("draws" in line for line in trust_lines(whole, agreements(whole, reps=5)))
+
+
+def test_the_table_has_a_row_for_each_defence_and_the_picture_a_mark(whole: FrameRun) -> None:
+    table = _table(whole)
+    assert [row[0].value for row in table.rows] == ["undefended", "MS", "DMS", "DMS-IQA", "FS-IQA"]
+    printed = table.printed()
+    assert re.fullmatch(r"\[0\.\d\d, 0\.\d\d\]", printed[1][3].below)
+    assert printed[1][3].line == f"{float(str(table.rows[1][3].value)):.2f}"
+    found = decide(whole, _equal(whole), reps=20)
+    assert found is not None
+    drawn = decision_figure(found[0], id="d", title="")
+    assert drawn is not None
+    heads = [column.name for column in drawn.data.columns]
+    radii = [row[heads.index("ρ")].value for row in drawn.data.rows]
+    assert sorted(set(radii)) == list(found[0].radii)
+
+
+def test_rows_of_another_run_stand_beside_ours(whole: FrameRun) -> None:
+    frame = whole.table("evaluate")
+    other = replace(
+        whole,
+        tables={
+            name: table[table["defense"].isin(["ms"])]
+            for name, table in whole.tables.items()
+            if name in ("evaluate", "time", "audit")
+        },
+    )
+    mine = frame[frame["defense"] == "dms"].assign(defense="mine")
+    other = replace(
+        other,
+        tables={
+            **other.tables,
+            "evaluate": pd.concat([other.table("evaluate"), mine], ignore_index=True),
+        },
+    )
+    table = _table(with_runs(whole, {"theirs": other}))
+    names = [row[0].value for row in table.rows]
+    assert names == ["undefended", "MS", "DMS", "DMS-IQA", "FS-IQA", "mine", "ms (theirs)"]
+    rows = {row[0].value: row for row in table.rows}
+    assert [f.value for f in rows["mine"][3:11]] == [f.value for f in rows["DMS"][3:11]]
+    assert [f.value for f in rows["ms (theirs)"][3:13]] == [f.value for f in rows["MS"][3:13]]
+    assert table.rule_after == (0, 4)
+
+
+def test_a_run_on_other_images_is_refused(whole: FrameRun) -> None:
+    frame = whole.table("evaluate")
+    fewer = frame[frame["image"] != frame["image"].iloc[0]]
+    other = replace(whole, tables={**whole.tables, "evaluate": fewer})
+    with pytest.raises(BenchError, match=r"theirs: expected the 24 images of .* found 23 of which"):
+        with_runs(whole, {"theirs": other})
+
+
+def _reported(path: Path, radius: float = 0.01) -> Path:
+    values = ("Their MS", "a paper, Table 3", "NR", radius, 0.71, 0.6, 0.8, 0.05, 4.5, "", "proved")
+    path.write_text(f"{','.join(REPORTED_COLUMNS)}\n{','.join(map(_quoted, values))}\n")
+    return path
+
+
+def _quoted(value: object) -> str:
+    return f'"{value}"'
+
+
+def test_a_reported_row_is_marked_as_not_recomputed(whole: FrameRun, tmp_path: Path) -> None:
+    rows = read_reported(_reported(tmp_path / "row.csv"))
+    table = _table(whole, reported=rows)
+    last = table.printed()[-1]
+    assert (last[0].line, last[3].line, last[3].below) == ("Their MS‡", "0.71", "[0.60, 0.80]")
+    assert last[4].line == "5.0 %"
+    assert any("not computed again here: Their MS: a paper, Table 3" in n for n in table.notes)
+    with pytest.raises(BenchError, match=r"Their MS: expected numbers at the radius .* found 0.7"):
+        _table(whole, reported=read_reported(_reported(tmp_path / "other.csv", 0.7)))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n", "expected the heading defense,source"),
+        (",".join(REPORTED_COLUMNS) + "\n", "found no line below it"),
+        (",".join(REPORTED_COLUMNS) + "\nx,y,NR,a,,,,,,,\n", "expected a number in radius"),
+        (",".join(REPORTED_COLUMNS) + "\nx,y,XR,1,,,,,,,\n", "expected mode NR or FR"),
+    ],
+)
+def test_bad_rows_are_refused(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "row.csv"
+    path.write_text(text)
+    with pytest.raises(BenchError, match=re.escape(words)):
+        read_reported(path)
