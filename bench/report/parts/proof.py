@@ -108,12 +108,13 @@ def _caption(best: dict[tuple[str, float], dict[str, Any]], radii: tuple[float, 
     words = []
     for radius in radii:
         pair = [best.get((name, radius)) for name in (PROVED, PAPERS_DEFENSE)]
-        widths = [known(row["own"]) for row in pair if row is not None]
+        fit = [row for row in pair if row is not None and known(row["srcc"]) is not None]
+        widths = [known(row["own"]) for row in fit]
         if len(widths) == 2 and widths[0] is not None and widths[1]:
             words.append(f"{number(widths[0] / widths[1], _TIMES)} times at ρ = {radius:g}")
     if not words:
-        return "The run has no first-order FS-IQA to compare the proved one with."
+        return "At no radius do both the first-order and the proved FS-IQA certify enough images."
     return (
-        f"FS-IQA's proved interval is as wide as its first-order one {', '.join(words)} "
-        f"({defense_title(PROVED)} against {defense_title(PAPERS_DEFENSE)})."
+        f"Width of FS-IQA's proved interval as a multiple of its first-order one: "
+        f"{', '.join(words)} ({defense_title(PROVED)} against {defense_title(PAPERS_DEFENSE)})."
     )
