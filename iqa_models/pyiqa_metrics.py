@@ -11,7 +11,8 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -216,8 +217,12 @@ def metric_network(metric: str) -> tuple[nn.Module, Asked]:
     options = dict(_configs()[metric]["metric_opts"])
     _lazy_import_arch(options["type"])
     asked: list[tuple[nn.Module, str, bool]] = []
+
+    def note(network: nn.Module, address: str, strict: bool) -> None:
+        asked.append((network, address, strict))
+
     try:
-        with shut_doors(lambda *call: asked.append(call)), torch.no_grad():
+        with shut_doors(note), torch.no_grad():
             network: nn.Module = build_network(options)
     except Exception as error:  # whatever an architecture does with what it does not get
         raise WeightsError(
@@ -325,6 +330,7 @@ def metric_plugin(metric: str) -> ModelPlugin:
     )
 
 
+@cache  # it builds the network, and a model is asked for more than once
 def trained(metric: str) -> bool:
     """Whether a metric has anything to load: formulas such as SSIM have not."""
     network, asked = metric_network(metric)
@@ -334,8 +340,3 @@ def trained(metric: str) -> bool:
 def whole_checkpoint(metric: str) -> str | None:
     """Address of the file that is a metric's whole state, if pyiqa has one."""
     return metric_network(metric)[1].address
-
-
-def random_card(card: ModelCard) -> ModelCard:
-    """The card of a network that was never trained."""
-    return replace(card, weights="random")

@@ -23,11 +23,11 @@ ALLOWED: Mapping[str, frozenset[str]] = {
         "bench.datasets": "bench.base iqa_models",
         "bench.fetch": "bench.base iqa_models",
         "bench.records": "bench.plan bench.base",
-        "bench.plugins": "bench.datasets bench.base",
+        "bench.plugins": "bench.datasets bench.base iqa_models",
         "bench.training": "bench.datasets bench.base defenses iqa_models",
         "bench.measure": "bench.records bench.plugins bench.plan bench.datasets bench.base "
         "defenses iqa_models",
-        "bench.analysis": "bench.records bench.plan",
+        "bench.analysis": "bench.records bench.plan bench.base",
         "bench.execution": "bench.measure bench.analysis bench.records bench.plugins bench.plan "
         "bench.datasets bench.base defenses iqa_models",
         "bench.review": "bench.measure bench.analysis bench.records bench.plugins bench.plan "

@@ -22,6 +22,8 @@ from iqa_models.weights import WeightsError
 from tests.iqa_models.conftest import picture
 
 pytest.importorskip("pyiqa")
+# pyiqa leaves a file of its own open where it is first imported.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 CARD = ModelCard("own", "Own", "NR", (0.0, 1.0), True, 8, "none", "none")
 

@@ -13,6 +13,8 @@ from bench.cli.app import OK, main
 from bench.records.folder import RunFolder
 
 pytest.importorskip("pyiqa")
+# pyiqa leaves a file of its own open where it is first imported.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 BY_FEATURES = ("cnniqa", "musiq", "topiq_nr")
 FORMULAS = ("psnr", "ssim", "gmsd", "vif")

@@ -183,12 +183,13 @@ def test_every_sentence_is_in_every_format(document: Document) -> None:
 
 
 def test_the_page_needs_no_network_and_is_small(report: ReportPaths) -> None:
-    page = report.html.read_text("utf-8")
+    whole = report.html.read_text("utf-8")
+    page = re.sub(r"data:[^\"]*", "data:", whole)
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", page)
-    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert "http" not in page
     assert "@import" not in page
     assert "url(" not in page
-    assert len(page) < 2_000_000
+    assert len(whole) < 2_000_000
     assert page.count("aria-sort") >= 2
     assert page.count("data-tip=") > 50
 
