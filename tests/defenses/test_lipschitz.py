@@ -65,7 +65,7 @@ def test_a_whole_range_is_an_abstention_with_its_reason() -> None:
     found = Itself().bounds(np.full(3, 10.0), r=25.0, confidence=0.9, scale=SCALE)
     assert found.at_ceiling and "whole range" in str(found.reason)
     certificate = certify(
-        DEFENSE, np.full(3, 10.0), Geometry(coefficient=25.0), scale=SCALE, confidence=0.9
+        DEFENSE, np.full(3, 10.0), Geometry(coefficient=1.0), scale=SCALE, confidence=0.9, ratio=25
     )
     assert certificate.reason is not None and certificate.radius is None
 
