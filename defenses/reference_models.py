@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from defenses.base import Array, ScoreScale, Statistic
 from defenses.networks import FeatureScorer
-from iqa_models.base import Edition, IQAModel, ModelCard
+from iqa_models.base import Edition, IQAModel, LipschitzBound, ModelCard
 
 SIDE = 16
 """Height and width of the kit's images: the smallest that a two-level U-Net does not pad."""
@@ -56,8 +56,9 @@ def grey(*, side: int = SIDE) -> Tensor:
 class ProjectionModel(IQAModel):
     """score = h(gain * <u, x - x0>) for any elementwise h; the features are ``gain * t``.
 
-    With ``signed_input`` the image is first put to [-1, 1], as many published networks do; the
-    function is the same, and so must every certificate be.
+    ``slope`` is h's largest, where it is known.  With ``signed_input`` the image is first put to
+    [-1, 1], as many published networks do; the function is the same, and so must every certificate
+    be.
     """
 
     edition: Edition = "compact"
@@ -68,6 +69,7 @@ class ProjectionModel(IQAModel):
         *,
         score_range: tuple[float, float],
         gain: float = 1.0,
+        slope: float = math.inf,
         signed_input: bool = False,
         name: str = "projection",
     ) -> None:
@@ -83,9 +85,14 @@ class ProjectionModel(IQAModel):
             licence="",
         )
         self.function = head
+        self.constants = LipschitzBound(features=abs(gain), score=abs(gain) * slope)
         self.signed_input = signed_input
         scale = 0.5 if signed_input else 1.0
         self.weight = nn.Parameter(gain * scale * direction(), requires_grad=False)
+
+    def lipschitz(self, height: int, width: int) -> LipschitzBound:
+        """Of the projection: exactly its gain."""
+        return self.constants
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
         """Scaled projection ``(B, 1)``."""
@@ -101,7 +108,7 @@ def linear_model(*, sigma: float, signed_input: bool = False) -> ProjectionModel
     """f(x) = clamp(t): smoothed score, bounds and worst case are all known: t and t -+ radius."""
     span = HALF_SPAN * sigma
     return ProjectionModel(
-        lambda t: t, score_range=(-span, span), signed_input=signed_input, name="linear"
+        lambda t: t, score_range=(-span, span), slope=1.0, signed_input=signed_input, name="linear"
     )
 
 

@@ -51,6 +51,22 @@ class ModelCard:
     weights: Weights = "trained"
 
 
+@dataclass(frozen=True, slots=True)
+class LipschitzBound:
+    """How far a model's answers move at most, as a multiple of the l2 distance of two images.
+
+    Proved by the network's form, rounding included; compared for images of one size and with one
+    reference.
+
+    Attributes:
+        features: Of the features, l2.
+        score: Of the score.
+    """
+
+    features: float
+    score: float
+
+
 class IQAModel(nn.Module, abc.ABC):
     """An IQA network as a deterministic, differentiable function of the image tensor.
 
@@ -86,6 +102,10 @@ class IQAModel(nn.Module, abc.ABC):
     def encode_reference(self, reference: Tensor) -> tuple[Tensor, ...]:
         """Compute the reference side, each tensor with leading dimension 1 or B (FR only)."""
         raise NotImplementedError(f"{self.card.title} takes no reference")
+
+    def lipschitz(self, height: int, width: int) -> LipschitzBound | None:
+        """Lipschitz constants for images ``(B, 3, height, width)``; None where none is known."""
+        return None
 
     @abc.abstractmethod
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:

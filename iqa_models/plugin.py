@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from iqa_models.assembly import PublishedRecipe
     from iqa_models.base import Edition, IQAModel, ModelCard
 
-ENTRY_POINTS: Mapping[str, str] = {
+_PAPERS: Mapping[str, str] = {
     "dbcnn": "iqa_models.dbcnn:MODEL",
     "hyperiqa": "iqa_models.hyperiqa:MODEL",
     "koncept": "iqa_models.koncept:MODEL",
@@ -28,6 +28,7 @@ ENTRY_POINTS: Mapping[str, str] = {
     "dists": "iqa_models.dists:MODEL",
     "dreamsim": "iqa_models.dreamsim:MODEL",
 }
+ENTRY_POINTS: Mapping[str, str] = {**_PAPERS, "lipsim": "iqa_models.lipsim:MODEL"}
 """The same table as the entry-point group ``certified_iqa_bench.iqa_models``."""
 
 
@@ -86,8 +87,8 @@ class ModelPlugin:
 
 
 def names() -> tuple[str, ...]:
-    """Names of the project's own models: NR first, then FR."""
-    return tuple(ENTRY_POINTS)
+    """Names of the paper's models: NR first, then FR.  Further ones are asked for by name."""
+    return tuple(_PAPERS)
 
 
 def model_plugin(name: str) -> ModelPlugin:
@@ -97,7 +98,7 @@ def model_plugin(name: str) -> ModelPlugin:
         UnknownModelError: There is no such name.
     """
     if name not in ENTRY_POINTS:
-        raise UnknownModelError(unknown_name("model", name, names()))
+        raise UnknownModelError(unknown_name("model", name, tuple(ENTRY_POINTS)))
     module, attribute = ENTRY_POINTS[name].split(":")
     found: ModelPlugin = getattr(import_module(module), attribute)
     return found
@@ -114,7 +115,7 @@ def load(
     """Load a model with trained weights, frozen and in evaluation mode.
 
     Args:
-        name: One of :func:`names`.
+        name: One of ``ENTRY_POINTS``.
         edition: ``"compact"`` (shipped weights) or ``"published"`` (the authors', from
             ``BENCH_WEIGHTS`` or the cache; see :mod:`iqa_models.assembly`).
         device: Where to put it; ``None`` leaves it where torch builds modules.

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from bench.analysis.statistics import Array
 
@@ -31,6 +33,22 @@ def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[Any, pd.
 def numbers(frame: pd.DataFrame, column: str) -> Array:
     """A column as floats; missing values are NaN."""
     return np.asarray(pd.to_numeric(frame[column], errors="coerce"), dtype=np.float64)
+
+
+def nested(column: pd.Series) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Values of a column of lists, end to end, and where each list begins and the last one ends.
+
+    >>> values, ends = nested(pd.Series([[1.0, 2.0], [], [3.0]]))
+    >>> values.tolist(), ends.tolist()
+    ([1.0, 2.0, 3.0], [0, 2, 2, 3])
+    """
+    found = pa.array(column, from_pandas=True)
+    lists = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    if pa.types.is_null(lists.type):
+        return np.empty(0), np.zeros(len(column) + 1, dtype=np.int64)
+    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    values = lists.flatten().to_numpy(zero_copy_only=False)
+    return values, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def median(values: Array) -> float | None:

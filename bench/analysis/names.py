@@ -31,8 +31,9 @@ MODEL_TITLES: Mapping[str, str] = {
     "lpips": "LPIPS",
     "dists": "DISTS",
     "dreamsim": "DreamSim",
+    "lipsim": "LipSim",
 }
-"""In the paper's order."""
+"""In the paper's order, then a further one."""
 
 
 LONGEST = 40

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from bench.analysis.frames import plain
 from bench.plan.profile import Profile
@@ -105,7 +106,7 @@ class FrameRun:
 
     def table(self, name: str) -> pd.DataFrame:
         """Records of one kind, with all columns of the schema."""
-        columns = list(BY_TABLE[name].model_fields)
+        columns = [c for c in BY_TABLE[name].model_fields if c not in _UNREAD.get(name, ())]
         frame = self.tables.get(name)
         if frame is None:
             return pd.DataFrame(columns=columns)
@@ -148,7 +149,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         "noise_device": plan.device,
         "plugins": dict(plan.plugins),
     }
-    found = {name: run.table(name) for name in BY_TABLE if name != "draws"}
+    found = {name: _read(run, name) for name in BY_TABLE if name != "draws"}
     extra = {name: _beside(plan, name, found[name]) for name in _ROWS} if plan.extras else {}
     return FrameRun(
         profile=plan.profile,
@@ -165,6 +166,33 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         provenance=facts,
         cards=tuple(cards) or tuple(facts.get("cards", ())),
     )
+
+
+_UNREAD: Mapping[str, frozenset[str]] = {
+    "evaluate": frozenset(
+        {"reason", "edition", "smoother", "statistic", "samples", "claim", "r"}
+        | {"lower_rank", "upper_rank", "native_reason"}
+    )
+}
+"""Columns that no part of a report reads."""
+_WORDS = ("status", "dataset", "model", "weights", "mode", "defense", "group", "rigor")
+"""Columns with few different words."""
+
+
+def _read(run: RunFolder, name: str) -> pd.DataFrame:
+    """A table with what reports read of it, in little memory: lists and words stay as Arrow's."""
+    kind = BY_TABLE[name]
+    wanted = [column for column in kind.model_fields if column not in _UNREAD.get(name, ())]
+    stored = run.arrow(name, wanted)
+    if name != "evaluate":
+        return completed(stored.to_pandas(), kind)
+    frame = stored.to_pandas(types_mapper=_lists, split_blocks=True, self_destruct=True)
+    return completed(frame.astype(dict.fromkeys(_WORDS, "category")), kind)
+
+
+def _lists(kind: pa.DataType) -> pd.ArrowDtype | None:
+    """Lists as they are: an object for each would take ten times as much."""
+    return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
 
 
 _CELL = ("dataset", "model", "defense", "sigma")

@@ -8,11 +8,12 @@ records, defences by name, or how a number is printed.  The bootstrap resamples 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -107,14 +108,20 @@ def bootstrap_srcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
 
     Items whose score is missing have weight zero, so cells with different gaps share ``weights``.
     """
-    x, y, w = _known(score, mos, weights)
-    return _weighted_pearson(weighted_midranks(x, w), weighted_midranks(y, w), w)
+
+    def correlation(x: Array, y: Array, w: Array) -> Array:
+        return _weighted_pearson(weighted_midranks(x, w), weighted_midranks(y, w), w)
+
+    return _by_blocks(correlation, *_known(score, mos), weights)
 
 
 def bootstrap_plcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
     """Pearson correlation of every resample, ``(reps,)``; NaN where it is undefined."""
-    x, y, w = _known(score, mos, weights)
-    return _weighted_pearson(np.broadcast_to(x, w.shape), np.broadcast_to(y, w.shape), w)
+
+    def correlation(x: Array, y: Array, w: Array) -> Array:
+        return _weighted_pearson(np.broadcast_to(x, w.shape), np.broadcast_to(y, w.shape), w)
+
+    return _by_blocks(correlation, *_known(score, mos), weights)
 
 
 def bootstrap_median(values: ArrayLike, weights: Array) -> Array:
@@ -130,10 +137,29 @@ def bootstrap_median(values: ArrayLike, weights: Array) -> Array:
     return np.asarray(x[order][place], dtype=np.float64)
 
 
-def _known(score: ArrayLike, mos: ArrayLike, weights: Array) -> tuple[Array, Array, Array]:
+_NUMBERS = 2**21
+"""Weights that are worked on at a time: many images would take many times their memory."""
+
+
+def _by_blocks(
+    correlation: Callable[[Array, Array, Array], Array],
+    x: Array,
+    y: Array,
+    known: npt.NDArray[np.bool_],
+    weights: Array,
+) -> Array:
+    """The correlation of some resamples after the other; each is on its own."""
+    rows = max(1, _NUMBERS // max(1, len(known)))
+    starts = range(0, len(weights), rows)
+    found = [correlation(x, y, weights[start : start + rows][:, known]) for start in starts]
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def _known(score: ArrayLike, mos: ArrayLike) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    """Scores and opinions where both are there, and where that is."""
     x, y = np.asarray(score, dtype=np.float64), np.asarray(mos, dtype=np.float64)
     known = np.isfinite(x) & np.isfinite(y)
-    return x[known], y[known], weights[:, known]
+    return x[known], y[known], known
 
 
 def _weighted_pearson(x: Array, y: Array, w: Array) -> Array:

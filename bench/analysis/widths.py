@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from bench.analysis.frames import grouped, numbers
+from bench.analysis.frames import grouped, nested, numbers
 from bench.analysis.rankings import certified_srcc, disjoint_share
 from bench.analysis.statistics import Array, srcc
 from bench.records.schema import Rigor
 
+Places = npt.NDArray[np.int64]
 BINS = 10
 """Most groups of images of equal size, by radius: the paper's number."""
 IN_A_BIN = 6
@@ -56,11 +58,26 @@ def own_spread(cell: pd.DataFrame) -> float:
 
 def radius_grid(frame: pd.DataFrame) -> tuple[float, ...]:
     """The radii that every certificate's curve has."""
-    found = {tuple(map(float, radii)) for radii in frame["curve_radius"] if len(radii)}
+    found = [radii for radii, _ in _alike(frame) if len(radii)]
     if not found:
         return ()
-    common = set.intersection(*map(set, found))
-    return tuple(sorted(common))
+    return tuple(sorted(set.intersection(*(set(radii) for radii in found))))
+
+
+def _alike(frame: pd.DataFrame) -> list[tuple[tuple[float, ...], Places]]:
+    """Radii of curves, each with the places of the records that have them."""
+    values, ends = nested(frame["curve_radius"])
+    found: list[tuple[tuple[float, ...], Places]] = []
+    lengths = np.diff(ends)
+    for length in np.unique(lengths):
+        places = np.flatnonzero(lengths == length)
+        table = np.asarray(values[ends[places][:, None] + np.arange(length)], dtype=np.float64)
+        different, which = np.unique(table, axis=0, return_inverse=True)
+        found += [
+            (tuple(row.tolist()), places[which.reshape(-1) == number])
+            for number, row in enumerate(different)
+        ]
+    return found
 
 
 def reference_radii(grid: tuple[float, ...], count: int = 3) -> tuple[float, ...]:
@@ -115,17 +132,16 @@ def _bounds(cell: pd.DataFrame, grid: tuple[float, ...]) -> tuple[Array, Array, 
     low = np.repeat(numbers(cell, "range_low")[:, None], shape[1], axis=1)
     high = np.repeat(numbers(cell, "range_high")[:, None], shape[1], axis=1)
     ceiling = np.ones(shape)
-    columns = ("status", "curve_radius", "curve_lower", "curve_upper", "curve_at_ceiling")
-    for i, (status, radii, lower, upper, limited) in enumerate(
-        zip(*(cell[c] for c in columns), strict=True)
-    ):
-        if status != "ok" or not len(radii):
+    certified = np.asarray(cell["status"] == "ok")
+    for radii, alike in _alike(cell):
+        rows = alike[certified[alike]]
+        if not radii or not len(rows):
             continue
-        place = {float(r): k for k, r in enumerate(radii)}
-        chosen = [place[r] for r in grid]
-        low[i] = np.asarray(lower, dtype=float)[chosen]
-        high[i] = np.asarray(upper, dtype=float)[chosen]
-        ceiling[i] = np.asarray(limited, dtype=float)[chosen]
+        chosen = np.array([radii.index(radius) for radius in grid])
+        targets = {"curve_lower": low, "curve_upper": high, "curve_at_ceiling": ceiling}
+        for column, target in targets.items():
+            values, ends = nested(cell[column])
+            target[rows] = values[ends[rows][:, None] + chosen]
     return low, high, ceiling
 
 

@@ -1,6 +1,6 @@
 """Where worker processes come from: this machine (loky), a dask cluster or a ray cluster.
 
-All are joblib back-ends, so the runner hands out the same chunks and reads the same journal
+All take joblib's delayed calls, so the runner hands out the same chunks and reads the same journal
 whatever carries them out.  This module knows how to reach workers, how their death looks and how
 to end them; it must not know what a chunk is.
 """
@@ -8,9 +8,12 @@ to end them; it must not know what a chunk is.
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 from bench.base.errors import BenchError, unknown
@@ -18,11 +21,11 @@ from bench.base.errors import BenchError, unknown
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    import joblib
-
 BackendName = Literal["loky", "dask", "ray"]
 MOST_WAITING = 60
 """Seconds to wait for a cluster's scheduler and its first worker."""
+RAY_RETRIES = 10
+"""Times that ray hands out a chunk again whose worker died; units that kill are given up before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,16 @@ class Cluster:
 THIS_MACHINE = Cluster()
 
 
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""What ``joblib.delayed`` makes."""
+Parallel = Callable[[Iterable[Call]], Iterator[Any]]
+"""Carries calls out and gives their results as they come."""
+
+
 class Workers(Protocol):
     """Open workers; one after another they get ``bench.execution.worker.work``'s chunks."""
 
-    def parallel(self, jobs: int) -> joblib.Parallel:
+    def parallel(self, jobs: int) -> Parallel:
         """An unordered generator of results over at most ``jobs`` processes."""
         ...
 
@@ -108,7 +117,7 @@ def open_workers(cluster: Cluster, *, jobs: int) -> Iterator[Workers]:
 class LokyWorkers:
     """Processes of this machine, reused between stages."""
 
-    def parallel(self, jobs: int) -> joblib.Parallel:
+    def parallel(self, jobs: int) -> Parallel:
         """As the protocol says."""
         return _unordered(backend="loky", n_jobs=jobs, waiting=2 * jobs)
 
@@ -136,7 +145,7 @@ class DaskWorkers:
 
     client: Any
 
-    def parallel(self, jobs: int) -> joblib.Parallel:
+    def parallel(self, jobs: int) -> Parallel:
         """As the protocol says; dask itself knows how many workers there are by now."""
         self.client.wait_for_workers(1, timeout=MOST_WAITING)
         threads = sum(self.client.ncores().values())
@@ -160,22 +169,38 @@ class DaskWorkers:
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Actors of a ray cluster."""
+    """Processes of a ray cluster; ray gives a dead one's chunk to the next.
+
+    Ray's own joblib back-end returns results in one list at the end, so its tasks are used as they
+    are.
+    """
 
     ray: Any
 
-    def parallel(self, jobs: int) -> joblib.Parallel:
-        """As the protocol says."""
-        from ray.util.joblib import register_ray
-
-        register_ray()
+    def parallel(self, jobs: int) -> Parallel:
+        """As the protocol says; ray itself knows how many processes there are by now."""
         processes = int(self.ray.cluster_resources().get("CPU", jobs))
-        waiting = 1 if jobs == 1 else 2 * processes
-        return _unordered(backend="ray", n_jobs=processes, waiting=waiting)
+        return partial(self._results, waiting=1 if jobs == 1 else 2 * processes)
+
+    def _results(self, calls: Iterable[Call], *, waiting: int) -> Iterator[Any]:
+        """Results as they come, with at most ``waiting`` calls handed out."""
+        remote = self.ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(_called)
+        left, begun = iter(calls), []
+        try:
+            while True:
+                begun += [remote.remote(call) for call in islice(left, waiting - len(begun))]
+                if not begun:
+                    return
+                (done, *_), begun = self.ray.wait(begun, num_returns=1)
+                yield self.ray.get(done)
+        finally:
+            for task in begun:  # two workers must not have the same chunk
+                self.ray.cancel(task, force=True)
 
     def died(self) -> tuple[type[BaseException], ...]:
         """As the protocol says."""
-        return (self.ray.exceptions.RayActorError, self.ray.exceptions.WorkerCrashedError)
+        found = self.ray.exceptions
+        return (found.WorkerCrashedError, found.OutOfMemoryError, found.NodeDiedError)
 
     def renew(self) -> None:
         """Nothing to do: the cluster replaces its workers itself."""
@@ -185,16 +210,22 @@ class RayWorkers:
         self.ray.shutdown()
 
 
-def _unordered(*, backend: Any, n_jobs: int, waiting: int) -> joblib.Parallel:
+def _called(call: Call) -> Any:
+    function, arguments, named = call
+    return function(*arguments, **named)
+
+
+def _unordered(*, backend: Any, n_jobs: int, waiting: int) -> Parallel:
     import joblib
 
-    return joblib.Parallel(
+    parallel: Parallel = joblib.Parallel(
         n_jobs=n_jobs,
         backend=backend,
         return_as="generator_unordered",
         batch_size=1,
         pre_dispatch=waiting,
     )
+    return parallel
 
 
 def _dask_backend() -> type:
@@ -257,7 +288,9 @@ def _ray(address: str | None, jobs: int) -> Iterator[Any]:
             "--backend ray: expected the package ray, which is not installed."
         ) from error
     try:
-        ray.init(address=address, **({} if address else {"num_cpus": jobs}))
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+        own = {"num_cpus": jobs, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        ray.init(address=address, log_to_driver=False, **({} if address else own))
     except (OSError, ValueError, RuntimeError) as error:
         raise BenchError(
             f"--scheduler: expected a ray cluster at {address}, found {error}."

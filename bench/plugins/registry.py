@@ -37,6 +37,8 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "fs-iqa": "defenses.fs_iqa:DEFENSE",
         "fs-iqa-guarded": "defenses.fs_iqa_guarded:DEFENSE",
         "fs-iqa-proved": "defenses.fs_iqa_proved:DEFENSE",
+        "lipschitz": "defenses.lipschitz:DEFENSE",
+        "fs-iqa-lipschitz": "defenses.lipschitz_fs_iqa:DEFENSE",
     },
     "model": {
         "dbcnn": "iqa_models.dbcnn:MODEL",
@@ -45,6 +47,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "lpips": "iqa_models.lpips:MODEL",
         "dists": "iqa_models.dists:MODEL",
         "dreamsim": "iqa_models.dreamsim:MODEL",
+        "lipsim": "iqa_models.lipsim:MODEL",
     },
     "dataset": {
         "embedded": "bench.datasets.embedded:DATASET",

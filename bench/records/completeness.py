@@ -7,7 +7,7 @@ is kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from bench.plan.units import Cell, Unit
@@ -16,6 +16,8 @@ from bench.records.schema import Status
 if TYPE_CHECKING:
     import pandas as pd
 
+CELL_COLUMNS = [field.name for field in fields(Cell)]
+"""Columns of a record that say which cell it belongs to."""
 REMEDIES = {
     "the features do not move": "; features must follow the image differentiably, without "
     "rounding, thresholds or detach(): give such a step a straight-through gradient"
@@ -179,7 +181,7 @@ def completeness(
 def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:
     """Cells without a certificate for more than half of their images: on how many, and why."""
     found: dict[Cell, str] = {}
-    for _, rows in evaluate.groupby(["dataset", "model", "defense", "sigma"], sort=False):
+    for _, rows in evaluate.groupby(CELL_COLUMNS, sort=False):
         reasons = list(rows.loc[rows["status"] == "abstained", "reason"])
         if 2 * len(reasons) > len(rows):
             remedy = next((advice for words, advice in REMEDIES.items() if words in reasons[0]), "")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.base.errors import BenchError, invalid
 from bench.base.files import write_json, write_text, writing
 from bench.plan.units import Plan, canonical
-from bench.records.completeness import Completeness, Outcome, completeness, mostly_abstained
-from bench.records.journal import Entry, JournalWriter, Latest, journal_files, summaries
-from bench.records.schema import BY_TABLE, Record
+from bench.records.completeness import (
+    CELL_COLUMNS,
+    Completeness,
+    Outcome,
+    completeness,
+    mostly_abstained,
+)
+from bench.records.journal import JournalWriter, Latest, journal_files
+from bench.records.schema import BY_TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 DEFAULT_RESULTS = Path("results")
 
@@ -165,12 +172,7 @@ class RunFolder:
         """How every finished unit of a stage ended, by unit key."""
         if self.in_tables(stage):
             return self.sealed(stage) or {}
-        found = summaries(journal_files(self.journal, stage))
-        if found is None:
-            found = self.journaled(stage)
-        return {
-            key: Outcome(entry.status, entry.reason, entry.attempt) for key, entry in found.items()
-        }
+        return self.journaled(stage).outcomes
 
     def units_done(self) -> dict[str, Outcome]:
         """How every finished unit of the plan ended, by unit key."""
@@ -178,11 +180,11 @@ class RunFolder:
 
         return {key: value for stage in STAGES for key, value in self.outcomes(stage).items()}
 
-    def journaled(self, stage: str) -> dict[str, Entry]:
-        """The last entry of every unit in a stage's journals, by unit key."""
+    def journaled(self, stage: str) -> Latest:
+        """The last entry of every unit in a stage's journals."""
         from bench.records.parquet import stable_content
 
-        return Latest.read(journal_files(self.journal, stage), stable_content).entries
+        return Latest.read(journal_files(self.journal, stage), stable_content)
 
     def _units_file(self, stage: str) -> Path:
         return self.path / "units" / f"{stage}.parquet"
@@ -204,10 +206,7 @@ class RunFolder:
         file = self._units_file(stage)
         if not file.exists():
             return None
-        return {
-            unit: Outcome(status, reason, attempt)  # type: ignore[arg-type]
-            for unit, status, reason, attempt in read_units(file)
-        }
+        return {unit: Outcome(*ended) for unit, *ended in read_units(file)}  # type: ignore[arg-type]
 
     def seal(self, stage: str) -> None:
         """Write a complete stage's journal as tables; drop the journal if all of it is final.
@@ -217,19 +216,20 @@ class RunFolder:
         from bench.records.parquet import write_table, write_units
 
         if not self.in_tables(stage):
-            entries, sealed = self.journaled(stage), self.sealed(stage)
-            if sealed is not None and not sealed.keys() <= entries.keys():
+            latest, sealed = self.journaled(stage), self.sealed(stage)
+            if sealed is not None and not sealed.keys() <= latest.outcomes.keys():
                 raise BenchError(
                     f"{self.path}: expected the journal of stage {stage}, found only a part of "
                     "it; this is a copy that can be read but not continued, use --fresh."
                 )
-            for table, rows in _by_table(entries.values()).items():
+            for table in sorted(latest.tables):
+                rows = latest.records(table)
                 write_table(self.path / f"{table}.parquet", BY_TABLE[table], rows)
             write_units(
                 self._units_file(stage),
-                [(e.unit, e.status, e.reason, e.attempt) for e in entries.values()],
+                ((key, o.status, o.reason, o.attempt) for key, o in latest.outcomes.items()),
             )
-            if not all(entry.final for entry in entries.values()):
+            if not _all_final(latest.outcomes):
                 return
         for file in journal_files(self.journal, stage):
             file.unlink(missing_ok=True)
@@ -240,8 +240,18 @@ class RunFolder:
         Raises:
             BenchError: The table does not exist, or a file is damaged.
         """
+        from bench.records.parquet import completed
+
+        return completed(self.arrow(name).to_pandas(), BY_TABLE[name])
+
+    def arrow(self, name: str, columns: Collection[str] | None = None) -> pa.Table:
+        """The same as an Arrow table: all columns, or those that are named.
+
+        Raises:
+            BenchError: As :meth:`table`.
+        """
         from bench.base.errors import unknown
-        from bench.records.parquet import frame, read_table
+        from bench.records.parquet import read_arrow, stored_arrow
 
         if name not in BY_TABLE:
             raise unknown("table", name, BY_TABLE)
@@ -249,9 +259,8 @@ class RunFolder:
         stage = STAGE_OF[name]
         file = self.path / f"{name}.parquet"
         if file.exists() and self.in_tables(stage):
-            return read_table(file, kind)
-        rows = _by_table(self.journaled(stage).values()).get(name, [])
-        return frame(kind, rows)
+            return read_arrow(file, kind, columns)
+        return stored_arrow(kind, self.journaled(stage).records(name), columns)
 
     # --- completeness ----------------------------------------------------------------------------
 
@@ -270,7 +279,8 @@ class RunFolder:
         counted = completeness(plan.cells, units, outcomes, extras=plan.extras)
         if "evaluate" not in stages:
             return counted
-        return replace(counted, abstained=mostly_abstained(self.table("evaluate")))
+        ended = self.arrow("evaluate", [*CELL_COLUMNS, "status", "reason"])
+        return replace(counted, abstained=mostly_abstained(ended.to_pandas()))
 
 
 _WRITERS = {
@@ -285,15 +295,6 @@ STAGE_OF: Mapping[str, str] = {table: _WRITERS.get(table, table) for table in BY
 
 def _all_final(outcomes: Mapping[str, Outcome]) -> bool:
     return all(outcome.final for outcome in outcomes.values())
-
-
-def _by_table(entries: Iterable[Entry]) -> dict[str, list[Record]]:
-    """Records of all entries, by table."""
-    tables: dict[str, list[Record]] = {}
-    for entry in entries:
-        for record in entry.records:
-            tables.setdefault(record.table, []).append(record)
-    return tables
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -67,11 +67,12 @@ class Entry:
     @property
     def final(self) -> bool:
         """Whether no later attempt replaces it."""
-        return Outcome(self.status, self.reason, self.attempt).final
+        return self.outcome.final
 
-    def summary(self) -> Self:
-        """The entry without what the unit left behind."""
-        return replace(self, records=())
+    @property
+    def outcome(self) -> Outcome:
+        """How the unit ended."""
+        return Outcome(self.status, self.reason, self.attempt)
 
     def line(self) -> bytes:
         """The journal line, newline included.
@@ -153,11 +154,25 @@ def read_file(path: Path) -> Iterator[Entry]:
     Raises:
         BenchError: A line is malformed and is not the torn last one.
     """
+    return (entry for _, entry in _placed(path))
+
+
+def _placed(path: Path) -> Iterator[tuple[int, Entry]]:
+    """Entries of one file with the byte at which each begins."""
+    start = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return  # torn by a crash: the unit will be done again
-            yield parse_line(line, path=path, number=number)
+            yield start, parse_line(line, path=path, number=number)
+            start += len(line)
+
+
+def _entry_at(path: Path, start: int) -> Entry:
+    """The entry that begins at a byte, known to be whole."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return parse_line(file.readline(), path=path, number=0)
 
 
 def parse_line(line: bytes, *, path: Path, number: int) -> Entry:
@@ -215,34 +230,21 @@ def _malformed(place: str, expected: str, found: str) -> BenchError:
     )
 
 
-def summaries(files: Iterable[Path]) -> dict[str, Entry] | None:
-    """How units ended, by key, without their records: a journal may be larger than the memory.
-
-    None if two results of one unit must be compared, which takes their records.
-
-    Raises:
-        BenchError: A file is malformed.
-    """
-    found: dict[str, Entry] = {}
-    for path in files:
-        for entry in read_file(path):
-            known = found.get(entry.unit)
-            if known is None or _supersedes(entry, known):
-                found[entry.unit] = entry.summary()
-            elif not _supersedes(known, entry) and known.final:
-                return None
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The last attempt of every unit of a stage.
+    """The last attempt of every unit of a stage: how it ended, and where it stands.
+
+    What a unit left behind stays in its file, because a journal may be larger than the memory.
 
     Attributes:
-        entries: By unit key.
+        outcomes: How units ended, by key, in the order in which they were first met.
+        tables: Names of all tables that have a record.
     """
 
-    entries: dict[str, Entry]
+    outcomes: dict[str, Outcome]
+    tables: frozenset[str]
+    _places: dict[str, tuple[Path, int]]
+    _files: tuple[Path, ...]
 
     @classmethod
     def read(cls, files: Iterable[Path], content: Callable[[Record], str]) -> Latest:
@@ -255,20 +257,36 @@ class Latest:
         Raises:
             BenchError: A file is malformed, or two entries of one unit disagree.
         """
-        entries: dict[str, Entry] = {}
-        origin: dict[str, Path] = {}
+        files = tuple(files)
+        outcomes: dict[str, Outcome] = {}
+        places: dict[str, tuple[Path, int]] = {}
+        tables: set[str] = set()
         for path in files:
-            for entry in read_file(path):
-                known = entries.get(entry.unit)
-                if known is not None and not _supersedes(entry, known):
-                    if not _supersedes(known, entry):
-                        _check_agreement(known, entry, (origin[entry.unit], path), content)
+            for start, entry in _placed(path):
+                new, old = entry.outcome, outcomes.get(entry.unit)
+                if old is not None and not _supersedes(new, old):
+                    if not _supersedes(old, new) and old.final:
+                        earlier = places[entry.unit]
+                        found = _entry_at(*earlier), entry
+                        _check_agreement(*found, (earlier[0], path), content)
                     continue
-                entries[entry.unit], origin[entry.unit] = entry, path
-        return cls(entries)
+                outcomes[entry.unit], places[entry.unit] = new, (path, start)
+                tables.update(record.table for record in entry.records)
+        return cls(outcomes, frozenset(tables), places, files)
+
+    def entries(self) -> Iterator[Entry]:
+        """The last entry of every unit, read anew and one at a time."""
+        for path in self._files:
+            for start, entry in _placed(path):
+                if self._places.get(entry.unit) == (path, start):
+                    yield entry
+
+    def records(self, table: str) -> Iterator[Record]:
+        """Their records in one table."""
+        return (row for entry in self.entries() for row in entry.records if row.table == table)
 
 
-def _supersedes(new: Entry, old: Entry) -> bool:
+def _supersedes(new: Outcome, old: Outcome) -> bool:
     """A later attempt replaces one that is not final; nothing replaces a result."""
     if new.final != old.final:
         return new.final
@@ -278,9 +296,7 @@ def _supersedes(new: Entry, old: Entry) -> bool:
 def _check_agreement(
     one: Entry, other: Entry, files: tuple[Path, Path], content: Callable[[Record], str]
 ) -> None:
-    """Refuse two results of one unit that differ; two failures may."""
-    if not one.final:
-        return
+    """Refuse two results of one unit that differ."""
     for a, b in zip(
         sorted(map(content, one.records)), sorted(map(content, other.records)), strict=False
     ):

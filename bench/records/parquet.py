@@ -7,7 +7,8 @@ and which rows are the same; it must not know stages, nor where in a run a file 
 from __future__ import annotations
 
 import types
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
@@ -17,12 +18,15 @@ import pyarrow.parquet as pq
 from bench.base.errors import BenchError
 from bench.base.files import write_atomically
 from bench.plan.units import canonical
+from bench.records.ordering import Row, batches, ordered
 from bench.records.schema import VOLATILE, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROW_GROUP = 4096
+_ROWS = 64
+"""Rows that are Python objects at a time while a table is written; divides a group."""
 UnitRow = tuple[str, str, str | None, int]
 _UNITS = pa.schema(
     [
@@ -43,10 +47,7 @@ def unique_rows(rows: Iterable[Record]) -> list[Record]:
     Raises:
         BenchError: Two rows of a key differ in more than their timings.
     """
-    by_key: dict[tuple[str, ...], list[Record]] = {}
-    for row in rows:
-        by_key.setdefault(row_key(row), []).append(row)
-    return [_one_of(by_key[key]) for key in sorted(by_key)]
+    return [_one_of(list(same)) for _, same in groupby(sorted(rows, key=row_key), row_key)]
 
 
 def _one_of(same: list[Record]) -> Record:
@@ -70,6 +71,26 @@ def row_key(record: Record) -> tuple[str, ...]:
     return tuple(_sortable(getattr(record, column)) for column in record.key)
 
 
+def _stored(
+    kind: type[Record], rows: Iterable[Record], *, scratch: Path | None = None
+) -> Iterator[Row]:
+    """Rows as they are stored: sorted by key, each key once, never all of them in memory.
+
+    Raises:
+        BenchError: Two rows of a key differ in more than their timings.
+    """
+
+    def key(row: Row) -> tuple[str, ...]:
+        return tuple(_sortable(row[column]) for column in kind.key)
+
+    plain = (row.model_dump() for row in rows)
+    for _, same in groupby(
+        ordered(plain, schema=arrow_schema(kind), key=key, scratch=scratch), key
+    ):
+        first, *others = same
+        yield _one_of([kind(**row) for row in (first, *others)]).model_dump() if others else first
+
+
 def _sortable(value: object) -> str:
     """Text that sorts like the value; numbers of one column by size."""
     if isinstance(value, float):
@@ -87,34 +108,42 @@ def stable_content(record: Record) -> str:
 
 def write_table(path: Path, kind: type[Record], rows: Iterable[Record]) -> None:
     """Write rows, sorted by key, in one step."""
-    _write(path, arrow_table(kind, unique_rows(rows)))
+    schema = arrow_schema(kind)
+    _write(path, schema, batches(_stored(kind, rows, scratch=path.parent), schema, size=_ROWS))
 
 
 def write_units(path: Path, rows: Iterable[UnitRow]) -> None:
     """Write how units ended, sorted by unit, in one step."""
     names = _UNITS.names
-    content = [dict(zip(names, row, strict=True)) for row in sorted(rows, key=lambda r: r[0])]
-    _write(path, pa.Table.from_pylist(content, schema=_UNITS))
+    content = (dict(zip(names, row, strict=True)) for row in sorted(rows, key=lambda r: r[0]))
+    _write(path, _UNITS, batches(content, _UNITS, size=_ROWS))
 
 
-def _write(path: Path, table: pa.Table) -> None:
+def _write(path: Path, schema: pa.Schema, content: Iterator[pa.RecordBatch]) -> None:
     """Parquet with fixed settings."""
 
     def fill(part: Path) -> None:
-        pq.write_table(table, part, compression="zstd", row_group_size=ROW_GROUP)
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            while group := list(islice(content, ROW_GROUP // _ROWS)):
+                writer.write_table(pa.Table.from_batches(group).combine_chunks())
 
     write_atomically(path, fill)
 
 
-def read_units(path: Path) -> list[UnitRow]:
+def read_units(path: Path) -> Iterator[UnitRow]:
     """How units ended."""
-    rows = _read(path, _UNITS).to_pylist()
-    return [(row["unit"], row["status"], row["reason"], row["attempt"]) for row in rows]
+    found = _read(path, _UNITS)
+    return zip(*(found[name].to_pylist() for name in _UNITS.names), strict=True)
 
 
 def read_table(path: Path, kind: type[Record]) -> pd.DataFrame:
     """A table as a data frame."""
-    return completed(_read(path, arrow_schema(kind), kind.later).to_pandas(), kind)
+    return completed(read_arrow(path, kind).to_pandas(), kind)
+
+
+def read_arrow(path: Path, kind: type[Record], columns: Collection[str] | None = None) -> pa.Table:
+    """A table as it is stored: all columns, or those that are named."""
+    return _read(path, arrow_schema(kind), kind.later, columns)
 
 
 def completed(table: pd.DataFrame, kind: type[Record]) -> pd.DataFrame:
@@ -128,37 +157,58 @@ def read_rows(path: Path, kind: type[Record]) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", _read(path, arrow_schema(kind), kind.later).to_pylist())
 
 
-def frame(kind: type[Record], rows: Sequence[Record]) -> pd.DataFrame:
+def frame(kind: type[Record], rows: Iterable[Record]) -> pd.DataFrame:
     """The data frame that ``read_table`` would give for these rows."""
-    return cast("pd.DataFrame", arrow_table(kind, unique_rows(rows)).to_pandas())
+    return cast("pd.DataFrame", stored_arrow(kind, rows).to_pandas())
 
 
-def _read(path: Path, schema: pa.Schema, later: Collection[str] = ()) -> pa.Table:
+def stored_arrow(
+    kind: type[Record], rows: Iterable[Record], columns: Collection[str] | None = None
+) -> pa.Table:
+    """What ``read_arrow`` would give for these rows."""
+    schema = arrow_schema(kind)
+    names = [name for name in schema.names if columns is None or name in columns]
+    parts = (part.select(names) for part in batches(_stored(kind, rows), schema, size=_ROWS))
+    return pa.Table.from_batches(parts, pa.schema([schema.field(name) for name in names]))
+
+
+def _read(
+    path: Path,
+    schema: pa.Schema,
+    later: Collection[str] = (),
+    columns: Collection[str] | None = None,
+) -> pa.Table:
     """Read a Parquet file.
 
     Args:
         path: The file.
         schema: Columns that it must have, with their types.
         later: Columns of them that files of earlier versions lack.
+        columns: Those to read; None reads all.
 
     Raises:
         BenchError: It is damaged, or a column is missing or of another type.
     """
     try:
-        found = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            _check(path, file.schema_arrow, schema, later)
+            names = [n for n in file.schema_arrow.names if columns is None or n in columns]
+            return file.read(names)
     except (OSError, pa.ArrowException) as error:
         raise BenchError(f"{path}: expected a Parquet file, found {error}.") from error
+
+
+def _check(path: Path, found: pa.Schema, schema: pa.Schema, later: Collection[str]) -> None:
     for field in schema:
-        if field.name not in found.column_names:
+        if field.name not in found.names:
             if field.name in later:
                 continue
             raise BenchError(f"{path}: expected a column {field.name!r}, found none.")
-        if found.schema.field(field.name).type != field.type:
+        if found.field(field.name).type != field.type:
             raise BenchError(
                 f"{path}: expected {field.type} in column {field.name!r}, found "
-                f"{found.schema.field(field.name).type}."
+                f"{found.field(field.name).type}."
             )
-    return found
 
 
 # --- types --------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from bench.report.parts.guarantee import (
     own_width_table,
 )
 from bench.report.parts.matched import matched_section
+from bench.report.parts.proof import proof_section
 from bench.report.parts.provenance import provenance_section
 from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
@@ -105,6 +106,7 @@ def _sections(
         first_section(first, run) if first else None,
         _papers_form(run, found, judged, reps=reps),
         matched_section(equal, run.table("time")),
+        proof_section(run, reps=reps),
         _guarantee(run, data),
         _cost(run, found, data),
         worked_section(run),

@@ -48,7 +48,7 @@ def entries_of(run: RunFolder, plan: Plan) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for stage in STAGES:
         if not run.in_tables(stage):
-            found |= run.journaled(stage)
+            found |= {entry.unit: entry for entry in run.journaled(stage).entries()}
             continue
         units = {unit.key: unit for unit in plan.of_stage(stage)}
         places: dict[Place, list[Record]] = {}

@@ -193,6 +193,15 @@ class Candidate:
             for value in mos
         ]
 
+    def require_draws(self) -> None:
+        """Checks by sampling are for defences that draw.
+
+        Raises:
+            NotApplicable: The statistic says that it does not.
+        """
+        if not getattr(self.defense.statistic, "drawn", True):
+            raise NotApplicable("nothing is drawn: the answer is certain")
+
     def known_part(self, sigma: float, *, gain: float | None = None) -> nn.Module | None:
         """A part with a known answer: an analytic scorer, or a denoiser that does nothing.
 

@@ -45,6 +45,7 @@ ROUNDING = 1e-5
 
 def reproducible(candidate: Candidate, model: IQAModel | None = None) -> str:
     """The same image and noise give the same score, whatever the batch, order or chunking."""
+    candidate.require_draws()
     model = linear_model(sigma=SIGMA) if model is None else model
     target, image = candidate.target(model), grey()
     slack = ROUNDING * candidate.scale(model).span

@@ -65,6 +65,7 @@ class Tally:
 
 def coverage(candidate: Candidate) -> str:
     """The interval holds the population statistic of the worst shift as often as it claims to."""
+    candidate.require_draws()
     tally = Tally()
     for law, setting in product(LAWS, SETTINGS):
         tally.judge(law, setting, _population_misses(candidate, law, setting))
@@ -84,6 +85,7 @@ def _population_misses(
 
 def deployed_coverage(candidate: Candidate) -> str:
     """The deployed interval holds a fresh estimate at the worst shift as often as it claims to."""
+    candidate.require_draws()
     tally = Tally()
     for law, setting in product(DEPLOYED_LAWS, SETTINGS[1:]):
         tally.judge(law, setting, _deployed_misses(candidate, law, setting))
@@ -115,6 +117,7 @@ def _missed(found: Bounds, values: tuple[float, float]) -> tuple[bool, bool]:
 
 def tightness(candidate: Candidate) -> str:
     """The certified width is a small multiple of the exact one."""
+    candidate.require_draws()
     draws = LINEAR.draws(candidate.rng("tightness"), 2000)
     found = _bounds(candidate, draws, 1.0, 0.999)
     require(found.width is not None, f"no bound at n = 2000, r = 1: {found.reason}")
@@ -158,6 +161,7 @@ def shape(candidate: Candidate) -> str:
 
 def order_statistics(candidate: Candidate) -> str:
     """A statistic that returns an observed score is bounded by observed scores, with true ranks."""
+    candidate.require_draws()
     statistic = candidate.defense.statistic
     rng = candidate.rng("order")
     if not all(
@@ -190,6 +194,7 @@ def order_statistics(candidate: Candidate) -> str:
 
 def small_samples(candidate: Candidate) -> str:
     """Where the draws cannot carry a bound there is none, or the scale's end, and a reason."""
+    candidate.require_draws()
     draws = LINEAR.draws(candidate.rng("small"), 4)
     found = _bounds(candidate, draws, 2.0, 0.999)
     ends = (found.lower in (None, UNIT.low), found.upper in (None, UNIT.high))

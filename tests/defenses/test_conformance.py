@@ -16,6 +16,8 @@ from defenses import (
     fs_iqa,
     fs_iqa_guarded,
     fs_iqa_proved,
+    lipschitz,
+    lipschitz_fs_iqa,
     ms,
     rs_reg,
 )
@@ -28,7 +30,18 @@ from defenses.ranks import median_ranks
 from defenses.reference_models import COUNTEREXAMPLE_RATIO, ProjectionModel
 from tests.defenses.planted import PLANTED
 
-OURS = (rs_reg, cert_reg, ms, dms, dms_iqa, fs_iqa, fs_iqa_guarded, fs_iqa_proved)
+OURS = (
+    rs_reg,
+    cert_reg,
+    ms,
+    dms,
+    dms_iqa,
+    fs_iqa,
+    fs_iqa_guarded,
+    fs_iqa_proved,
+    lipschitz,
+    lipschitz_fs_iqa,
+)
 
 
 class TestOurDefenses(DefenseConformance):

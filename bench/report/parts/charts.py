@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 
 from bench.analysis.frames import grouped, rows
 from bench.analysis.names import defense_order, defense_title
-from bench.analysis.widths import width_summary
 from bench.report import drawing
 from bench.report.document import Column, Figure, Table
 from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
@@ -44,10 +43,9 @@ _PARETO_COLUMNS = {
 
 def equal_radius(data: Guarantees, *, id: str, title: str) -> Figure | None:
     """Width against equal l2 radius for all defences, one panel per noise level."""
-    if data.curve.empty:
+    if data.summary.empty:
         return None
-    summary = width_summary(data.curve)
-    summary["title"] = summary["defense"].map(defense_title)
+    summary = data.summary.assign(title=data.summary["defense"].map(defense_title))
     percent = (100 * summary[["low", "median", "high"]]).clip(lower=_FLOOR)
     drawn = summary.join(percent, rsuffix="_percent")
     looks = by_rigor(defense_looks(summary["defense"]), data.rigor)

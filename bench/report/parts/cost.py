@@ -129,8 +129,8 @@ def _model_mean(
 
 
 def _width(data: Guarantees, defense: str, radius: float | None) -> float:
-    if radius is None or data.curve.empty:
+    if radius is None or defense not in data.rigor:
         return np.nan
-    chosen = data.curve[(data.curve["defense"] == defense) & (data.curve["radius"] == radius)]
-    width = float(chosen["own"].median()) if len(chosen) else np.nan
+    curve = data.curve(defense)
+    width = float(curve.loc[curve["radius"] == radius, "own"].median()) if len(curve) else np.nan
     return width if np.isfinite(width) else np.nan

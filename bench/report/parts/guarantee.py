@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -43,22 +44,47 @@ TARGET_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Guarantees:
-    """Everything the guarantee section needs of one mode."""
+    """Everything the guarantee section needs of one mode.
+
+    Attributes:
+        mode: ``NR`` or ``FR``.
+        table: Evaluation records of all modes; no copy of any is kept.
+        grid: Radii that every certificate has bounds for.
+        familywise: Whether failure probabilities were split over all certificates.
+    """
 
     mode: str
-    frame: pd.DataFrame
-    curve: pd.DataFrame
+    table: pd.DataFrame
     grid: tuple[float, ...]
     familywise: bool
 
     @property
+    def frame(self) -> pd.DataFrame:
+        """Records of this mode, without their curves."""
+        narrow = [name for name in self.table if not str(name).startswith("curve_")]
+        return self.table.loc[self.table["mode"] == self.mode, narrow]
+
+    def curve(self, defense: str) -> pd.DataFrame:
+        """One defence's curves, see ``curves``: many times larger than its records."""
+        mine = (self.table["mode"] == self.mode) & (self.table["defense"] == defense)
+        return curves(self.table[mine], self.grid)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Widths of every defence, noise level and radius; empty without a grid."""
+        if not self.grid:
+            return pd.DataFrame()
+        found = [width_summary(self.curve(defense)) for defense in sorted(self.rigor)]
+        return pd.concat(found, ignore_index=True)
+
+    @cached_property
     def order(self) -> list[tuple[str, float]]:
         """Defence and noise level of each table row."""
         pairs = self.frame[["defense", "sigma"]].drop_duplicates().sort_values("sigma")
         levels = {str(d): part["sigma"].tolist() for (d,), part in grouped(pairs, ["defense"])}
         return [(d, float(s)) for d in defense_order(levels) for s in levels[d]]
 
-    @property
+    @cached_property
     def rigor(self) -> dict[str, str]:
         """How far each defence's radius is proved."""
         return rigors(self.frame)
@@ -66,7 +92,7 @@ class Guarantees:
     @property
     def proved(self) -> list[str]:
         """Defences with a proved radius: only these can be called best."""
-        return [d for d in defense_order(self.frame["defense"]) if self.rigor[d] == PROVED]
+        return [d for d in defense_order(self.rigor) if self.rigor[d] == PROVED]
 
     @property
     def unproved_note(self) -> tuple[str, ...]:
@@ -82,9 +108,8 @@ class Guarantees:
 
 def guarantees(frame: pd.DataFrame, *, mode: str, familywise: bool) -> Guarantees:
     """Collect what one mode's records say."""
-    chosen = frame[frame["mode"] == mode]
-    grid = radius_grid(judged(chosen))
-    return Guarantees(mode, chosen, curves(chosen, grid), grid, familywise)
+    curved = frame.loc[frame["mode"] == mode, ["status", "curve_radius"]]
+    return Guarantees(mode, frame, radius_grid(judged(curved)), familywise)
 
 
 def _heads() -> tuple[Column, Column, Column]:
@@ -121,9 +146,9 @@ def rms_levels(radius: float, frame: pd.DataFrame) -> float | None:
 
 def own_width_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     """Median width as a share of the 5-95 % spread of the defence's own scores, at equal radii."""
-    if data.curve.empty:
+    if data.summary.empty:
         return None
-    own = width_summary(data.curve).set_index(["defense", "sigma", "radius"])["own"]
+    own = data.summary.set_index(["defense", "sigma", "radius"])["own"]
     columns = (
         *_heads(),
         *(Column(f"{r:g}", WIDTH_UP, group="median width at l2 radius ρ") for r in data.grid),
@@ -196,8 +221,12 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
         Column("l2", RADIUS_DOWN, group="authors' own"),
         Column("has one", PERCENT, group="authors' own"),
     )
-    reach = largest_radius(data.curve, share=TARGET_SHARE) if len(data.curve) else None
-    body = tuple(_native_row(data, reach, d, s) for d, s in data.order)
+    body = tuple(
+        _native_row(data, reach, defense, sigma)
+        for defense, levels in groupby(data.order, lambda row: row[0])
+        for reach in [_reach(data, defense)]
+        for _, sigma in levels
+    )
     return Table(
         id=id,
         title=title,
@@ -222,6 +251,12 @@ def native_table(data: Guarantees, *, id: str, title: str) -> Table:
     )
 
 
+def _reach(data: Guarantees, defense: str) -> pd.Series | None:
+    """The largest radius of every image of a defence whose interval is narrow enough."""
+    curve = data.curve(defense) if data.grid else pd.DataFrame()
+    return largest_radius(curve, share=TARGET_SHARE) if len(curve) else None
+
+
 def _native_row(
     data: Guarantees, reach: pd.Series | None, defense: str, sigma: float
 ) -> tuple[Field, ...]:
@@ -237,10 +272,7 @@ def _native_row(
     abstained = float((tried["status"] == "abstained").mean()) if len(tried) else None
     largest = None
     if reach is not None and len(tried):
-        chosen = reach[
-            (reach.index.get_level_values("defense") == defense)
-            & (reach.index.get_level_values("sigma") == sigma)
-        ]
+        chosen = reach[reach.index.get_level_values("sigma") == sigma]
         largest = median(chosen.to_numpy(dtype=float))
     own = numbers(issued, "native_radius")
     offered = issued["native_tolerance"].notna().any()

@@ -27,10 +27,10 @@ SRCC_DOWN = Format(2, rounding="down")
 
 def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     """How much of the ranking of images is certified, at a few equal radii."""
-    if data.curve.empty:
+    if data.summary.empty:
         return None
     radii = reference_radii(data.grid)
-    summary = ranking_summary(data.curve, radii)
+    summary = pd.concat([ranking_summary(data.curve(d), radii) for d in data.rigor])
     means = summary.groupby(["defense", "sigma", "radius"])[["pairs", "srcc"]].mean()
     columns = (
         Column("Defence", kind="text"),

@@ -25,7 +25,6 @@ from bench.records.journal import (
     journal_files,
     parse_line,
     read_file,
-    summaries,
 )
 from bench.records.parquet import (
     arrow_schema,
@@ -56,6 +55,10 @@ def calibration(unit: Unit, slope: float = 1.0, status: str = "ok") -> Calibrati
         model=unit.model or "",
         slope=slope,
     )
+
+
+def last_entries(files: list[Path]) -> dict[str, Entry]:
+    return {one.unit: one for one in Latest.read(files, stable_content).entries()}
 
 
 def entry(unit: Unit, slope: float = 1.0, status: str = "ok", attempt: int = 1) -> Entry:
@@ -92,7 +95,7 @@ def test_a_result_is_on_disk_before_the_next_and_idle_writers_leave_nothing(tmp_
 
 
 def test_a_log_of_the_first_version_still_loads() -> None:
-    latest = Latest.read([OLD_LOG], stable_content).entries
+    latest = last_entries([OLD_LOG])
     rows = [record for one in latest.values() for record in one.records]
     assert [(r.model, r.slope, r.status) for r in rows] == [  # type: ignore[attr-defined]
         ("dbcnn", 0.5, "ok"),
@@ -255,7 +258,7 @@ def test_the_last_word_on_a_unit(
     tmp_path: Path, first: Entry, second: Entry, kept: float, swapped: bool
 ) -> None:
     files = [write(tmp_path, first), write(tmp_path, second)]
-    latest = Latest.read(files[::-1] if swapped else files, stable_content).entries
+    latest = last_entries(files[::-1] if swapped else files)
     assert [r.slope for r in latest[UNITS[0].key].records] == [kept]  # type: ignore[attr-defined]
 
 
@@ -271,7 +274,7 @@ def test_the_last_word_on_a_unit(
         max_size=8,
     )
 )
-def test_summaries_say_what_the_whole_journal_says(
+def test_outcomes_and_entries_agree(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, int, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -287,13 +290,18 @@ def test_summaries_say_what_the_whole_journal_says(
         for file in (0, 1)
     ]
     files = [file for file in files if file.exists()]
-    light = summaries(files)
-    results = [unit for unit, status, _, _ in rows if status != "failed"]
-    if len(set(results)) < len(results):
-        assert light is None  # two results of a unit: their records must be compared
+    results: dict[int, set[str]] = {}
+    for unit, status, _, _ in rows:
+        results.setdefault(unit, set()).update({status} - {"failed"})
+    if any(len(of_unit) > 1 for of_unit in results.values()):
+        with pytest.raises(BenchError, match="two results"):
+            Latest.read(files, stable_content)
         return
-    whole = Latest.read(files, stable_content).entries
-    assert light == {key: one.summary() for key, one in whole.items()}
+    latest = Latest.read(files, stable_content)
+    assert {one.unit: one.outcome for one in latest.entries()} == latest.outcomes
+    for unit, of_unit in results.items():
+        (expected,) = of_unit or {"failed"}
+        assert latest.outcomes[UNITS[unit].key].status == expected
 
 
 def test_conflicting_results_show_both(tmp_path: Path) -> None:

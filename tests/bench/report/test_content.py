@@ -25,7 +25,6 @@ from bench.analysis.widths import (
     own_spread,
     radius_bins,
     ranking_summary,
-    width_summary,
 )
 from bench.plan.loading import load_profile
 from bench.plan.profile import CertificateSection, DataSection
@@ -35,6 +34,7 @@ from bench.report.numbers import MINUS
 from bench.report.parts.attacks import attack_blocks
 from bench.report.parts.claims import relative_gain, verdicts
 from bench.report.parts.guarantee import (
+    Guarantees,
     guarantees,
     ledger_note,
     native_table,
@@ -128,14 +128,18 @@ def test_order_of_records_does_not_matter(run: FrameRun, no_figures: None) -> No
         assert a.printed() == b.printed()
 
 
+def whole_curve(data: Guarantees) -> pd.DataFrame:
+    return curves(data.table[data.table["mode"] == data.mode], data.grid)
+
+
 def test_groups_add_up_to_the_whole(run: FrameRun) -> None:
     frame = run.table("evaluate")
     parts = {m: guarantees(frame, mode=m, familywise=False) for m in ("NR", "FR")}
     assert sum(len(p.frame) for p in parts.values()) == len(frame)
     for part in parts.values():
         judged = part.frame[part.frame["status"] != "failed"]
-        assert len(part.curve) == len(judged) * len(part.grid)
-        assert width_summary(part.curve)["images"].sum() == len(part.curve)
+        assert len(whole_curve(part)) == len(judged) * len(part.grid)
+        assert part.summary["images"].sum() == len(whole_curve(part))
     bins = radius_bins(frame[frame["defense"] == "fs-iqa"])
     certified = frame[(frame["defense"] == "fs-iqa") & (frame["status"] == "ok")]
     assert bins["images"].sum() == len(certified)
@@ -146,10 +150,10 @@ def test_abstained_images_count_with_the_whole_range(run: FrameRun) -> None:
     nr = guarantees(run.table("evaluate"), mode="NR", familywise=False)
     gone = nr.frame[nr.frame["status"] == "abstained"]
     assert len(gone) == 2
-    curve = nr.curve.merge(gone[["model", "defense", "sigma", "image"]])
+    curve = whole_curve(nr).merge(gone[["model", "defense", "sigma", "image"]])
     assert len(curve) == 2 * len(nr.grid)
     assert (curve["share"] == 1).all()
-    reach = largest_radius(nr.curve, share=0.5)
+    reach = largest_radius(whole_curve(nr), share=0.5)
     row = gone.iloc[0]
     assert reach[row["model"], row["defense"], row["sigma"], row["image"]] == 0
 
@@ -173,13 +177,14 @@ def test_largest_radius_stops_at_the_first_width_that_is_too_large() -> None:
 
 def test_certified_ranking_respects_the_direction(whole: FrameRun) -> None:
     fr = guarantees(whole.table("evaluate"), mode="FR", familywise=False)
-    summary = ranking_summary(fr.curve, (fr.grid[0], fr.grid[-1]))
+    curve = whole_curve(fr)
+    summary = ranking_summary(curve, (fr.grid[0], fr.grid[-1]))
     row = summary[(summary["model"] == "lpips") & (summary["defense"] == "ms")].iloc[0]
-    part = fr.curve[
-        (fr.curve["model"] == "lpips")
-        & (fr.curve["defense"] == "ms")
-        & (fr.curve["sigma"] == row["sigma"])
-        & (fr.curve["radius"] == row["radius"])
+    part = curve[
+        (curve["model"] == "lpips")
+        & (curve["defense"] == "ms")
+        & (curve["sigma"] == row["sigma"])
+        & (curve["radius"] == row["radius"])
     ]
     assert not part["up"].any()
     assert row["pairs"] == pytest.approx(disjoint_share(part["lower"], part["upper"]))

@@ -35,10 +35,9 @@ def test_a_larger_limit_takes_over_what_the_smaller_one_found(tmp_path: Path) ->
     assert run.provenance()["taken_over"] == {before.path.name: len(SMALL.units)}
     for stage in ("evaluate", "audit"):
         ours = run.journaled(stage)
-        assert set(ours) == {unit.key for unit in SMALL.of_stage(stage)}
+        assert set(ours.outcomes) == {unit.key for unit in SMALL.of_stage(stage)}
         recorded = before.table(stage)
-        taken = [row for entry in ours.values() for row in entry.records if row.table == stage]
-        assert len(taken) == len(recorded)
+        assert len(list(ours.records(stage))) == len(recorded)
     left = {u.key for u in LARGE.units} - set(run.units_done())
     assert {key.rsplit("photo", 1)[1][0] for key in left} == set("4567")
 
@@ -53,9 +52,7 @@ def test_what_is_taken_over_is_what_was_recorded(tmp_path: Path) -> None:
     }
     found = {
         (r.model, r.defense, r.sigma, r.image): r.score
-        for entry in run.journaled("evaluate").values()
-        for r in entry.records
-        if r.table == "evaluate"
+        for r in run.journaled("evaluate").records("evaluate")
     }
     assert found == scores
 
