@@ -133,7 +133,8 @@ class BandEmbedder(Embedder):
         maps = self.bands(images)
         for layer, share in zip(self.layers, self.shares.sigmoid(), strict=True):
             maps = torch.lerp(maps, layer(maps), share)
-        return self.lipschitz(*images.shape[-2:]) * maps.flatten(2)
+        embedded: Tensor = self.lipschitz(*images.shape[-2:]) * maps.flatten(2)
+        return embedded
 
     def gains(self, reference: Tensor) -> Tensor:
         """``(B, channels)``, at most 1."""
@@ -142,7 +143,7 @@ class BandEmbedder(Embedder):
 
     def lipschitz(self, height: int, width: int) -> float:
         """1 up to 96x128 pixels, less beyond."""
-        return min(1.0, (USUAL_PIXELS / (height * width)) ** 0.5)
+        return float(min(1.0, (USUAL_PIXELS / (height * width)) ** 0.5))
 
 
 def contrast(maps: Tensor) -> Tensor:
@@ -197,7 +198,8 @@ class PublishedEmbedder(Embedder):
         padded = F.pad(images, (0, 0, 0, 0, 0, self.channels - 3))
         z = self.linear(self.convs(padded))[:, : self.size]
         appended = torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
-        return (appended / appended.norm(dim=1, keepdim=True))[:, :, None]
+        embedded: Tensor = (appended / appended.norm(dim=1, keepdim=True))[:, :, None]
+        return embedded
 
     def gains(self, reference: Tensor) -> Tensor:
         """All the same."""

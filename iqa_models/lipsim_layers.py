@@ -89,7 +89,8 @@ def cosines(size: int) -> Tensor:
     places = (torch.arange(size, dtype=torch.float64) + 0.5) * torch.pi / size
     rows = torch.cos(torch.arange(size)[:, None] * places) * (2 / size) ** 0.5
     rows[0] /= 2**0.5
-    return rows.float()
+    basis: Tensor = rows.float()
+    return basis
 
 
 OPPONENT = (

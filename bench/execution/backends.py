@@ -185,7 +185,8 @@ class RayWorkers:
     def _results(self, calls: Iterable[Call], *, waiting: int) -> Iterator[Any]:
         """Results as they come, with at most ``waiting`` calls handed out."""
         remote = self.ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(_called)
-        left, begun = iter(calls), []
+        left = iter(calls)
+        begun: list[Any] = []
         try:
             while True:
                 begun += [remote.remote(call) for call in islice(left, waiting - len(begun))]
@@ -289,7 +290,11 @@ def _ray(address: str | None, jobs: int) -> Iterator[Any]:
         ) from error
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-        own = {"num_cpus": jobs, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        own: dict[str, Any] = {
+            "num_cpus": jobs,
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+        }
         ray.init(address=address, log_to_driver=False, **({} if address else own))
     except (OSError, ValueError, RuntimeError) as error:
         raise BenchError(

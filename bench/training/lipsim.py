@@ -81,7 +81,8 @@ class Line(nn.Module):
     def forward(self, distances: Tensor) -> Tensor:
         """Predicted opinions ``(B,)``, 0 is best."""
         slope, level, start = self.values
-        return slope * torch.log(distances + start.exp()) + level
+        opinions: Tensor = slope * torch.log(distances + start.exp()) + level
+        return opinions
 
 
 @dataclass
@@ -122,7 +123,7 @@ class Training:
             loss = loss_of(self.line((distances + 1e-8).sqrt().flatten()), targets[cells].flatten())
             loss = loss + settings.slope_weight * slope.square().mean()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
         with torch.no_grad():
             # Gains are cut at 1, so most references' largest is put there: as large as can be.
@@ -141,7 +142,7 @@ class Training:
         features = self.model.compare((self.model.embedder(distorted),), theirs)
         loss = loss_of(self.line(self.model.head(features)), targets[cells])
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.schedule.step()
