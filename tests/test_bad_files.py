@@ -280,8 +280,8 @@ CERTIFY = ["certify", "{here}/image.png", "-m", "koncept", "-d", "ms", "--sample
     [
         (["new-defense", "class"], "expected a name that is no word of Python, found 'class'"),
         (["new-defense", "none"], "expected a name that is no word of Python, found 'none'"),
-        ([*CERTIFY, "-s", "1e300"], "--sigma: expected a number from 1e-06 to 1e+06"),
-        ([*CERTIFY, "-s", "1e-320"], "--sigma: expected a number from 1e-06 to 1e+06"),
+        ([*CERTIFY, "-s", "1e300"], "sigma: expected a number from 1e-06 to 1e+06"),
+        ([*CERTIFY, "-s", "1e-320"], "sigma: expected a number from 1e-06 to 1e+06"),
         (
             ["certify", "{here}", *CERTIFY[2:], "-s", "0.1"],
             "expected an image file, found a folder",

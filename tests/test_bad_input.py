@@ -435,7 +435,7 @@ def test_plugins_that_are_no_text(tmp_path_factory: pytest.TempPathFactory, text
         (["new-defense", "No Name"], "lower-case letters"),
         (["check-defense", "mss"], "did you mean 'ms'"),
         (["verify", "no/such/run"], "no/such/run: expected"),
-        (["certify", "none.png", "-m", "koncept", "-d", "ms", "-s", "nan"], "--sigma: expected"),
+        (["certify", "none.png", "-m", "koncept", "-d", "ms", "-s", "nan"], "sigma: expected"),
     ],
 )
 def test_one_sentence_and_exit_code_2(
