@@ -126,6 +126,10 @@ class Stranger:
             "verify": [["verify", run] for run in runs],
             "compare": [["compare", *two] for two in (runs, runs[::-1], twins)],
             "merge": [["merge", *two, "--out", str(home / "merged")] for two in (runs, twins)],
+            "submit": [
+                ["submit", run, "--name", "planted", "--url", "https://example.org"] for run in runs
+            ],
+            "board": [["board", *runs], ["board", str(self.run.parent)]],
             "check-defense": [["check-defense", "planted"]],
             "new-defense": [["new-defense", "planted", "--out", str(home)]],
             "certify": [

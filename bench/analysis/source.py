@@ -170,8 +170,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
 
 _UNREAD: Mapping[str, frozenset[str]] = {
     "evaluate": frozenset(
-        {"reason", "edition", "smoother", "statistic", "samples", "claim", "r"}
-        | {"lower_rank", "upper_rank", "native_reason"}
+        {"reason", "statistic", "claim", "r"} | {"lower_rank", "upper_rank", "native_reason"}
     )
 }
 """Columns that no part of a report reads."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -282,10 +283,12 @@ def test_a_worker_with_another_version_is_refused(
     from bench.base.provenance import code_sha256
     from bench.execution.workshop import open_context
 
-    monkeypatch.setattr("bench.measure.context.open_context", lambda plan, **rest: rest)
+    monkeypatch.setattr(
+        "bench.measure.context.open_context", lambda plan, **rest: SimpleNamespace(**rest)
+    )
     other = replace(small_plan(), code_sha256="0" * 64)
     same = replace(small_plan(), code_sha256=code_sha256())
-    assert open_context(same, Assignment("r", how))["device"] == "cpu"
+    assert open_context(same, Assignment("r", how)).device == "cpu"
     if refused:
         with pytest.raises(BenchError, match="same version"):
             open_context(other, Assignment("r", how))
@@ -298,10 +301,13 @@ def test_what_was_asked_for_reaches_the_worker_s_context(
 ) -> None:
     from bench.execution.workshop import open_context
 
-    monkeypatch.setattr("bench.measure.context.open_context", lambda plan, **rest: rest)
+    monkeypatch.setattr(
+        "bench.measure.context.open_context", lambda plan, **rest: SimpleNamespace(**rest)
+    )
     how = Execution("cuda:1", plugins=("p.py",), data_root=Path("data"))
     found = open_context(small_plan(), Assignment("r", how))
-    assert found == {"device": "cuda:1", "plugins": ("p.py",), "data_root": Path("data")}
+    asked = (found.device, found.plugins, found.data_root)
+    assert asked == ("cuda:1", ("p.py",), Path("data"))
     monkeypatch.chdir(tmp_path)
     anywhere = replace(how, cluster=REMOTE.cluster).from_anywhere()
     assert anywhere.plugins == (str(tmp_path / "p.py"),)
