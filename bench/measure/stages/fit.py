@@ -166,7 +166,7 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         validation_loss=notes["validation_loss"],
         seconds=notes["seconds"],
         saturated_share=notes.get("saturated_share"),
-        shipped=notes["shipped"],
+        shipped=notes.get("shipped", False),
     )
 
 
