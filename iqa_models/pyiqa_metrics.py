@@ -215,13 +215,13 @@ def metric_network(metric: str) -> tuple[nn.Module, Asked]:
     from pyiqa.archs import _lazy_import_arch, build_network
 
     options = dict(_configs()[metric]["metric_opts"])
-    _lazy_import_arch(options["type"])
     asked: list[tuple[nn.Module, str, bool]] = []
 
     def note(network: nn.Module, address: str, strict: bool) -> None:
         asked.append((network, address, strict))
 
     try:
+        _lazy_import_arch(options["type"])  # an architecture may need a package that is not here
         with shut_doors(note), torch.no_grad():
             network: nn.Module = build_network(options)
     except Exception as error:  # whatever an architecture does with what it does not get
