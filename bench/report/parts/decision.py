@@ -235,7 +235,7 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         sources = listed(dict.fromkeys(f"{row.name}: {row.source}" for row in decision.reported))
         notes.append(f"{REPORTED} As reported by others, not computed again here: {sources}.")
     notes.append(
-        "None fits: no noise level certifies 90 % of the images. Images broken: by an attack "
+        "Where no noise level fits, none certifies 90 % of the images. Images broken: by an attack "
         "inside the certified ball, of those attacked."
     )
     return tuple(notes)
