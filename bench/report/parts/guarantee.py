@@ -74,8 +74,9 @@ class Guarantees:
         """Widths of every defence, noise level and radius; empty without a grid."""
         if not self.grid:
             return pd.DataFrame()
-        found = [width_summary(self.curve(defense)) for defense in sorted(self.rigor)]
-        return pd.concat(found, ignore_index=True)
+        drawn = (self.curve(defense) for defense in sorted(self.rigor))
+        found = [width_summary(curve) for curve in drawn if not curve.empty]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
     @cached_property
     def order(self) -> list[tuple[str, float]]:

@@ -30,7 +30,8 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
     if data.summary.empty:
         return None
     radii = reference_radii(data.grid)
-    summary = pd.concat([ranking_summary(data.curve(d), radii) for d in data.rigor])
+    drawn = (data.curve(defense) for defense in data.rigor)
+    summary = pd.concat([ranking_summary(curve, radii) for curve in drawn if not curve.empty])
     means = summary.groupby(["defense", "sigma", "radius"])[["pairs", "srcc"]].mean()
     columns = (
         Column("Defence", kind="text"),
