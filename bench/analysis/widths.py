@@ -122,7 +122,7 @@ def curves(frame: pd.DataFrame, grid: tuple[float, ...]) -> pd.DataFrame:
 
 def _ratio(width: Array, spread: float) -> Array:
     """Widths in units of a spread; infinite where there is none."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(width > 0, width / spread, 0.0)
 
 

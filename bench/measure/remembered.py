@@ -24,7 +24,9 @@ class Remembered(nn.Module):
     others are passed through.
 
     >>> twice = Remembered(nn.Identity())
-    >>> bool(twice(torch.ones(1)) == 1), len(twice.known)
+    >>> _ = twice.eval()
+    >>> with torch.no_grad():
+    ...     bool(twice(torch.ones(1)) == 1), len(twice.known)
     (True, 1)
     """
 

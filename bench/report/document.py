@@ -9,6 +9,7 @@ Texts may hold two marks, ``**strong**`` and backticks for code, and nothing els
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
@@ -170,8 +171,10 @@ class Table:
 
 
 def _order(cell: Field) -> float | None:
-    """What a cell is sorted by; words come last."""
-    return None if isinstance(cell.value, str) else cell.value
+    """What a cell is sorted by, a number that JSON has; words come last."""
+    if cell.value is None or isinstance(cell.value, str):
+        return None
+    return min(max(cell.value, -sys.float_info.max), sys.float_info.max)
 
 
 def grouped_columns(columns: tuple[Column, ...]) -> list[tuple[str, int]]:

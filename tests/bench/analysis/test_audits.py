@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.analysis.audits import Findings, findings, genuine, power, share, verdict
-from bench.report.parts.found import audit_lines, audited
+from bench.analysis.audits import findings, genuine, power, share, verdict
 
 
 def record(defense: str = "fs-iqa", group: str = "a", **changes: object) -> dict[str, object]:
@@ -36,35 +35,12 @@ RECORDS = pd.DataFrame(
 )
 
 
-def test_findings_count_what_was_found() -> None:
-    assert findings(RECORDS) == Findings(
-        wanted=6, decided=5, violated=1, linear=3, displaced=2, photographs=3
-    )
-    assert (
-        audited(RECORDS, "ms") == "0 of 1 certificates violated (1 photograph; 1/2 attacks ended)"
-    )
-    assert audited(RECORDS, "dms") == "not attacked in this run"
-    assert audit_lines(RECORDS)[1].startswith(
-        "Audit by defence, of those with something against them: FS-IQA: 1 of 3 certificates "
-        "violated, linearisation failed in 2 of 3 (2 photographs)."
-    )
-
-
 def test_planted_controls_do_not_count() -> None:
     planted = RECORDS.assign(violated=True, planted="radius x1.5")
     both = pd.concat([RECORDS, planted], ignore_index=True)
     assert findings(both) == findings(RECORDS)
     assert len(genuine(RECORDS.assign(planted=False))) == len(RECORDS)
     assert genuine(RECORDS.assign(planted=True)).empty
-
-
-def test_failed_attacks_are_no_passed_ones() -> None:
-    failed = RECORDS[RECORDS["status"] == "failed"]
-    assert audit_lines(failed) == ["Audit: no attack came to an end (0/1)."]
-    assert audit_lines(RECORDS.iloc[:0]) == []
-
-
-# --- shares, by claim and by photograph -----------------------------------------------------------
 
 
 def row(photograph: str, *, violated: bool | None, **other: Any) -> dict[str, Any]:
