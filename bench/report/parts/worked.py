@@ -62,7 +62,7 @@ def _chosen(frame: pd.DataFrame, pictures: pd.DataFrame) -> list[tuple[str, str]
     """Best, median and worst of the pictured images by rank error, without repeats."""
     attacked = [d for d in pictures["defense"].unique() if d != UNDEFENDED]
     scored = frame[frame["defense"].isin(attacked) & frame["score"].notna()]
-    scored = scored[scored["defense"] == scored["defense"].min()] if len(scored) else scored
+    scored = scored[scored["defense"] == min(scored["defense"])] if len(scored) else scored
     sign = np.where(scored["higher_is_better"].astype(bool), 1.0, -1.0)
     error = (
         (scored["score"].astype(float) * sign).rank() - scored["mos"].astype(float).rank()
