@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 INDEX = ROOT / "reports" / "README.md"
 REFERENCE = "reports/reference"
+TEN = f"{REFERENCE}/ten-photographs"
 TIMING = f"{REFERENCE}/timing/cpu-published"
 BEGIN, END = "<!-- reference:begin -->\n", "<!-- reference:end -->"
 NARROW = 24
@@ -86,20 +87,25 @@ def leads(report: str) -> list[str]:
 
 def block() -> str:
     """What the README shows of the committed reports."""
-    recorded, real = read(f"{REFERENCE}/recorded"), read(f"{REFERENCE}/real")
+    ten, recorded, real = (
+        read(f"{REFERENCE}/{x}") for x in ("ten-photographs", "recorded", "real")
+    )
     return "\n".join(
         [
             "Small networks trained by this project, proxy labels: *trends only*. "
-            f"{trusted(recorded)}\nFull report: [Markdown]({REFERENCE}/recorded/report.md), "
-            f"[PDF]({REFERENCE}/recorded/report.pdf), HTML beside them; "
+            f"{trusted(ten)}\nFull report: [Markdown]({TEN}/report.md), "
+            f"[PDF]({TEN}/report.pdf), HTML beside them; "
             "[all reports](reports/README.md).\n",
             f"![Agreement with human scores against width of the interval at the same radius]"
-            f"({REFERENCE}/recorded/figures/figure-d.png)\n",
-            decision(recorded),
+            f"({TEN}/figures/figure-d.png)\n",
+            decision(ten),
             "SRCC: agreement with human scores, higher is better. Width: of the interval, as a "
             "share of the spread of all scores, lower is better. † radius not proved.\n",
-            *(f"- {line}" for line in choices(recorded)),
-            *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
+            *(f"- {line}" for line in choices(ten)),
+            *(f"- {line}" for line in box(ten) if line.startswith("Claims of the paper")),
+            f"\n**Attacks** (earlier networks and data, [report]({REFERENCE}/recorded/report.md)): "
+            f"{trusted(recorded)}\n",
+            *(f"- {line}" for line in choices(recorded) if "attacks broke" in line),
             f"\n**Published trunks** (profile `real-cpu`, [report]({REFERENCE}/real/report.md)): "
             f"{trusted(real)}\n",
             *leads(real),
@@ -113,11 +119,19 @@ def block() -> str:
 
 def index() -> str:
     """The index of the committed reports: report, question, answer."""
-    recorded, real = read(f"{REFERENCE}/recorded"), read(f"{REFERENCE}/real")
-    claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
+    ten, recorded, real = (
+        read(f"{REFERENCE}/{x}") for x in ("ten-photographs", "recorded", "real")
+    )
+    claims = [line for line in box(ten) if line.startswith("Claims of the paper")]
+    broke = [line for line in choices(recorded) if "attacks broke" in line]
     rows = [
-        ("recorded", "Which defence, where everything runs? Compact networks.", choices(recorded)),
-        ("recorded", "Is the paper right?", claims),
+        (
+            "ten-photographs",
+            "Which defence, where everything runs? Compact networks.",
+            choices(ten),
+        ),
+        ("ten-photographs", "Is the paper right?", claims),
+        ("recorded", "What did attacks break? Earlier networks and data.", broke),
         ("real", "Does it hold on published trunks?", choices(real)),
         ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),
         (
@@ -161,7 +175,7 @@ def test_the_table_has_a_number_a_cell() -> None:
 
 
 def test_the_table_is_that_of_the_csv() -> None:
-    with (ROOT / REFERENCE / "recorded/tables/table-d.csv").open(encoding="utf-8") as file:
+    with (ROOT / REFERENCE / "ten-photographs/tables/table-d.csv").open(encoding="utf-8") as file:
         names = dict.fromkeys(row["Defence"] for row in csv.DictReader(file))
     for name in names:
         assert re.search(rf"^\| {re.escape(name)}[†‡]? \|", README.read_text("utf-8"), re.M)
