@@ -157,6 +157,8 @@ def unit_scores(dataset: Dataset, items: Sequence[Item]) -> Array:
 def agreement(head: Head, features: Features, targets: Array) -> Agreement:
     """How well a head does on other images."""
     predicted = np.clip(features.astype(np.float64) @ head.weight + head.bias, 0, 1)
+    if np.ptp(predicted) == 0:  # the same of all images: no order, and no correlation is defined
+        return Agreement(0.0, 0.0, len(targets))
     srcc, plcc = spearmanr(predicted, targets)[0], pearsonr(predicted, targets)[0]
     return Agreement(round(float(srcc), 4), round(float(plcc), 4), len(targets))
 
