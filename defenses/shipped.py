@@ -16,6 +16,8 @@ from typing import Any
 
 from torch import nn
 
+from iqa_models.weights import state_sha256
+
 NETWORK = ("width", "depth", "stride")
 """Settings that a part's network is built from."""
 
@@ -84,16 +86,3 @@ def find(key: str, *, sigmas: Sequence[float], folder: Path | None = None) -> Sh
         return None
     entry = next((entry for entry in record["parts"].values() if entry["key"] == key), None)
     return None if entry is None else Shipped(place / entry["file"], entry["sha256"], entry)
-
-
-def state_sha256(module: nn.Module) -> str:
-    """Digest of a module's parameters and buffers by name.
-
-    >>> state_sha256(nn.ReLU()) == state_sha256(nn.Tanh())
-    True
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

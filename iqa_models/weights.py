@@ -120,6 +120,19 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def state_sha256(module: nn.Module) -> str:
+    """Digest of parameters and buffers, by name, type and shape.
+
+    >>> state_sha256(nn.ReLU()) == state_sha256(nn.Tanh())
+    True
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return parse_safetensors(path.read_bytes())

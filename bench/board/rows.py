@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import genuine
 from bench.analysis.cost import model_seconds
+from bench.analysis.decision import broken
 from bench.analysis.frames import grouped
 from bench.analysis.frames import rows as records
 from bench.analysis.matched import Matched, matched
@@ -93,7 +93,8 @@ def rows(run: FrameRun, foreign: Collection[str]) -> Iterator[Row]:
                 continue
             names = list(data.agreement.models)
             seconds = _seconds(whole.table("time"), names)
-            broken = _broken(whole.table("audit"), names)
+            audit = whole.table("audit")
+            found = broken(audit[audit["model"].isin(names)])
             for level, radius, values in _choices(data):
                 name = str(values["defense"])
                 yield Row(
@@ -113,8 +114,8 @@ def rows(run: FrameRun, foreign: Collection[str]) -> Iterator[Row]:
                     images=int(values["images"]),
                     rigor=str(values["rigor"]),
                     seconds=seconds.get(name),
-                    attacked=broken.get(name, (0, 0))[0],
-                    broken=broken.get(name, (0, 0))[1],
+                    attacked=found[name].images if name in found else 0,
+                    broken=found[name].images_violated if name in found else 0,
                 )
 
 
@@ -137,20 +138,6 @@ def _seconds(time: pd.DataFrame, models: list[str]) -> dict[str, float]:
         if len(known) == len(models):
             found[str(defense)] = sum(known.values()) / len(known)
     return found
-
-
-def _broken(audit: pd.DataFrame, models: list[str]) -> dict[str, tuple[int, int]]:
-    """Images under attack, and those with a broken certificate, by defence."""
-    claims = genuine(audit)
-    tried = claims[(claims["status"] == "ok") & claims["violated"].notna()]
-    tried = tried[tried["model"].isin(models)]
-    return {
-        str(defense): (
-            part["image"].nunique(),
-            part.loc[part["violated"].astype(bool), "image"].nunique(),
-        )
-        for (defense,), part in grouped(tried, ["defense"])
-    }
 
 
 def _known(value: Any) -> float | None:

@@ -27,7 +27,6 @@ from bench.library.rated import Rated
 from bench.library.score import DefendedScore
 from bench.measure.certificates import Terms
 from bench.measure.context import Context
-from bench.measure.identity import state_sha256
 from bench.measure.single import certify_pair
 from bench.measure.tuning import tuned
 from bench.plan.loading import Overrides, load_profile, overridden
@@ -37,6 +36,7 @@ from bench.plugins.registry import Registry
 from defenses.base import Defense
 from iqa_models.base import Mode, ModelCard
 from iqa_models.folders import cache_folder
+from iqa_models.weights import state_sha256
 
 
 @dataclass(frozen=True, slots=True)

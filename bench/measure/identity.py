@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bench.plugins.sources import modules_sha256
 from iqa_models.base import IQAModel
+from iqa_models.weights import state_sha256
 
 _FOREIGN = frozenset({*sys.stdlib_module_names, "torch"})
 """Their versions are in a run's provenance; they are not what tells two parts apart."""
@@ -63,15 +64,6 @@ def model_identity(model: IQAModel) -> dict[str, Any]:
         "code": [code_sha256(type(model)), modules_sha256(*ours)],
         "state": state_sha256(model),
     }
-
-
-def state_sha256(module: nn.Module) -> str:
-    """Digest of parameters and buffers, by name, type and shape."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\n".encode())
-        digest.update(_bytes(value))
-    return digest.hexdigest()
 
 
 def _bytes(value: Tensor) -> bytes:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from defenses.shipped import find, part_key, state_sha256
+from defenses.shipped import find, part_key
+from iqa_models.weights import state_sha256
 
 NETWORK = {"width": 8, "depth": 2, "stride": 4}
 
