@@ -6,7 +6,7 @@ certificates, attacks on scores, or where images come from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,21 +63,27 @@ class GuardedFeatureSmoother(FeatureSmoother):
         radius = geometry.radius(1.0)
         if geometry.reason is not None or radius is None:
             return geometry
-        moved = self.displacement(target, image, radius=radius, seed=settings.seed)
+        moved, steps = 0.0, 0
+        for moved in self.displacements(target, image, radius=radius, seed=settings.seed):
+            steps += 1
+            if moved > self.allowance:
+                break  # that decides it: how much further they move changes nothing
         # A gradient costs three passes, a step of Lanczos two products of about two.
-        searched = 3.0 * (self.steps + 1) * (2 + self.restarts) + 4.0 * self.products
+        searched = 3.0 * steps * (2 + self.restarts) + 4.0 * self.products
         geometry = replace(geometry, passes=geometry.passes + searched)
         if moved <= self.allowance:
             return geometry
         reason = (
-            f"the features move by {moved:.4g} sigma_f inside the first-order radius "
+            f"the features move by {moved:.4g} sigma_f or more inside the first-order radius "
             f"{radius:.4g}, more than {self.allowance:g}"
         )
         # Nothing but the reason: the norm alone would give back the radius that was refused.
         return Geometry(delta=geometry.delta, reason=reason, passes=geometry.passes)
 
-    def displacement(self, target: Target, image: Tensor, *, radius: float, seed: int) -> float:
-        """Largest ||B(x + u) - B(x)|| / sigma_f that the search finds for ||u||_2 <= radius."""
+    def displacements(
+        self, target: Target, image: Tensor, *, radius: float, seed: int
+    ) -> Iterator[float]:
+        """Largest ||B(x + u) - B(x)|| / sigma_f seen for ||u||_2 <= radius, after each step."""
 
         def embed(images: Tensor) -> Tensor:
             return self.embed(target, images)
@@ -88,16 +94,16 @@ class GuardedFeatureSmoother(FeatureSmoother):
         )[: self.restarts]
         vector = top_singular_vector(embed, image, steps=self.products, seed=seed)
         starts = torch.cat([vector, -vector, random])
-        moved = largest_displacement(
+        for moved in climb(
             embed, image, starts, radius=radius, steps=self.steps, momentum=self.momentum
-        )
-        return moved / target.sigma
+        ):
+            yield moved / target.sigma
 
 
-def largest_displacement(
+def climb(
     embed: Embed, image: Tensor, starts: Tensor, *, radius: float, steps: int, momentum: float
-) -> float:
-    """Largest ||B(x + u) - B(x)|| seen by ascent with momentum in the closed l2 ball.
+) -> Iterator[float]:
+    """Largest ||B(x + u) - B(x)|| seen so far by ascent with momentum in the closed l2 ball.
 
     Steps go along the normalised gradient and shrink linearly from the radius to nothing; near the
     centre such a step is one of the power method.  The ball is not cut to [0, 1], as certificates
@@ -111,13 +117,13 @@ def largest_displacement(
         steps: Gradient steps, at least 1; ``steps + 1`` passes of K images in all.
         momentum: Share of the last direction that is kept, in [0, 1).
 
-    Returns:
-        A lower bound of the largest displacement, in feature units.
+    Yields:
+        ``steps + 1`` growing lower bounds of the largest displacement, in feature units.
 
     >>> x, starts = torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.5]]]])
     >>> scale = torch.tensor([1.0, 4.0])
-    >>> moved = largest_displacement(lambda y: y.flatten(1) * scale, x, starts,
-    ...                              radius=0.5, steps=10, momentum=0.5)
+    >>> *_, moved = climb(lambda y: y.flatten(1) * scale, x, starts,
+    ...                   radius=0.5, steps=10, momentum=0.5)
     >>> round(moved, 2)
     2.0
     """
@@ -132,10 +138,10 @@ def largest_displacement(
             distances = (embed(image + point) - centre).norm(dim=1)
             (slope,) = torch.autograd.grad(distances.sum(), point)
         largest = max(largest, float(distances.detach().max()))
+        yield largest
         heading = momentum * heading + _unit(torch.nan_to_num(slope, nan=0.0))
         stride = radius * (1.0 - step / (steps + 1))
         offset = torch.renorm(offset + stride * _unit(heading), p=2.0, dim=0, maxnorm=radius)
-    return largest
 
 
 def _unit(directions: Tensor) -> Tensor:

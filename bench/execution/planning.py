@@ -5,6 +5,7 @@ This module knows which work a profile asks for; it must not know how the work i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -450,8 +451,14 @@ def _audit(scene: _Scene) -> Iterator[Unit]:
     """One search per image serves every defence with the same smoother, as draws do."""
     models = scene.profile.audit.models
     cells = [cell for cell in _audited(scene) if models is None or cell.model in models]
+    turns: Counter[str] = Counter()
     for shared in _sharing(scene, "audit", cells, partial(_audit_cost, scene)):
-        for image in _audited_images(scene, shared):
+        if scene.defenses[shared.defense.split(",")[0]].smoother.noise_kind == "input":
+            images = _next_images(scene, shared.one_model, turn=turns[shared.one_model])
+            turns[shared.one_model] += 1
+        else:
+            images = _first_order_images(scene, shared.one_model)
+        for image in images:
             yield replace(shared, image=image)
 
 
@@ -464,14 +471,17 @@ def _audit_cost(scene: _Scene, defense: Any) -> float:
     return float(2 * settings.steps * per_step * (settings.restarts + 2) + looked)
 
 
-def _audited_images(scene: _Scene, shared: Unit) -> list[str]:
-    """A balanced part; where every image has a radius of its own, half of it the best pictures."""
-    settings, model = scene.profile.audit, shared.one_model
-    defense = scene.defenses[shared.defense.split(",")[0]]
-    if defense.smoother.noise_kind == "input":
-        return scene.some(model, settings.images)
+def _next_images(scene: _Scene, model: str, *, turn: int) -> list[str]:
+    """Every search goes on where the last one stopped: few images each, many photographs in all."""
+    order, count = scene.some(model, len(scene.images[model])), scene.profile.audit.images
+    first = turn * count
+    return [order[index % len(order)] for index in range(first, first + min(count, len(order)))]
+
+
+def _first_order_images(scene: _Scene, model: str) -> list[str]:
+    """A balanced part; every image has a radius of its own: half of it the best pictures."""
     items = scene.images[model]
-    count = settings.first_order_images or len(items)
+    count = scene.profile.audit.first_order_images or len(items)
     best = sorted(items, key=lambda item: (-item.mos, item.image_id))
     wanted = [*(item.image_id for item in best[: count // 2]), *scene.some(model, count)]
     chosen = set(list(dict.fromkeys(wanted))[:count])

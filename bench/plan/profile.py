@@ -196,8 +196,9 @@ class AuditSection(Section):
     models: tuple[str, ...] | None = None
     """Models whose certificates are attacked; None attacks every model's."""
     images: Count = 10
-    """Images per model, defence and noise level, of as many photographs as there are: defences
-    with input noise, whose radius is the same for every image."""
+    """Images per model, set of draws and noise level, for defences with input noise, whose radius
+    is the same for every image.  Each takes the next ones of the designed order, so that few images
+    each are many photographs in all."""
     first_order_images: Count | None = None
     """The same for defences with feature noise, whose radius every image has of its own: None
     takes all, and with them the largest radius.  Of fewer, half are those nearest to perfect

@@ -10,7 +10,7 @@ import torch
 from defenses import fs_iqa, fs_iqa_guarded
 from defenses.base import Geometry, GeometrySettings, Target
 from defenses.conformance.report import SIGMA
-from defenses.guarded import GuardedFeatureSmoother, largest_displacement
+from defenses.guarded import GuardedFeatureSmoother, climb
 from defenses.reference_models import (
     COUNTEREXAMPLE_RATIO,
     COUNTEREXAMPLE_SIGMA,
@@ -44,9 +44,12 @@ def test_the_counterexample_is_caught_and_its_displacement_is_right() -> None:
     (plain,) = fs_iqa.DEFENSE.smoother.geometry(bent(), counterexample_image(), SETTINGS)
     radius = plain.radius(1.0)
     assert radius is not None and f"{radius:.4g}" in found.reason
-    moved = SMOOTHER.displacement(bent(), counterexample_image(), radius=radius, seed=0)
-    assert moved == pytest.approx(COUNTEREXAMPLE_RATIO, abs=2e-3)
-    assert f"{moved:.4g} sigma_f" in found.reason
+    moved = list(SMOOTHER.displacements(bent(), counterexample_image(), radius=radius, seed=0))
+    assert len(moved) == SMOOTHER.steps + 1 and moved == sorted(moved)
+    assert moved[-1] == pytest.approx(COUNTEREXAMPLE_RATIO, abs=2e-3)
+    first, step = next((one, step) for step, one in enumerate(moved, 1) if one > 1.0)
+    assert f"{first:.4g} sigma_f or more" in found.reason
+    assert found.passes == plain.passes + 3 * step * 4 + 4 * 5  # no step after the decision
 
 
 def test_the_bend_is_found_from_random_starts_alone() -> None:
@@ -56,7 +59,7 @@ def test_the_bend_is_found_from_random_starts_alone() -> None:
         return SMOOTHER.embed(bent(), images)
 
     starts = torch.randn(4, *grey().shape[1:], generator=torch.Generator().manual_seed(0))
-    moved = largest_displacement(
+    *_, moved = climb(
         embed, counterexample_image(), starts, radius=0.2213532, steps=15, momentum=0.5
     )
     assert moved / COUNTEREXAMPLE_SIGMA == pytest.approx(COUNTEREXAMPLE_RATIO, abs=5e-3)
@@ -100,7 +103,7 @@ def test_the_search_stays_in_the_ball() -> None:
         return images.flatten(1)[:, :5]
 
     starts = torch.randn(3, *grey().shape[1:], generator=torch.Generator().manual_seed(1))
-    found = largest_displacement(embed, grey(), starts, radius=0.3, steps=6, momentum=0.5)
+    *_, found = climb(embed, grey(), starts, radius=0.3, steps=6, momentum=0.5)
     assert max(seen) <= 0.3 * (1 + 1e-5)
     assert found == pytest.approx(0.3, rel=1e-2)
     assert len(seen) == 8  # the centre, and steps + 1

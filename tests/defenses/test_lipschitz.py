@@ -119,7 +119,7 @@ def test_the_radius_is_sigma_over_both_constants() -> None:
 @pytest.mark.parametrize("scale", [0.5, 20.0])
 def test_features_never_leave_the_certified_ball(scale: float) -> None:
     """Ascent on the displacement; a steep FTN bends within the ball."""
-    from defenses.guarded import largest_displacement
+    from defenses.guarded import climb
 
     scorer, smoother = random_scorer(192, seed=1, scale=scale), LipschitzFeatureSmoother()
     image = picture(seed=2)
@@ -128,7 +128,7 @@ def test_features_never_leave_the_certified_ball(scale: float) -> None:
     radius = found.radius(1.0)
     assert radius is not None
     starts = torch.randn((4, *image.shape[1:]), generator=torch.Generator().manual_seed(2))
-    moved = largest_displacement(
+    *_, moved = climb(
         lambda x: smoother.embed(mine, x), image, starts, radius=radius, steps=20, momentum=0.5
     )
     assert 0 < moved <= mine.sigma

@@ -158,12 +158,19 @@ def _survived(found: Broken | None) -> str:
     if found is None or not found.attacked:
         return "it was not attacked in this run, so do not rely on its interval"
     if not found.violated:
-        return f"attacks broke none on {found.images} images, which proves nothing"
+        none = f"attacks broke none on {found.images} images, which proves nothing"
+        return f"{none}{_power(found)}"
     return (
         f"do not rely on its interval, attacks broke it on {found.images_violated} of "
         f"{found.images} images ({found.violated} of {found.attacked} certificates; photographs: "
-        f"{listed(found.photographs)})"
+        f"{listed(found.photographs)}){_power(found)}"
     )
+
+
+def _power(found: Broken) -> str:
+    """What the same attacks saw of certificates made wrong on purpose."""
+    told = [f"{name} in {one.found} of {one.claims}" for name, one in found.planted.items()]
+    return f"; of errors planted they found {listed(told)}" if told else ""
 
 
 def _certified_at(decision: Decision, defense: str) -> str:

@@ -236,7 +236,7 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         notes.append(f"{REPORTED} As reported by others, not computed again here: {sources}.")
     notes.append(
         "Where no noise level fits, none certifies 90 % of the images. Images broken: by an attack "
-        "inside the certified ball, of those attacked."
+        "inside the certified ball, of those attacked; a dash where none was."
     )
     return tuple(notes)
 

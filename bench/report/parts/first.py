@@ -105,4 +105,6 @@ def trust_lines(run: RunTables, found: Mapping[str, Agreement]) -> list[str]:
             f"Unequal numbers of draws: {told}. More draws give narrower intervals, so widths "
             "compare defences with equal draws only."
         )
+    elif draws:
+        lines.append(f"{next(iter(draws)):,} draws for every defence.")
     return lines

@@ -199,10 +199,25 @@ def test_every_image_of_feature_noise_is_audited_and_one_of_every_photograph_els
     assert set(shared) == set(together), "one unit for the defences that share their draws"
 
 
+def test_few_images_of_each_proved_cell_are_all_photographs_of_a_model(registry: Registry) -> None:
+    settings = profile_of(limit=20).model_dump()
+    settings["audit"] |= {"models": None, "images": 2}
+    plan = make_plan(Profile.model_validate(settings), registry)
+    items = {item.image_id: item for item in registry.dataset("embedded").items("test")}
+    for model in ("koncept", "lpips"):
+        units = [
+            u for u in plan.of_stage("audit") if u.model == model and "fs-iqa" not in u.defense
+        ]
+        assert Counter(Counter((u.defense, u.sigma) for u in units).values()) == {2: 6}
+        images = [u.image or "" for u in units]
+        assert len(set(images)) == 12, "no cell takes another's pictures while there are new ones"
+        assert {items[image].group for image in images} == {i.group for i in items.values()}
+
+
 @pytest.mark.parametrize("count", [1, 4, 5])
 def test_of_fewer_images_half_are_the_best_pictures(registry: Registry, count: int) -> None:
     settings = profile_of(limit=8, defenses=("fs-iqa",)).model_dump()
-    settings["audit"]["first_order_images"] = count
+    settings["audit"] |= {"models": None, "first_order_images": count}
     plan = make_plan(Profile.model_validate(settings), registry)
     items = {item.image_id: item for item in registry.dataset("embedded").items("test")}
     for model in plan.profile.models:
