@@ -6,7 +6,9 @@ is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -184,9 +186,20 @@ def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:
     for _, rows in evaluate.groupby(CELL_COLUMNS, sort=False):
         reasons = list(rows.loc[rows["status"] == "abstained", "reason"])
         if 2 * len(reasons) > len(rows):
-            remedy = next((advice for words, advice in REMEDIES.items() if words in reasons[0]), "")
+            reason = _commonest(reasons)
+            remedy = next((advice for words, advice in REMEDIES.items() if words in reason), "")
             row = rows.iloc[0]
             found[Cell(row["dataset"], row["model"], row["defense"], row["sigma"])] = (
-                f"{len(reasons)} of {len(rows)} images abstained: {reasons[0]}{remedy}"
+                f"{len(reasons)} of {len(rows)} images abstained: {reason}{remedy}"
             )
     return found
+
+
+def _commonest(reasons: Sequence[str]) -> str:
+    """The first of the reasons that most have in common, whatever their numbers are.
+
+    >>> _commonest(["no noise", "moved by 1.5e-3", "moved by 7"])
+    'moved by 1.5e-3'
+    """
+    kinds = [re.sub(r"\d[\d.e+-]*", "#", reason) for reason in reasons]
+    return reasons[kinds.index(Counter(kinds).most_common(1)[0][0])]

@@ -46,3 +46,9 @@ def test_the_remedy_is_for_its_own_reason_only() -> None:
     (text,) = mostly_abstained(frame("abstained", reason="n = 16 scores are few")).values()
     assert text == "1 of 1 images abstained: n = 16 scores are few"
     assert mostly_abstained(frame()) == {}
+
+
+def test_the_reason_of_most_images_is_named_whatever_its_numbers() -> None:
+    moved = [frame("abstained", reason=f"moved by {x} sigma_f") for x in ("1.5e-3", "2")]
+    (text,) = mostly_abstained(pd.concat([frame("abstained"), *moved])).values()
+    assert text == "3 of 3 images abstained: moved by 1.5e-3 sigma_f"
