@@ -1,6 +1,7 @@
-"""What a process agrees with its system: SIGTERM means Ctrl-C, and freed memory is kept.
+"""What a process agrees with its system: SIGTERM means Ctrl-C, freed memory is kept, it may grow.
 
-This module knows signals and glibc's allocator; it must not know what is interrupted or allocated.
+This module knows signals, glibc's allocator and joblib's worker loop; it must not know what is
+interrupted, allocated or worked on.
 """
 
 from __future__ import annotations
@@ -51,3 +52,17 @@ def keep_freed_memory() -> bool:
             mallopt(MMAP_THRESHOLD, LARGEST_KEPT_BLOCK) and mallopt(TRIM_THRESHOLD, MOST_KEPT)
         )
     return False
+
+
+MOST_GROWTH = 2 * 2**30
+"""Bytes by which a worker may grow: models, results kept and freed memory are no leak."""
+
+
+def may_grow() -> None:
+    """Tell loky, which replaces a worker that grew by 300 MB, to leave this one alone for longer.
+
+    A new worker imports torch and loads its models again: measured, every twenty seconds.
+    """
+    from joblib.externals.loky import process_executor
+
+    process_executor._MAX_MEMORY_LEAK_SIZE = MOST_GROWTH

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.base.devices import own_device
 from bench.base.errors import BenchError
 from bench.base.provenance import code_sha256
-from bench.execution.process import keep_freed_memory
+from bench.execution.process import keep_freed_memory, may_grow
 
 if TYPE_CHECKING:
     from bench.execution.options import Execution
@@ -34,6 +34,7 @@ def open_context(plan: Plan, assignment: Assignment) -> Any:
     check_plugins(plan, how)
     torch.set_num_threads(assignment.threads)
     keep_freed_memory()
+    may_grow()
     device = own_device() if assignment.pinned else how.device
     opened = context.open_context(plan, plugins=how.plugins, data_root=how.data_root, device=device)
     opened.say = NowAndThen()

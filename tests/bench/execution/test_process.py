@@ -6,8 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
+from joblib import delayed
+
+from bench.execution.backends import LokyWorkers
+from bench.execution.process import may_grow
 
 TAKE_AND_FREE = """
 import resource, torch
@@ -42,3 +48,25 @@ def test_pages_are_not_asked_for_again() -> None:
     assert own == "False"
     # Eight times 64 MiB are 131,072 pages of 4 KiB (fewer, where they are huge).
     assert kept < 1000 <= usual or usual < 1000
+
+
+KEPT: list[object] = []
+
+
+def grown(agree: bool) -> int:
+    """Grow this process by 160 MB for good; its id."""
+    if agree:
+        may_grow()
+    KEPT.append(np.ones(20_000_000))
+    time.sleep(1.1)  # loky looks once a second
+    return os.getpid()
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_workers_that_keep_what_they_know_are_not_replaced(agree: bool) -> None:
+    workers = LokyWorkers()
+    try:
+        seen = set(workers.parallel(2)(delayed(grown)(agree) for _ in range(8)))
+    finally:
+        workers.stop()
+    assert (len(seen) <= 2) == agree, "and loky does replace: else nothing need be agreed"
