@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 INDEX = ROOT / "reports" / "README.md"
 REFERENCE = "reports/reference"
-TEN = f"{REFERENCE}/ten-photographs"
+RECORDED = f"{REFERENCE}/recorded"
 TIMING = f"{REFERENCE}/timing/cpu-published"
 BEGIN, END = "<!-- reference:begin -->\n", "<!-- reference:end -->"
 NARROW = 24
@@ -89,26 +89,21 @@ def leads(report: str) -> list[str]:
 
 def block() -> str:
     """What the README shows of the committed reports."""
-    ten, recorded, real = (
-        read(f"{REFERENCE}/{x}") for x in ("ten-photographs", "recorded", "real")
-    )
+    recorded, real = read(RECORDED), read(f"{REFERENCE}/real")
     return "\n".join(
         [
             "Small networks trained by this project, proxy labels: *trends only*. "
-            f"{trusted(ten)}\nFull report: [Markdown]({TEN}/report.md), "
-            f"[PDF]({TEN}/report.pdf), HTML beside them; "
+            f"{trusted(recorded)}\nFull report: [Markdown]({RECORDED}/report.md), "
+            f"[PDF]({RECORDED}/report.pdf), HTML beside them; "
             "[all reports](reports/README.md).\n",
             f"![Agreement with human scores against width of the interval at the same radius]"
-            f"({TEN}/figures/figure-d.png)\n",
-            decision(ten),
+            f"({RECORDED}/figures/figure-d.png)\n",
+            decision(recorded),
             "SRCC: agreement with human scores, higher is better. Width: of the interval, as a "
             "share of the spread of all scores, lower is better. † radius not proved. Images "
-            "broken: by attacks inside the certified ball; a dash where none was attacked.\n",
-            *(f"- {line}" for line in choices(ten)),
-            *(f"- {line}" for line in box(ten) if line.startswith("Claims of the paper")),
-            f"\n**Attacks** (earlier networks and data, [report]({REFERENCE}/recorded/report.md)): "
-            f"{trusted(recorded)}\n",
-            *(f"- {line}" for line in choices(recorded) if "attacks broke" in line),
+            "broken: by attacks inside the certified ball.\n",
+            *(f"- {line}" for line in choices(recorded)),
+            *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
             f"\n**Published trunks** (profile `real-cpu`, [report]({REFERENCE}/real/report.md)): "
             f"{trusted(real)}\n",
             *leads(real),
@@ -122,26 +117,17 @@ def block() -> str:
 
 def index() -> str:
     """The index of the committed reports: report, question, answer."""
-    ten, recorded, real = (
-        read(f"{REFERENCE}/{x}") for x in ("ten-photographs", "recorded", "real")
-    )
-    claims = [line for line in box(ten) if line.startswith("Claims of the paper")]
+    recorded, real = read(RECORDED), read(f"{REFERENCE}/real")
+    claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
     broke = [line for line in choices(recorded) if "attacks broke" in line]
+    small = read(f"{REFERENCE}/timing/cpu-compact")
     rows = [
-        (
-            "ten-photographs",
-            "Which defence, where everything runs? Compact networks.",
-            choices(ten),
-        ),
-        ("ten-photographs", "Is the paper right?", claims),
-        ("recorded", "What did attacks break? Earlier networks and data.", broke),
+        ("recorded", "Which defence, where everything runs? Compact networks.", choices(recorded)),
+        ("recorded", "Is the paper right?", claims),
+        ("recorded", "What did attacks break?", broke),
         ("real", "Does it hold on published trunks?", choices(real)),
         ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),
-        (
-            "timing/cpu-compact",
-            "What does it cost, compact networks?",
-            box(read(f"{REFERENCE}/timing/cpu-compact")),
-        ),
+        ("timing/cpu-compact", "What does it cost, compact networks?", box(small)),
     ]
     lines = ["| report | question | answer in a line |", "|---|---|---|"]
     for name, question, answers in rows:
@@ -178,7 +164,7 @@ def test_the_table_has_a_number_a_cell() -> None:
 
 
 def test_the_table_is_that_of_the_csv() -> None:
-    with (ROOT / REFERENCE / "ten-photographs/tables/table-d.csv").open(encoding="utf-8") as file:
+    with (ROOT / RECORDED / "tables/table-d.csv").open(encoding="utf-8") as file:
         names = dict.fromkeys(row["Defence"] for row in csv.DictReader(file))
     for name in names:
         assert re.search(rf"^\| {re.escape(name)}[†‡]? \|", README.read_text("utf-8"), re.M)

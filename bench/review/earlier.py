@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 
 CHOICE = {"models", "defenses", "extras"}
 """Settings that choose among units, and decide nothing about any of them."""
+OWN = {"time", "attack", "audit"}
+"""Settings of one stage of the same name, which decide nothing about the others."""
 CHOICE_OF_IMAGES = {"limit", "limits"}
 
 
-def terms(plan: Plan) -> str | None:
-    """All that a unit's result depends on beside the unit; None if it depends on all the others.
+def terms(plan: Plan, stage: str) -> str | None:
+    """All that a result of a stage depends on beside its unit; None if it depends on all others.
 
     The digest of the code has the shipped weights in it.
     """
     if plan.profile.certificate.familywise:
         return None
-    choice: dict[str, Any] = {**dict.fromkeys(CHOICE, True), "data": CHOICE_OF_IMAGES}
+    choice: dict[str, Any] = {
+        **dict.fromkeys(CHOICE | OWN - {stage}, True),
+        "data": CHOICE_OF_IMAGES,
+    }
     return canonical(
         {
             "profile": plan.profile.model_dump(mode="json", exclude=choice),
@@ -65,12 +70,12 @@ def earlier(run: RunFolder, results: Path) -> Iterator[tuple[str, list[tuple[str
 
 def _entries(other: RunFolder, plan: Plan, wanted: Collection[str]) -> list[Entry]:
     theirs = other.plan()
-    if terms(theirs) is None or terms(theirs) != terms(plan):
-        return []
-    if not any(unit.key in wanted for unit in theirs.units):
+    alike = [stage for stage in STAGES if terms(theirs, stage) == terms(plan, stage) is not None]
+    common = {unit.key for stage in alike for unit in theirs.of_stage(stage)} & set(wanted)
+    if not common:
         return []
     return [
-        entry for key, entry in entries_of(other, theirs).items() if key in wanted and entry.final
+        entry for key, entry in entries_of(other, theirs).items() if key in common and entry.final
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from bench.plan.loading import load_profile
 from bench.review.agreement import COLUMNS, Agreement, agreement, recorded_evaluations
 
-REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "ten-photographs"
+REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "recorded"
 IMAGES, PHOTOGRAPHS = 48, 12
 
 

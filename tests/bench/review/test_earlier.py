@@ -87,6 +87,15 @@ def test_other_settings_take_nothing(tmp_path: Path, changes: dict[str, Any]) ->
     assert take_over(RunFolder.create(tmp_path, with_profile(LARGE, **changes)), tmp_path) == {}
 
 
+def test_other_attacks_take_all_but_the_attacks(tmp_path: Path) -> None:
+    before = finished(tmp_path)
+    audit = SMALL.profile.audit.model_copy(update={"steps": SMALL.profile.audit.steps + 1})
+    run = RunFolder.create(tmp_path, with_profile(SMALL, audit=audit))
+    others = [unit for unit in SMALL.units if unit.stage not in ("audit", "time")]
+    assert take_over(run, tmp_path) == {before.path.name: len(others)} and others
+    assert not run.outcomes("audit") and len(SMALL.of_stage("audit")) > 0
+
+
 @pytest.mark.parametrize(
     "changes",
     [
