@@ -11,6 +11,8 @@ how scores were drawn, nor of which defence they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -94,7 +96,7 @@ def trimmed_mean(sorted_scores: npt.ArrayLike, *, trim: float) -> float:
 
 
 def _rank_bounds(
-    scores: FloatArray, ranks: tuple[int, int], span: Range | None, why: str
+    scores: FloatArray, ranks: tuple[int, int], span: Range | None, why: Callable[[], str]
 ) -> Bounds:
     n = scores.size
     low, high = span if span is not None else (None, None)
@@ -106,7 +108,7 @@ def _rank_bounds(
         lower_rank=lower_rank,
         upper_rank=upper_rank,
         at_ceiling=missing,
-        reason=why if missing else None,
+        reason=why() if missing else None,
     )
 
 
@@ -135,14 +137,15 @@ def median_bounds(
     (268.0, 1733.0)
     """
     scores = checked_scores(sorted_scores, score_range)
-    ranks = median_ranks(scores.size, r, confidence)
-    why = ""
-    if ranks[0] < 1:
-        why = (
-            f"n = {scores.size} scores give no median bound at r = {r:g} with confidence "
+    n = scores.size
+
+    def why() -> str:
+        return (
+            f"n = {n} scores give no median bound at r = {r:g} with confidence "
             f"{confidence:g}; {advice(smallest_n(r, confidence))}."
         )
-    return _rank_bounds(scores, ranks, score_range, why)
+
+    return _rank_bounds(scores, median_ranks(n, r, confidence), score_range, why)
 
 
 def deployed_median_bounds(
@@ -172,17 +175,17 @@ def deployed_median_bounds(
     scores = checked_scores(sorted_scores, score_range)
     check_confidence(confidence)
     n, failure = scores.size, 1.0 - confidence
-    ranks, why = deployed_median_ranks(n, n, r, failure), ""
-    if ranks[0] < 1 or ranks[1] > n:
-        middle = lower_median_rank(n)
-        # The hardest side is the one whose fresh rank is nearer to the end.
-        hardest = min(middle, n + 1 - middle)
+
+    def why() -> str:
+        # The lower median is never farther from the low end than from the high one.
+        hardest = lower_median_rank(n)
         enough = first_true(lambda size: deployed_failure(1, size, n, r, hardest) <= failure, n)
-        why = (
+        return (
             f"n = {n} scores do not bound, at r = {r:g} with confidence {confidence:g}, "
             f"the median of {n} fresh ones on both sides; {advice(enough)}."
         )
-    return _rank_bounds(scores, ranks, score_range, why)
+
+    return _rank_bounds(scores, deployed_median_ranks(n, n, r, failure), score_range, why)
 
 
 def deployed_trimmed_mean_bounds(
@@ -226,11 +229,11 @@ def deployed_trimmed_mean_bounds(
             size, n, r, trim=trim, failure=lost, confidence=confidence
         )
 
-    ranks, why = ranks_of(n), ""
-    if ranks[0] < 1:
+    def why() -> str:
         enough = first_true(lambda size: ranks_of(size)[0] >= 1, n)
-        why = (
+        return (
             f"n = {n} scores give no bound at r = {r:g} for the mean of {n} fresh ones trimmed "
             f"by {trim:g}; {advice(enough)}."
         )
-    return _rank_bounds(scores, ranks, score_range, why)
+
+    return _rank_bounds(scores, ranks_of(n), score_range, why)

@@ -50,6 +50,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end without their report, whose drawings take seconds: for tests that read records."""
+    monkeypatch.setattr("bench.cli.run.report_of", lambda folder, out, console: out / "none.md")
+
+
+@pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, for tests that ask for one; others share the user's embedded data set."""
     folder = tmp_path / "cache"

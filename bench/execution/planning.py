@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench.base.errors import BenchError, unknown
 from bench.base.provenance import code_sha256
 from bench.datasets import select
+from bench.measure.context import data_sources, open_datasets
 from bench.measure.identity import same
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
@@ -86,20 +87,15 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
     """
     _check_names(profile, registry)
     _check_edition(profile)
-    modes = {name: registry.model(name).card.mode for name in profile.models}
+    sources, opened = data_sources(profile, registry), open_datasets(profile, registry)
     defenses = {name: tuned(registry.defense(name), profile) for name in profile.all_defenses}
-    sources = {"NR": profile.data.nr, "FR": profile.data.fr}
-    opened = {
-        source: registry.dataset(source, train=profile.data.train)
-        for source in dict.fromkeys(sources[mode] for mode in modes.values())
-    }
     datasets = _by_name(opened)
     scene = _Scene(
         profile=profile,
         defenses=defenses,
-        dataset_of={name: opened[sources[mode]].name for name, mode in modes.items()},
+        dataset_of={name: opened[source].name for name, source in sources.items()},
         images={
-            name: _test_images(opened[sources[mode]], name, profile) for name, mode in modes.items()
+            name: _test_images(opened[source], name, profile) for name, source in sources.items()
         },
         train_images={name: _train_images(data, profile) for name, data in datasets.items()},
     )

@@ -19,6 +19,7 @@ from bench.execution.timing_points import Suite
 from bench.execution.timing_suite import Rig
 from bench.execution.worker import describe
 from bench.measure.clock import count_flops, stopwatch, threads
+from bench.measure.context import open_datasets
 from bench.measure.tuning import tuned
 from bench.plan.price import Passes
 from bench.plan.units import Plan
@@ -75,7 +76,8 @@ def _passes(
 ) -> Passes:
     defenses = {name: tuned(registry.defense(name), plan.profile) for name in _named(plan)}
     before = {d.smoother.name: d for d in defenses.values() if _restores(d)}
-    sizes = {name: image_size(data) for name, data in _datasets(plan, registry).items()}
+    opened = open_datasets(plan.profile, registry)
+    sizes = {data.name: image_size(data) for data in opened.values()}
     plain: dict[str, float] = {}
     restoring: dict[str, dict[str, float]] = {}
     unknown: dict[str, str] = {}
@@ -115,13 +117,6 @@ def _named(plan: Plan) -> list[str]:
 
 def _restores(defense: Defense) -> bool:
     return defense.part is not None and isinstance(defense.smoother, InputSmoother)
-
-
-def _datasets(plan: Plan, registry: Registry) -> dict[str, Any]:
-    """Open data sets of a plan, by their own names."""
-    sources = dict.fromkeys((plan.profile.data.nr, plan.profile.data.fr))
-    opened = (registry.dataset(source, train=plan.profile.data.train) for source in sources)
-    return {data.name: data for data in opened if data.name in plan.data_sha256}
 
 
 def image_size(dataset: Any) -> tuple[int, int]:

@@ -347,6 +347,20 @@ def passes(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
         yield waiting
 
 
+def data_sources(profile: Profile, registry: Registry) -> dict[str, str]:
+    """How the profile calls the data set of each of its models: one of its model's mode."""
+    by_mode = {"NR": profile.data.nr, "FR": profile.data.fr}
+    return {name: by_mode[registry.model(name).card.mode] for name in profile.models}
+
+
+def open_datasets(profile: Profile, registry: Registry) -> dict[str, Dataset]:
+    """Those data sets, open, by the same names; one that no model needs may take long to make."""
+    return {
+        source: registry.dataset(source, train=profile.data.train)
+        for source in dict.fromkeys(data_sources(profile, registry).values())
+    }
+
+
 def open_context(
     plan: Plan,
     *,
@@ -366,14 +380,7 @@ def open_context(
     """
     profile = plan.profile
     registry = Registry.open(plugins, data_root=data_root)
-    opened = {
-        data.name: data
-        for data in (
-            registry.dataset(source, train=profile.data.train)
-            for source in dict.fromkeys((profile.data.nr, profile.data.fr))
-        )
-        if data.name in plan.data_sha256
-    }
+    opened = {data.name: data for data in open_datasets(profile, registry).values()}
     return Context(
         profile=profile,
         defenses={

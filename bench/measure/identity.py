@@ -11,10 +11,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
+from types import FunctionType, MethodType
 from typing import Any
 
 from torch import Tensor, nn
 
+from bench.base.errors import BenchError
 from bench.plugins.sources import modules_sha256
 from iqa_models.base import IQAModel
 from iqa_models.weights import state_sha256
@@ -71,15 +73,22 @@ def _bytes(value: Tensor) -> bytes:
 
 
 def _fields(part: object) -> dict[str, Any]:
-    """A value object's fields, or another object's attributes."""
+    """A value object's fields, or all that another object would be made again from."""
     if is_dataclass(part):
         return {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
-    return {name: _plain(value) for name, value in sorted(getattr(part, "__dict__", {}).items())}
+    try:
+        made = part.__reduce_ex__(2)  # as pickle and copy do; nothing is written or read
+    except TypeError as error:
+        raise BenchError(
+            f"{type(part).__module__}.{type(part).__qualname__}: expected a value that can be told "
+            f"from another by its content, found that Python {error}."
+        ) from error
+    return {"made of": _plain(made if isinstance(made, str) else made[1:])}
 
 
 def _plain(value: Any) -> Any:
     """A field's value as JSON that no other value has."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return [type(value).__name__, repr(value)]
     if isinstance(value, Mapping):
         return ["mapping", sorted([str(key), _plain(item)] for key, item in value.items())]
@@ -94,5 +103,22 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tobytes"):  # an array
         return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
     if callable(value) and hasattr(value, "__qualname__"):
-        return ["callable", value.__module__, value.__qualname__]
+        return ["callable", *_name(value), *_held(value)]
     return identity(value)
+
+
+def _name(value: Any) -> list[Any]:
+    """Where a function or class stands: two lambdas of a module have one name, but not one line."""
+    line = getattr(getattr(value, "__code__", None), "co_firstlineno", None)
+    return [value.__module__, value.__qualname__, line]
+
+
+def _held(value: Any) -> list[Any]:
+    """What a function brings along: its owner, its defaults and the variables around it."""
+    if not isinstance(value, FunctionType | MethodType):
+        return []
+    owner = getattr(value, "__self__", None)
+    around = [cell.cell_contents for cell in value.__closure__ or ()]
+    # A function around it may hold this one, and so on without end.
+    named = [_name(one) if isinstance(one, FunctionType) else _plain(one) for one in around]
+    return [_plain(owner), _plain([value.__defaults__, value.__kwdefaults__]), named]

@@ -394,6 +394,15 @@ def test_deployed_median_advice_is_right() -> None:
         assert (ranks[0] >= 1 and ranks[1] <= size) == known
 
 
+def test_a_stated_failure_of_the_fresh_sample_is_the_one_that_is_used() -> None:
+    x, usual = np.arange(1.0, 401.0), {"r": 0.5, "confidence": 0.99, "trim": 0.25}
+    for failure, words in ((0.2, {"failure": 0.2}), (0.01, {"failure": 0.01}), (1 - 0.99, {})):
+        expected = b.deployed_trimmed_mean_ranks(400, 400, **{"failure": failure, **usual})
+        found = b.deployed_trimmed_mean_bounds(x, **usual, **words)
+        assert (found.lower_rank, found.upper_rank) == expected
+        assert (found.lower, found.upper) == expected
+
+
 def test_a_mean_without_a_score_range_says_so() -> None:
     found = b.trimmed_mean_bounds([0.5, 0.6], r=0.1, confidence=0.9, trim=0.0)
     assert (found.lower, found.upper) == (None, None)

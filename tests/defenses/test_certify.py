@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 
 import numpy as np
 import pytest
@@ -181,6 +181,33 @@ def test_every_column_of_a_certificate_is_the_plugins() -> None:
     assert (found.radius, found.r, found.lower, found.upper) == (0.5, 2.0, 0.4, 0.6)
 
 
+def test_what_was_certified_is_not_changed_afterwards() -> None:
+    found = certify(ms.DEFENSE, SCORES, GEOMETRY, scale=SCALE, confidence=0.999)
+    with pytest.raises(FrozenInstanceError):
+        found.lower = 0.0  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        Curve().radius = (0.1,)  # type: ignore[misc]
+    assert found in {found} and Curve() in {Curve()}, "a value, known by its content"
+
+
+def test_an_interval_that_is_the_whole_range_is_an_abstention_with_a_reason() -> None:
+    for reason, words in ((None, "at r = 1 is the whole score range"), ("few draws", "few draws")):
+        whole = plugin(lower=0.0, upper=1.0, at_ceiling=True, reason=reason)
+        found = certify(whole, SCORES, GEOMETRY, scale=SCALE, confidence=0.9)
+        assert (found.lower, found.upper, found.at_ceiling) == (None, None, True)
+        assert found.reason is not None and words in found.reason
+
+
+@pytest.mark.parametrize("missing", [{"lower": None}, {"upper": None}])
+def test_a_side_that_is_missing_takes_the_other_with_it(missing: dict[str, None]) -> None:
+    """Half an interval bounds nothing: no certificate, and on a curve the output bound."""
+    half = plugin(**missing, reason="half", at_ceiling=False)
+    found = certify(half, SCORES, GEOMETRY, scale=SCALE, confidence=0.9)
+    assert (found.lower, found.upper, found.reason) == (None, None, "half")
+    curve = width_curve(half, SCORES, GEOMETRY, scale=SCALE, confidence=0.9, radii=[0.1, 0.2])
+    assert curve == Curve((0.1, 0.2), (0.0, 0.0), (1.0, 1.0), (True, True))
+
+
 def test_refuses_silence() -> None:
     with pytest.raises(CertificateError, match="no bound and no reason"):
         certify(plugin(lower=None), SCORES, GEOMETRY, scale=SCALE, confidence=0.999)
@@ -199,6 +226,8 @@ def test_draws_are_sorted_copies() -> None:
     given = np.array([3.0, 1.0, 2.0], dtype=np.float32)
     assert sorted_draws(given).tolist() == [1.0, 2.0, 3.0]
     assert given.tolist() == [3.0, 1.0, 2.0]
+    for numbers in (given, [3, 1, 2]):
+        assert sorted_draws(numbers).dtype == np.float64, "of whatever numbers they are"
 
 
 def test_only_the_whole_range_is_vacuous() -> None:

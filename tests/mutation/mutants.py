@@ -16,7 +16,9 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -34,11 +36,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BOUNDS = "tests/defenses/test_bounds.py tests/defenses/test_certify.py"
 TESTS = {
     "defenses/bounds.py": f"{BOUNDS} --doctest-modules defenses/bounds.py",
-    "defenses/ranks.py": f"{BOUNDS} --doctest-modules defenses/ranks.py",
+    "defenses/ranks.py": f"tests/defenses/test_ranks.py {BOUNDS} "
+    "--doctest-modules defenses/ranks.py",
     "defenses/certify.py": "tests/defenses/test_certify.py --doctest-modules defenses/certify.py",
     "defenses/noise.py": "tests/defenses/test_noise.py --doctest-modules defenses/noise.py",
     "bench/measure/identity.py": "tests/bench/measure/test_identity.py",
-    "bench/base/cache.py": "tests/bench/base tests/bench/execution/test_lost_parts.py",
+    "bench/base/cache.py": "tests/bench/base/test_cache.py --doctest-modules bench/base/cache.py",
     "bench/records/journal.py": "tests/bench/records/test_journal.py",
     "bench/analysis/statistics.py": "tests/bench/analysis/test_statistics.py "
     "--doctest-modules bench/analysis/statistics.py",
@@ -65,6 +68,8 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 }
 SKIPPED = (ast.JoinedStr, ast.AnnAssign, ast.Raise)
 """Sentences and types: their wording decides no number."""
+LARGEST_FILE = 2**26
+"""Bytes: a mutant that writes without end fills no disk."""
 
 
 def changes(node: ast.AST) -> Iterator[tuple[str, str, object]]:
@@ -87,44 +92,68 @@ def changes(node: ast.AST) -> Iterator[tuple[str, str, object]]:
 def mutants(source: str) -> Iterator[tuple[str, str]]:
     """Description and text of every mutant of a file."""
     tree = ast.parse(source)
-    for place, node in enumerate(reachable(tree)):
+    for place, (node, above) in enumerate(reachable(tree)):
         for number, (field, what, _) in enumerate(changes(node)):
             changed = copy.deepcopy(tree)
-            target = list(reachable(changed))[place]
+            target, _ = list(reachable(changed))[place]
             setattr(target, field, list(changes(target))[number][2])
             text = ast.unparse(ast.fix_missing_locations(changed))
-            line = getattr(node, "lineno", 0)
-            yield f"line {line}: {what}: {ast.unparse(node)[:60]!r}", text
+            shown = ast.unparse(node)[:60]
+            if isinstance(node, ast.Constant):
+                shown += f" in {ast.unparse(above)[:60]}"
+            yield f"line {getattr(node, 'lineno', 0)}: {what}: {shown!r}", text
 
 
-def reachable(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes that are executed, in order: no sentences, no types."""
+def reachable(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Nodes that are executed, in order, with the one above: no sentences, no types."""
     for child in ast.iter_child_nodes(tree):
         if not isinstance(child, SKIPPED):
-            yield child
+            yield child, tree
             yield from reachable(child)
 
 
-def outcome(place: Path, file: str, text: str, limit: float) -> str:
+class Quickest:
+    """Runs the tests of a file from the quickest to the slowest, as one run without a change."""
+
+    def __init__(self, place: Path, file: str) -> None:
+        self.notes = place / f"{Path(file).stem}-seconds.json"
+        known = json.loads(self.notes.read_text("utf-8")) if self.notes.exists() else {}
+        self.known: dict[str, float] = known
+        self.found: dict[str, float] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.known.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        spent = self.found.get(report.nodeid, 0.0) + report.duration
+        self.found[report.nodeid] = spent
+
+    def pytest_sessionfinish(self) -> None:
+        if not self.known:
+            self.notes.write_text(json.dumps(self.found), "utf-8")
+
+
+def outcome(place: Path, file: str, text: str, limit: int) -> str:
     """What becomes of a mutant: ``noticed`` by a file's tests, ``survived``, or ``too slow``."""
     target = place / file
     original = target.read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
-    child = multiprocessing.get_context("fork").Process(target=run_tests, args=(place, file))
+    work = multiprocessing.get_context("fork").Process(target=run_tests, args=(place, file, limit))
     try:
-        child.start()
-        child.join(limit)
-        if child.is_alive():
-            child.kill()
-            child.join()
-            return "too slow"
+        work.start()
+        work.join()
     finally:
         target.write_text(original, encoding="utf-8")
-    return "survived" if child.exitcode == 0 else "noticed"
+    if work.exitcode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return "too slow"
+    return "survived" if work.exitcode == 0 else "noticed"
 
 
-def run_tests(place: Path, file: str) -> None:
+def run_tests(place: Path, file: str, limit: int) -> None:
     """A file's tests in a copy, by a process in which nothing of ours is imported yet."""
+    used = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+    resource.setrlimit(resource.RLIMIT_CPU, (used + limit, used + limit + 5))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
     os.chdir(place)
     os.environ["PYTHONPATH"] = str(place)
     sys.path = [str(place), *(p for p in sys.path if not Path(p).resolve().is_relative_to(ROOT))]
@@ -132,7 +161,7 @@ def run_tests(place: Path, file: str) -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     words = ["-q", "-x", "-n0", "-p", "no:cacheprovider", *TESTS[file].split()]
-    sys.exit(pytest.main(words))
+    sys.exit(pytest.main(words, [Quickest(place, file)]))
 
 
 def main() -> None:
@@ -142,7 +171,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[""], help="mutants of one of these words")
     parser.add_argument("--sample", type=int, help="mutants per call, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=120.0, help="seconds per mutant")
+    parser.add_argument("--limit", type=int, default=60, help="processor seconds per mutant")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after that long")
     asked = parser.parse_args()
     every = [(f, *m) for f in asked.files for m in mutants((ROOT / f).read_text("utf-8"))]
@@ -168,6 +197,7 @@ def main() -> None:
     print(json.dumps(tally, indent=1))
     whole = sum(tally.values(), Counter[str]())
     print(f"{dict(whole)} of {len(every)} mutants in all, seed {asked.seed}")
+    print(f"{sum(os.times()[:4]) / max(1, whole.total()):.1f} processor seconds a mutant")
 
 
 if __name__ == "__main__":

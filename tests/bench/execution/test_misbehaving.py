@@ -80,6 +80,7 @@ def odd(data: Path, body: str) -> tuple[str, str]:
     return "--plugin", str(data / "odd.py")
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -102,6 +103,7 @@ def test_too_few_scores_or_none_that_is_a_number(
     assert table.loc["odd", "lower"].isna().all()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_plugin_that_ends_the_program_fails_alone(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_plugin_that_ends_the_program_while_it_is_planned(
     assert "a plugin that ends the program" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_damaged_training_image_is_named_and_the_others_train_on(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

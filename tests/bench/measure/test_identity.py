@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, product
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -203,17 +205,95 @@ class Holder:
     name: str = "ftn"
 
 
+class Slotted:
+    """An object without a dictionary."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def get(self) -> int:
+        return self.value
+
+
+class Attributes:
+    """An object with one."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+def scaled(by: Any) -> Callable[[Any], Any]:
+    """A function that remembers."""
+
+    def multiplied(x: Any) -> Any:
+        return x * by
+
+    return multiplied
+
+
+def with_default(by: int) -> Callable[..., int]:
+    """A function with a number of its own."""
+
+    def multiplied(x: int, *, factor: int = by) -> int:
+        return x * factor
+
+    return multiplied
+
+
 VALUES = (
     *(None, True, 1, 1.0, "1", "a", (1,), (1, 1), {"a": 1}, {"a": 2}, {1}, {"1"}),
     *(np.ones(2), np.ones(3), np.ones(2, dtype=np.int64), torch.ones(2), torch.zeros(2)),
     *(Plain(), Plain(weight=2.0), Averaging(), Averaging(share=0.3), len, max),
+    *(Path("a"), Path("b"), b"a", b"b", 1j, 2j, range(2), range(3), torch.float32, torch.float64),
+    *(partial(max, 1), partial(max, 2), partial(min, 1), partial(max, default=1)),
+    *(Slotted(1), Slotted(2), Attributes(1), Attributes(2), Slotted(1).get, Slotted(2).get),
+    *(scaled(1), scaled(2), scaled(Slotted(1)), scaled(scaled), with_default(1), with_default(2)),
+    lambda x: x,
+    lambda x: 2 * x,
 )
 
 
 def test_fields_of_any_kind_count() -> None:
     for one, other in combinations(VALUES, 2):
         assert identity(Holder(one)) != identity(Holder(other)), (one, other)
-    assert identity(Holder(np.ones(2))) == identity(Holder(np.ones(2)))
+    for equal in (
+        np.ones(2),
+        Path("a"),
+        partial(max, 1),
+        Slotted(1),
+        Attributes(1),
+        scaled(3),
+        Slotted(4).get,
+    ):
+        assert identity(Holder(equal)) == identity(Holder(deepcopy(equal))), equal
+
+
+def test_a_function_that_calls_itself_has_an_end() -> None:
+    def countdown(number: int) -> int:
+        return countdown(number - 1) if number else 0
+
+    assert identity(Holder(countdown)) == identity(Holder(countdown)) != identity(Holder(scaled(1)))
+
+
+def test_what_cannot_be_told_from_another_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"lock: expected a value that can be told from another"):
+        identity(Holder(Lock()))
+
+
+def test_the_same_needs_the_same_class() -> None:
+    """Of two classes of one name, made by a function, neither is the other."""
+
+    def made() -> Any:
+        @dataclass(frozen=True)
+        class Local:
+            value: int = 1
+
+        return Local()
+
+    one, other = made(), made()
+    assert same(one, one) and identity(one) == identity(other) and not same(one, other)
 
 
 PLUGIN = """

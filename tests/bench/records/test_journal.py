@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pandas as pd
@@ -39,6 +41,7 @@ from bench.records.schema import (
     DrawRecord,
     EvaluationRecord,
     FitRecord,
+    Record,
 )
 from tests.bench.plans import small_plan
 
@@ -92,6 +95,55 @@ def test_a_result_is_on_disk_before_the_next_and_idle_writers_leave_nothing(tmp_
     with JournalWriter(folder, "prepare") as swept:
         swept.path.unlink()  # by somebody who cleans up
     assert journal_files(folder, "prepare") == [one.path]
+
+
+def test_the_worst_record_of_a_unit_decides_and_gives_the_first_of_its_reasons() -> None:
+    ok, abstained, failed = (calibration(UNITS[0], 1.0, s) for s in ("ok", "abstained", "failed"))
+    other = failed.model_copy(update={"reason": "later"})
+    silent = failed.model_copy(update={"reason": None})
+    for records, status, reason in (
+        ([ok, abstained, failed, other], "failed", "failed because"),
+        ([abstained, silent, other, ok], "failed", "later"),
+        ([abstained, ok], "ok", None),
+        ([abstained], "abstained", "abstained because"),
+        ([], "ok", None),
+    ):
+        found = Entry.of("u", records)
+        assert (found.status, found.reason, found.attempt) == (status, reason, 1), records
+
+
+def test_a_unit_without_rows_is_kept_with_its_reason(tmp_path: Path) -> None:
+    """It failed too badly to have any, its model is not here, or there was nothing to do."""
+    one = entry(UNITS[0], attempt=2)
+    broken, absent = one.without_records("killed"), one.without_model("no weights")
+    assert (broken.status, broken.reason, broken.records) == ("failed", "killed", ())
+    assert absent.outcome.absent and not absent.final and not broken.final and one.final
+    assert absent.reason == "model not on this machine: no weights"
+    entries = [broken, absent, Entry.of("empty", [])]
+    assert list(read_file(write(tmp_path, *entries))) == entries
+    assert [found.attempt for found in entries] == [2, 2, 1]
+
+
+def test_an_entry_is_a_value() -> None:
+    with pytest.raises(FrozenInstanceError):
+        entry(UNITS[0]).attempt = 2  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        Latest.read([], stable_content).outcomes = {}  # type: ignore[misc]
+    assert entry(UNITS[0]) in {entry(UNITS[0])}
+
+
+def test_what_is_written_today_has_the_form_of_the_first_version() -> None:
+    """To the byte, but for columns that came since."""
+    for one, line in zip(read_file(OLD_LOG), OLD_LOG.read_bytes().splitlines(), strict=True):
+        head, tail = b'"records":[{"table":"calibration"', line.rstrip(b"}]")
+        assert one.line().startswith(tail) and one.line().endswith(b"}]}\n")
+        assert head in tail
+
+
+def test_a_line_without_an_attempt_is_a_first_one() -> None:
+    line = entry(UNITS[0], attempt=3).line()
+    for text, attempt in ((line, 3), (line.replace(b'"attempt":3,', b""), 1)):
+        assert parse_line(text, path=Path("journal/x.jsonl"), number=1).attempt == attempt
 
 
 def test_a_log_of_the_first_version_still_loads() -> None:
@@ -222,6 +274,27 @@ def test_nan_is_refused_on_writing(value: float) -> None:
         Entry.of("unit", [sneaky]).line()
 
 
+def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_all_of_them(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path, "prepare") as writer:
+        real = writer._file
+
+        class Slow:
+            calls = 0
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(real, name)
+
+            def write(self, data: bytes) -> int:
+                self.calls += 1
+                assert data and self.calls < 200, "ends with the line"
+                return real.write(data[:7])
+
+        writer._file = Slow()  # type: ignore[assignment]
+        for unit in UNITS:
+            writer.append(entry(unit))
+    assert list(read_file(writer.path)) == [entry(unit) for unit in UNITS]
+
+
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path, "prepare")
     writer.append(entry(UNITS[0]))
@@ -310,6 +383,71 @@ def test_conflicting_results_show_both(tmp_path: Path) -> None:
         Latest.read(files, stable_content)
     for word in ("0.125", "0.625", files[0].name, files[1].name):
         assert word in str(caught.value)
+
+
+def test_of_two_failures_of_one_attempt_the_first_stands(tmp_path: Path) -> None:
+    """A later attempt replaces a failure; another reading of the same one does not."""
+    path = write(
+        tmp_path,
+        entry(UNITS[1], 1.0),
+        entry(UNITS[0], 7.0, "failed", 2),
+        entry(UNITS[0], 8.0, "failed", 2),
+        entry(UNITS[0], 9.0, "failed", 1),
+        entry(UNITS[1], 1.0),
+    )
+    latest = last_entries([path])
+    assert [one.records[0].slope for one in latest.values()] == [1.0, 7.0]  # type: ignore[attr-defined]
+
+
+def test_a_conflict_is_found_wherever_the_results_lie(tmp_path: Path) -> None:
+    """Not only in first lines, and with the two results, not with their neighbours."""
+    two = [calibration(UNITS[0], 3.0), calibration(UNITS[1], 4.0)]
+    fine = [entry(UNITS[1], 0.5), entry(UNITS[0], 2.0)]
+    for bad, words in (
+        (entry(UNITS[0], 2.25), ["2.0", "2.25"]),
+        (Entry.of(UNITS[0].key, two), ["3.0", "2.0"]),
+        (Entry.of(UNITS[0].key, [calibration(UNITS[0], 2.0), *two]), ["1 records", "3 records"]),
+    ):
+        folder = tmp_path / str(len(words[0])) / words[1]
+        files = [write(folder / "a", *fine), write(folder / "b", fine[0], bad)]
+        with pytest.raises(BenchError, match=f"unit {re.escape(UNITS[0].key)} has two") as caught:
+            Latest.read(files, stable_content)
+        for word in (*words, *(file.name for file in files)):
+            assert word in str(caught.value)
+
+
+def test_a_message_shows_the_place_of_a_conflict_and_no_more(tmp_path: Path) -> None:
+    """Records may be long: of each a hundred characters around the first difference."""
+    rows = [entry(UNITS[0], 0.5), entry(UNITS[0], 0.25)]
+    numbers = ("0.5", "0.25")
+    for before, after in ((7, 30), (900, 700)):
+
+        def content(record: Record, before: int = before, after: int = after) -> str:
+            return "<" + "a" * before + f"{record.slope}" + "b" * after  # type: ignore[attr-defined]
+
+        with pytest.raises(BenchError) as caught:
+            Latest.read([write(tmp_path / str(before), *rows)], content)
+        shown = re.findall(r"says \.\.\.(.*?)\.\.\.[,;]", str(caught.value))
+        for text, number in zip(shown, numbers, strict=True):
+            whole = "<" + "a" * before + number + "b" * after
+            assert f"{number}b" in text and text in whole
+            assert len(text) == min(len(whole), 100)
+
+
+def test_of_a_damaged_line_a_message_shows_the_beginning(tmp_path: Path) -> None:
+    for length, shown in ((50, 50), (5000, 60)):
+        with pytest.raises(BenchError, match=rf"line 3: .* found '\[{{{shown}}}'"):
+            parse_line(b"[" * length, path=tmp_path / "j", number=3)
+
+
+def test_records_of_one_table_are_those(tmp_path: Path) -> None:
+    fit = FitRecord(status="ok", artifact="a", part="p", dataset="set", model=None, sigma=None)
+    both = [entry(UNITS[0], 1.5), Entry.of("fit", [fit])]
+    latest = Latest.read([write(tmp_path, *both)], stable_content)
+    assert latest.tables == {"calibration", "fit"}
+    assert list(latest.records("fit")) == [fit]
+    assert list(latest.records("calibration")) == list(both[0].records)
+    assert list(latest.records("draws")) == []
 
 
 def test_timings_may_differ_between_two_results(tmp_path: Path) -> None:
