@@ -207,13 +207,13 @@ class Statistic(Protocol):
 class GuaranteeCard:
     """What a defence promises, in words a reviewer can check."""
 
-    norm: str
-    claim: Claim
     rigor: Rigor
     statement: str
     assumptions: tuple[str, ...]
     trained: str
     cost: str
+    norm: str = "l2, image tensor in [0, 1]"
+    claim: Claim = "population"
     applies_to: str = "smoothed model"
 
 

@@ -132,8 +132,6 @@ DEFENSE = Defense(
     smoother=Noiseless(),
     statistic=Itself(),
     card=GuaranteeCard(
-        norm="l2, image tensor in [0, 1]",
-        claim="population",
         rigor="proved",
         statement=(
             "For every u within the radius, the model's score of x + u lies in [lower, upper]; no "
