@@ -188,7 +188,7 @@ class Statistic(Protocol):
         self, scores: Array, *, r: float, confidence: float, scale: ScoreScale
     ) -> Bounds | None:
         """Interval for a fresh estimate from the same number of draws; None if not available."""
-        ...
+        return None
 
     def native(
         self,
@@ -199,8 +199,8 @@ class Statistic(Protocol):
         scale: ScoreScale,
         settings: NativeSettings,
     ) -> NativeCertificate | None:
-        """The defence's own certificate in its authors' form (radius in noise units)."""
-        ...
+        """The certificate in its authors' form (radius in noise units); None if there is none."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

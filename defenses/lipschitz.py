@@ -18,13 +18,12 @@ from defenses.base import (
     Geometry,
     GeometrySettings,
     GuaranteeCard,
-    NativeSettings,
     Rigor,
     ScoreScale,
+    Statistic,
     Target,
 )
 from defenses.bounds import Bounds
-from defenses.native import NativeCertificate
 from iqa_models.base import LipschitzBound, ModelCard
 
 ROUNDING = 2.0**-18
@@ -78,7 +77,7 @@ class Noiseless:
 
 
 @dataclass(frozen=True, slots=True)
-class Itself:
+class Itself(Statistic):
     """The score itself, which moves by at most r.
 
     Draws are all equal; where they are not, the statistic is their median and the statement is
@@ -112,18 +111,6 @@ class Itself:
     ) -> Bounds | None:
         """The same interval: what runs is what is certified."""
         return self.bounds(scores, r=r, confidence=confidence, scale=scale)
-
-    def native(
-        self,
-        scores: Array,
-        *,
-        center: float,
-        confidence: float,
-        scale: ScoreScale,
-        settings: NativeSettings,
-    ) -> NativeCertificate | None:
-        """None: its own certificate is :meth:`bounds`."""
-        return None
 
 
 DEFENSE = Defense(
