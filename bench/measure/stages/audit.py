@@ -30,19 +30,15 @@ from bench.records.schema import AuditRecord, Record, Status
 from defenses.certify import Certificate, CertificateError, sorted_draws
 
 
-class Audit:
-    """Stage ``audit``: one unit per data set, model, smoother, sigma and audited image."""
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """Audit image by image: one unit per data set, model, smoother, sigma and audited image."""
+    for unit in units:
+        yield unit, list(audit(unit, context))
 
-    name = "audit"
 
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Audit image by image."""
-        for unit in units:
-            yield unit, list(audit(unit, context))
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """An audit that could not be run: one row for each claim."""
-        return [without_finding(unit, cell, context, "failed", reason) for cell in unit.cells]
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """An audit that could not be run: one row for each claim."""
+    return [without_finding(unit, cell, context, "failed", reason) for cell in unit.cells]
 
 
 @dataclass
@@ -178,6 +174,3 @@ def columns_of(unit: Unit, cell: Cell, context: Context) -> dict[str, Any]:
         "group": context.item(unit.dataset, unit.one_image).group,
         "rigor": context.defenses[cell.defense].card.rigor,
     }
-
-
-STAGE = Audit()

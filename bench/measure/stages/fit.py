@@ -27,30 +27,26 @@ Progress = Callable[[float, str], None]
 """Told the share done in [0, 1] and a short text."""
 
 
-class Fit:
-    """Stage ``fit``: one unit per trained part (per model and noise level where it has them)."""
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """Train what the cache does not hold: a unit per part (and model and noise level it is of)."""
+    for unit in units:
+        key = provide(part_named(context, unit.detail), unit, context)
+        yield unit, [record(unit, key, context)]
 
-    name = "fit"
 
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Train what the cache does not hold."""
-        for unit in units:
-            key = provide(part_named(context, unit.detail), unit, context)
-            yield unit, [record(unit, key, context)]
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """A part that could not be trained."""
-        return [
-            FitRecord(
-                status="failed",
-                reason=reason,
-                artifact=unit.key,
-                part=unit.detail,
-                dataset=unit.dataset,
-                model=unit.model,
-                sigma=unit.sigma,
-            )
-        ]
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """A part that could not be trained."""
+    return [
+        FitRecord(
+            status="failed",
+            reason=reason,
+            artifact=unit.key,
+            part=unit.detail,
+            dataset=unit.dataset,
+            model=unit.model,
+            sigma=unit.sigma,
+        )
+    ]
 
 
 def part_named(context: Context, name: str) -> Part:
@@ -168,6 +164,3 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         saturated_share=notes.get("saturated_share"),
         shipped=notes.get("shipped", False),
     )
-
-
-STAGE = Fit()
