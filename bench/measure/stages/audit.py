@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 from bench.measure.auditing import (
-    AuditSettings,
     Finding,
     Judge,
     Reached,
@@ -67,8 +66,7 @@ class Attack:
 def audit(unit: Unit, context: Context) -> Iterator[AuditRecord]:
     """Certify the image again from the same keyed noise, then attack what was claimed."""
     defended = context.defended_item(unit.cells[0], unit.one_image)
-    settings = settings_of(defended, context)
-    attacks = cache(lambda radius: Attack(Search(defended, settings), radius))
+    attacks = cache(lambda radius: Attack(Search(defended, context.profile.audit), radius))
     for cell, one, certificate in certified(unit, defended, context):
         if certificate.radius is None:
             reason = certificate.reason or "no certificate"
@@ -142,20 +140,6 @@ def record(
         ),
         fresh_samples=min(finding.low.samples, finding.high.samples),
         **columns,
-    )
-
-
-def settings_of(defended: Defended, context: Context) -> AuditSettings:
-    """The profile's audit numbers for one defence."""
-    section = context.profile.audit
-    return AuditSettings(
-        steps=section.steps,
-        restarts=section.restarts,
-        expectation=section.draws_per_gradient(defended.defense.smoother.noise_kind),
-        momentum=section.momentum,
-        looks=section.looks,
-        fresh_samples=section.fresh_samples,
-        scales=section.scales,
     )
 
 
