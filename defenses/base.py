@@ -23,6 +23,8 @@ from iqa_models.base import BoundModel, IQAModel, ModelCard
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Claim = Literal["population", "deployed"]
 Rigor = Literal["proved", "first-order", "empirical"]
+Told = Callable[[float, str], None]
+"""Told the share done in [0, 1] and a short text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +283,7 @@ class TrainingJob:
     mos_range: tuple[float, float]
     settings: Any
     seed: int
-    progress: Callable[[float, str], None]
+    progress: Told
     device: torch.device
     features: Callable[[str], Tensor] | None = None
     checkpoints: Checkpoints | None = None
