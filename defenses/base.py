@@ -23,6 +23,8 @@ from iqa_models.base import BoundModel, IQAModel, ModelCard
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Claim = Literal["population", "deployed"]
 Rigor = Literal["proved", "first-order", "empirical"]
+Told = Callable[[float, str], None]
+"""Told the share done in [0, 1] and a short text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class Statistic(Protocol):
         self, scores: Array, *, r: float, confidence: float, scale: ScoreScale
     ) -> Bounds | None:
         """Interval for a fresh estimate from the same number of draws; None if not available."""
-        ...
+        return None
 
     def native(
         self,
@@ -199,21 +201,21 @@ class Statistic(Protocol):
         scale: ScoreScale,
         settings: NativeSettings,
     ) -> NativeCertificate | None:
-        """The defence's own certificate in its authors' form (radius in noise units)."""
-        ...
+        """The certificate in its authors' form (radius in noise units); None if there is none."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class GuaranteeCard:
     """What a defence promises, in words a reviewer can check."""
 
-    norm: str
-    claim: Claim
     rigor: Rigor
     statement: str
     assumptions: tuple[str, ...]
     trained: str
     cost: str
+    norm: str = "l2, image tensor in [0, 1]"
+    claim: Claim = "population"
     applies_to: str = "smoothed model"
 
 
@@ -281,7 +283,7 @@ class TrainingJob:
     mos_range: tuple[float, float]
     settings: Any
     seed: int
-    progress: Callable[[float, str], None]
+    progress: Told
     device: torch.device
     features: Callable[[str], Tensor] | None = None
     checkpoints: Checkpoints | None = None

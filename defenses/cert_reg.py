@@ -18,8 +18,6 @@ DEFENSE = Defense(
     smoother=InputSmoother(),
     statistic=TrimmedMean(),
     card=GuaranteeCard(
-        norm="l2, image tensor in [0, 1]",
-        claim="population",
         rigor="proved",
         statement=(
             "The trimmed mean of f(x + sigma e) of every image within the radius lies in "

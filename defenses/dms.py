@@ -17,8 +17,6 @@ DEFENSE = Defense(
     statistic=Median(),
     part=DenoiserPart(),
     card=GuaranteeCard(
-        norm="l2, image tensor in [0, 1]",
-        claim="population",
         rigor="proved",
         statement=(
             "The median of f(D(x + sigma e)) of every image within the radius lies in "

@@ -40,8 +40,6 @@ DEFENSE = Defense(
     statistic=PopulationMedian(),
     part=AveragedFeatureScorerPart(),
     card=GuaranteeCard(
-        norm="l2, image tensor in [0, 1]",
-        claim="population",
         rigor="proved",
         statement=(
             "For every u within the radius, the median of Scorer(b(x + u) + sigma_f e') lies in "

@@ -18,13 +18,12 @@ from defenses.base import (
     Geometry,
     GeometrySettings,
     GuaranteeCard,
-    NativeSettings,
     Rigor,
     ScoreScale,
+    Statistic,
     Target,
 )
 from defenses.bounds import Bounds
-from defenses.native import NativeCertificate
 from iqa_models.base import LipschitzBound, ModelCard
 
 ROUNDING = 2.0**-18
@@ -78,7 +77,7 @@ class Noiseless:
 
 
 @dataclass(frozen=True, slots=True)
-class Itself:
+class Itself(Statistic):
     """The score itself, which moves by at most r.
 
     Draws are all equal; where they are not, the statistic is their median and the statement is
@@ -113,18 +112,6 @@ class Itself:
         """The same interval: what runs is what is certified."""
         return self.bounds(scores, r=r, confidence=confidence, scale=scale)
 
-    def native(
-        self,
-        scores: Array,
-        *,
-        center: float,
-        confidence: float,
-        scale: ScoreScale,
-        settings: NativeSettings,
-    ) -> NativeCertificate | None:
-        """None: its own certificate is :meth:`bounds`."""
-        return None
-
 
 DEFENSE = Defense(
     name="lipschitz",
@@ -132,8 +119,6 @@ DEFENSE = Defense(
     smoother=Noiseless(),
     statistic=Itself(),
     card=GuaranteeCard(
-        norm="l2, image tensor in [0, 1]",
-        claim="population",
         rigor="proved",
         statement=(
             "For every u within the radius, the model's score of x + u lies in [lower, upper]; no "

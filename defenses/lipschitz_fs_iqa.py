@@ -67,8 +67,6 @@ DEFENSE = Defense(
     statistic=Median(),
     part=FeatureScorerPart(),
     card=GuaranteeCard(
-        norm="l2, image tensor in [0, 1]",
-        claim="population",
         rigor="proved",
         statement=(
             "For every u within the radius sigma_f / (L_FTN L_trunk), the median of "

@@ -15,8 +15,6 @@ DEFENSE = Defense(
     smoother=InputSmoother(),
     statistic=Median(),
     card=GuaranteeCard(
-        norm="l2, image tensor in [0, 1]",
-        claim="population",
         rigor="proved",
         statement=(
             "The median of f(x + sigma e) of every image within the radius lies in [lower, upper]."

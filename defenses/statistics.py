@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from defenses import bounds as certified
 from defenses import native
-from defenses.base import Array, NativeSettings, ScoreScale
+from defenses.base import Array, NativeSettings, ScoreScale, Statistic
 from defenses.bounds import Bounds
 from defenses.native import NativeCertificate
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
-    """Sample mean (RS-Reg; Rekavandi et al. 2025)."""
+class Mean(Statistic):
+    """Sample mean (RS-Reg; Rekavandi et al. 2025), whose deployed claim is the native one."""
 
     name: str = "mean"
 
@@ -30,12 +30,6 @@ class Mean:
         return certified.mean_bounds(
             scores, r=r, confidence=confidence, score_range=(scale.low, scale.high)
         )
-
-    def deployed_bounds(
-        self, scores: Array, *, r: float, confidence: float, scale: ScoreScale
-    ) -> Bounds | None:
-        """None: RS-Reg states its deployed claim natively (see :meth:`native`)."""
-        return None
 
     def native(
         self,
@@ -59,7 +53,7 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True)
-class TrimmedMean:
+class TrimmedMean(Statistic):
     """alpha-trimmed mean (Cert-Reg; Rekavandi et al., NeurIPS 2024)."""
 
     trim: float = 0.25
@@ -111,7 +105,7 @@ class TrimmedMean:
 
 
 @dataclass(frozen=True, slots=True)
-class Median:
+class Median(Statistic):
     """Lower median with exact binomial ranks (Chiang et al. 2020)."""
 
     name: str = "median"
@@ -133,15 +127,3 @@ class Median:
         return certified.deployed_median_bounds(
             scores, r=r, confidence=confidence, score_range=(scale.low, scale.high)
         )
-
-    def native(
-        self,
-        scores: Array,
-        *,
-        center: float,
-        confidence: float,
-        scale: ScoreScale,
-        settings: NativeSettings,
-    ) -> NativeCertificate | None:
-        """None: the median's own certificate *is* :meth:`bounds`."""
-        return None

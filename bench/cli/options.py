@@ -5,16 +5,20 @@ This module knows words on the command line; it must not know what is done with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.base.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.plan.loading import Overrides
+    from bench.execution.options import Execution
+    from bench.library.selection import Selection
 
 
 def _existing_folder(folder: Path | None) -> Path | None:
@@ -94,22 +98,66 @@ def plugin_paths(given: Sequence[Path] | None) -> tuple[str, ...]:
     return plugin_files(given or ())
 
 
-def overrides(
-    models: str | None,
-    defenses: str | None,
-    sigmas: str | None,
-    limit: int | None,
-    samples: int | None,
-    *,
-    no_extras: bool = False,
-    retrain: bool = False,
-    train: str | None = None,
-) -> Overrides:
-    """What the options of these names change in a profile."""
-    from bench.plan.loading import Overrides
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What ``run``, ``fit`` and ``plan`` are asked alike: which part of a profile, and where."""
 
-    chosen = split(models), split(defenses), numbers(sigmas)
-    return Overrides(*chosen, limit, samples, no_extras, retrain, train)
+    profile: Profile = "embedded"
+    models: Models = None
+    defenses: Defenses = None
+    sigmas: Sigmas = None
+    limit: Limit = None
+    samples: Samples = None
+    no_extras: NoExtras = False
+    retrain: Retrain = False
+    dataset: Dataset = None
+    train_on: TrainOn = None
+    data_root: DataRoot = None
+    device: Device = "auto"
+    jobs: Jobs = None
+    plugin: Plugin = None
+    results: Results = Path("results")
+
+    def selection(self) -> Selection:
+        """What is to be run."""
+        from bench.library.selection import Selection
+        from bench.plan.loading import Overrides
+
+        chosen = split(self.models), split(self.defenses), numbers(self.sigmas)
+        rest = self.limit, self.samples, self.no_extras, self.retrain, self.train_on
+        return Selection(self.profile, Overrides(*chosen, *rest), self.dataset)
+
+    def execution(self, **more: Any) -> Execution:
+        """How, with what a verb adds to it."""
+        from bench.base.devices import resolve_device
+        from bench.execution.options import Execution
+
+        return Execution(
+            device=resolve_device(self.device),
+            jobs=self.jobs,
+            plugins=plugin_paths(self.plugin),
+            data_root=self.data_root,
+            **more,
+        )
+
+
+def spelt_out(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with every field of its parameter ``asked`` as an option of its own."""
+    fields = inspect.signature(Asked, eval_str=True).parameters
+    own = inspect.signature(verb, eval_str=True).parameters
+
+    @wraps(verb)
+    def called(**given: Any) -> None:
+        verb(asked=Asked(**{name: given.pop(name) for name in fields}), **given)
+
+    options = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name in own
+        for option in (fields.values() if name == "asked" else [own[name]])
+    ]
+    called.__dict__["__signature__"] = inspect.Signature(options)
+    called.__annotations__ = {option.name: option.annotation for option in options}
+    return called
 
 
 def split(text: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,49 +21,24 @@ if TYPE_CHECKING:
     from bench.plugins.registry import Registry
 
 
+@opt.spelt_out
 def plan(
+    *,
     everything: Annotated[
         bool, typer.Option("--all", help="The whole profile, which is shown anyhow.")
     ] = False,
-    profile: opt.Profile = "embedded",
-    models: opt.Models = None,
-    defenses: opt.Defenses = None,
-    sigmas: opt.Sigmas = None,
-    limit: opt.Limit = None,
-    samples: opt.Samples = None,
-    no_extras: opt.NoExtras = False,
-    retrain: opt.Retrain = False,
-    dataset: opt.Dataset = None,
-    train_on: opt.TrainOn = None,
-    data_root: opt.DataRoot = None,
-    device: opt.Device = "auto",
-    jobs: opt.Jobs = None,
-    plugin: opt.Plugin = None,
-    results: opt.Results = Path("results"),
+    asked: opt.Asked,
 ) -> None:
     """Show cells, passes and time before anything starts; time is probed on this machine."""
-    from bench.base.devices import resolve_device
-    from bench.execution.options import Execution
-    from bench.library.selection import Selection, open_registry
+    from bench.library.selection import open_registry
 
-    changes = opt.overrides(
-        models,
-        defenses,
-        sigmas,
-        limit,
-        samples,
-        no_extras=no_extras,
-        retrain=retrain,
-        train=train_on,
-    )
-    selection = Selection(profile, changes, dataset)
-    registry = open_registry(opt.plugin_paths(plugin), data_root=data_root)
-    how = Execution(device=resolve_device(device), jobs=jobs)
-    made = selection.make_plan(registry, how)
+    how = asked.execution()
+    registry = open_registry(how.plugins, data_root=how.data_root)
+    made = asked.selection().make_plan(registry, how)
     prices = Prices.of(made, registry, how)
     beside = made.extra_units
     known = {unit.key for unit in beside}
-    typer.echo(f"plan {made.hash[:8]}: {len(made.cells)} cells, folder {results / made.name}")
+    typer.echo(f"plan {made.hash[:8]}: {len(made.cells)} cells, folder {asked.results / made.name}")
     show(made.cells, [u for u in made.units if u.key not in known], prices)
     if made.extras:
         typer.echo(f"beside them {len(made.extras)} extra cells (--no-extras leaves them out)")

@@ -45,28 +45,16 @@ Examples:
 """
 
 
+@opt.spelt_out
 def run(
+    *,
     everything: Annotated[
         bool, typer.Option("--all", help="Yes, all models x defences x noise levels.")
     ] = False,
-    profile: opt.Profile = "embedded",
-    models: opt.Models = None,
-    defenses: opt.Defenses = None,
-    sigmas: opt.Sigmas = None,
-    limit: opt.Limit = None,
-    samples: opt.Samples = None,
-    no_extras: opt.NoExtras = False,
-    retrain: opt.Retrain = False,
-    dataset: opt.Dataset = None,
-    train_on: opt.TrainOn = None,
-    data_root: opt.DataRoot = None,
-    device: opt.Device = "auto",
-    jobs: opt.Jobs = None,
+    asked: opt.Asked,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue, or forget earlier results.")
     ] = True,
-    plugin: opt.Plugin = None,
-    results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
     stages: Annotated[str | None, typer.Option("--stages", help=STAGES_HELP)] = None,
     estimate_only: Annotated[
@@ -88,35 +76,20 @@ def run(
     debug: opt.Debug = False,
 ) -> None:
     """Run the benchmark, or what is left of it, and write the report."""
-    from bench.base.devices import resolve_device
     from bench.execution.backends import Cluster
-    from bench.execution.options import Execution
-    from bench.library.selection import Selection, chosen_stages
+    from bench.library.selection import chosen_stages
 
-    changes = opt.overrides(
-        models,
-        defenses,
-        sigmas,
-        limit,
-        samples,
-        no_extras=no_extras or estimate_only,
-        retrain=retrain,
-        train=train_on,
-    )
-    selection = Selection(profile, changes, dataset)
+    asked = replace(asked, no_extras=asked.no_extras or estimate_only)
+    selection = asked.selection()
     if not everything:
         selection.check_intent()
-    how = Execution(
+    how = asked.execution(
         stages=ESTIMATE if estimate_only else chosen_stages(opt.split(stages)),
         cluster=Cluster.named(backend, scheduler),
-        device=resolve_device(device),
-        jobs=jobs,
-        plugins=opt.plugin_paths(plugin),
-        data_root=data_root,
         debug=debug,
     )
     consent = Consent(strict=strict, yes=yes)
-    code = run_benchmark(selection, how, results, reports, consent=consent, resume=resume)
+    code = run_benchmark(selection, how, asked.results, reports, consent=consent, resume=resume)
     raise typer.Exit(code)
 
 

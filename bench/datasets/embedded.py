@@ -12,8 +12,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -33,9 +34,6 @@ GENERATOR_VERSION = "1"
 
 LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow")
 """Packages whose version may change a pixel; part of the cache key."""
-
-Progress = Callable[[int, int], None]
-"""Called with (references done, references in all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +90,16 @@ def distort_all(crop: Crop, height: int, width: int) -> Bytes:
     return np.ascontiguousarray(np.stack(made).transpose(0, 3, 1, 2))
 
 
-def generate(recipe: Recipe, *, jobs: int = 1, progress: Progress | None = None) -> Bytes:
+def generate(recipe: Recipe, *, jobs: int = 1) -> Bytes:
     """All images of a recipe.
 
     Returns:
         (references, 126, 3, height, width) 8-bit RGB.
     """
-    total = len(recipe.crops)
     tasks = (joblib.delayed(distort_all)(c, recipe.height, recipe.width) for c in recipe.crops)
-    made = np.empty((total, 126, 3, recipe.height, recipe.width), dtype=np.uint8)
-    for done, images in enumerate(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)):
-        made[done] = images
-        if progress is not None:
-            progress(done + 1, total)
+    made = np.empty((len(recipe.crops), 126, 3, recipe.height, recipe.width), dtype=np.uint8)
+    for index, images in enumerate(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)):
+        made[index] = images
     return made
 
 
@@ -162,11 +157,7 @@ class EmbeddedDataset:
 
 
 def embedded(
-    *,
-    folder: Path | None = None,
-    recipe: Recipe | None = None,
-    jobs: int = 1,
-    progress: Progress | None = None,
+    *, folder: Path | None = None, recipe: Recipe | None = None, jobs: int = 1
 ) -> EmbeddedDataset:
     """Open the embedded data set, making and caching it on first use.
 
@@ -174,18 +165,13 @@ def embedded(
         folder: cache folder; by default `BENCH_CACHE` or the user's cache folder.
         recipe: crops and size; by default the full set at 96 x 128.
         jobs: processes used while making it.
-        progress: called after each reference while making it.
 
     Returns:
         The data set; its pixels are memory-mapped.
     """
     chosen = recipe or Recipe()
-    images = stored(
-        folder or cache_folder(),
-        "embedded",
-        chosen.key(),
-        lambda: generate(chosen, jobs=jobs, progress=progress),
-    )
+    make = partial(generate, chosen, jobs=jobs)
+    images = stored(folder or cache_folder(), "embedded", chosen.key(), make)
     return EmbeddedDataset(chosen, images)
 
 

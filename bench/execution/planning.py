@@ -492,12 +492,3 @@ _PLANNERS: tuple[Callable[[_Scene], Iterable[Unit]], ...] = (
     _attack,
     _audit,
 )
-
-
-def costs(chosen: Iterable[Unit]) -> dict[str, tuple[int, float]]:
-    """Units and forward passes of each stage, of units in the order of a plan."""
-    return {
-        stage: (len(group), sum(unit.forward_passes for unit in group))
-        for stage, units in groupby(chosen, lambda unit: unit.stage)
-        for group in [list(units)]
-    }

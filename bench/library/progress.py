@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-Told = Callable[[float, str], None]
-"""Told the share done in [0, 1] and a short text."""
+from defenses.base import Told
+
 Progress = Callable[[str], AbstractContextManager[Told]]
 """Opened with what is being done; what it gives is told how far it is."""
 

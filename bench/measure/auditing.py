@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench.measure.attacks import Rows, ascend, unit_l2
 from bench.measure.defended import Defended
+from bench.plan.profile import AuditSection
 from defenses.averaged import AveragedFeatureSmoother
 from defenses.base import Array
 from defenses.certify import Certificate, sorted_draws
@@ -26,30 +27,6 @@ from defenses.spectral import top_singular_vector
 
 Side = Literal["low", "high"]
 SIGNS: Mapping[Side, float] = {"low": -1.0, "high": 1.0}
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
-    """How hard to attack, and how many fresh draws decide.
-
-    Attributes:
-        steps: Ascent steps per start.
-        restarts: Random starts beside the top right singular vector.
-        expectation: Draws per gradient.
-        momentum: Share of the last direction that every step keeps.
-        looks: Fresh draws of each look, of which most points need the first only.
-        fresh_samples: Fresh draws that decide on a claim once a look leaves its interval.
-        scales: Multiples of the certified radius tried for the attack-verified radius; only for
-            defences whose radius is not proved.
-    """
-
-    steps: int
-    restarts: int
-    expectation: int
-    momentum: float
-    looks: tuple[int, ...]
-    fresh_samples: int
-    scales: tuple[float, ...]
 
 
 # --- the attack -----------------------------------------------------------------------------------
@@ -121,11 +98,11 @@ class Search:
 
     Attributes:
         defended: The image with one of them.
-        settings: How hard.
+        settings: How hard, and how many fresh draws decide.
     """
 
     defended: Defended
-    settings: AuditSettings
+    settings: AuditSection
 
     def within(self, radius: float) -> Reached:
         """The whole search: every start, all steps."""
@@ -204,8 +181,8 @@ class Search:
 
     def expected(self, points: Tensor, step: int) -> Tensor:
         """Mean score ``(K,)`` of K images over the same draws; B is run once for all of them."""
-        defended, draws = self.defended, self.settings.expectation
-        smoother = defended.defense.smoother
+        defended, smoother = self.defended, self.defended.defense.smoother
+        draws = self.settings.draws_per_gradient(smoother.noise_kind)
         if not isinstance(smoother, FeatureSmoother):
             rows = [defended.expected(point[None], draws=draws, step=step) for point in points]
             return torch.stack(rows)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from bench.base.errors import BenchError, unknown
 from bench.plugins.sources import digest, files_of_entry, files_of_file
+from iqa_models.plugin import ENTRY_POINTS
 
 Kind = Literal["defense", "model", "dataset"]
 GROUPS: Mapping[Kind, str] = {
@@ -40,15 +41,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "lipschitz": "defenses.lipschitz:DEFENSE",
         "fs-iqa-lipschitz": "defenses.lipschitz_fs_iqa:DEFENSE",
     },
-    "model": {
-        "dbcnn": "iqa_models.dbcnn:MODEL",
-        "hyperiqa": "iqa_models.hyperiqa:MODEL",
-        "koncept": "iqa_models.koncept:MODEL",
-        "lpips": "iqa_models.lpips:MODEL",
-        "dists": "iqa_models.dists:MODEL",
-        "dreamsim": "iqa_models.dreamsim:MODEL",
-        "lipsim": "iqa_models.lipsim:MODEL",
-    },
+    "model": ENTRY_POINTS,
     "dataset": {
         "embedded": "bench.datasets.embedded:DATASET",
         "koniq10k": "bench.datasets.koniq10k:DATASET",
@@ -279,20 +272,12 @@ def _from_entry_points(kinds: Iterable[Kind]) -> Iterator[Found | Broken]:
     """Built-in and installed parts; ours may be both, which is no clash."""
     for kind in kinds:
         group = GROUPS[kind]
-        ours = set(BUILT_IN[kind].items())
-        entries = [metadata.EntryPoint(name, value, group) for name, value in ours_in_order(kind)]
-        seen = set(ours)
-        for entry in metadata.entry_points(group=group):
-            if (entry.name, entry.value) not in seen:
-                seen.add((entry.name, entry.value))
-                entries.append(entry)
-        for entry in entries:
+        ours = [metadata.EntryPoint(*place, group) for place in BUILT_IN[kind].items()]
+        entries: dict[tuple[str, str], metadata.EntryPoint] = {}
+        for entry in (*ours, *metadata.entry_points(group=group)):
+            entries.setdefault((entry.name, entry.value), entry)
+        for entry in entries.values():
             yield _loaded(kind, entry)
-
-
-def ours_in_order(kind: Kind) -> list[tuple[str, str]]:
-    """Name and value of our own parts, in the order of the paper's tables."""
-    return list(BUILT_IN[kind].items())
 
 
 def _loaded(kind: Kind, entry: metadata.EntryPoint) -> Found | Broken:

@@ -16,7 +16,7 @@ from string import Template
 from bench.base.errors import BenchError
 from bench.base.files import writing
 from bench.plugins.local import declare
-from bench.plugins.registry import GROUPS, ours_in_order
+from bench.plugins.registry import BUILT_IN, GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _checked_module(name: str, out: Path) -> str:
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.iskeyword(_class_name(name)):
         raise BenchError(f"new-defense: expected a name that is no word of Python, found {name!r}.")
-    if name in dict(ours_in_order("defense")) or name in _installed_names():
+    if name in BUILT_IN["defense"] or name in _installed_names():
         raise BenchError(f"new-defense: expected a new name, found the existing defence {name!r}.")
     exists = (out / f"{module}.py").exists()
     # A file named like a library would be imported in its place by everything started here.

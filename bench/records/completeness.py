@@ -59,9 +59,8 @@ class Completeness:
         failed: Cells with a failed unit, and the first reason.
         skipped: Cells of a model that is not on this machine, and why.
         missing: Cells with units that were never done, and how many.
-        others_failed: Failed units that belong to no cell (the undefended model under attack).
-        others_missing: Such units that were never done.
-        others_skipped: Such units of a model that is not on this machine.
+        others: Such units that belong to no cell (the undefended model under attack), by the same
+            three words.
         extras: Cells beside the tables, counted apart.
         abstained: Cells without a certificate for most of their images: on how many, and the first
             reason.
@@ -70,12 +69,10 @@ class Completeness:
     cells: tuple[Cell, ...]
     failed: Mapping[Cell, str]
     missing: Mapping[Cell, int]
-    others_failed: int = 0
-    others_missing: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
     extras: tuple[Cell, ...] = ()
     abstained: Mapping[Cell, str] = field(default_factory=dict)
     skipped: Mapping[Cell, str] = field(default_factory=dict)
-    others_skipped: int = 0
 
     @property
     def ok(self) -> int:
@@ -93,8 +90,7 @@ class Completeness:
     @property
     def complete(self) -> bool:
         """Nothing failed, nothing was skipped for want of a model and nothing is missing."""
-        cells = self.failed or self.missing or self.skipped
-        return not (cells or self.others_failed or self.others_missing or self.others_skipped)
+        return not (self.failed or self.missing or self.skipped or any(self.others.values()))
 
     def __str__(self) -> str:
         """The verdict, e.g. ``108/108 cells ok``, and every remark."""
@@ -118,12 +114,7 @@ class Completeness:
         lines = _grouped("failed", {cell: reason for cell, reason in self.failed.items()})
         lines += _grouped("skipped", self.skipped)
         lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
-        if self.others_failed:
-            lines.append(f"failed: {self.others_failed} units on undefended models")
-        if self.others_missing:
-            lines.append(f"missing: {self.others_missing} units on undefended models")
-        if self.others_skipped:
-            lines.append(f"skipped: {self.others_skipped} units on undefended models")
+        lines += [f"{word}: {n} units on undefended models" for word, n in self.others.items() if n]
         return tuple(lines)
 
 
@@ -168,16 +159,7 @@ def completeness(
                 failed.setdefault(cell, f"{unit.stage}: {outcome.reason}")
         if not served[unit.task]:
             others["missing" if outcome is None else outcome.status] += 1
-    return Completeness(
-        cells,
-        failed,
-        missing,
-        others["failed"],
-        others["missing"],
-        extras,
-        skipped=skipped,
-        others_skipped=others["skipped"],
-    )
+    return Completeness(cells, failed, missing, others, extras, skipped=skipped)
 
 
 def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.base.errors import BenchError, invalid
 from bench.base.files import write_json, write_text, writing
-from bench.plan.units import Plan, canonical
+from bench.plan.units import STAGES, Plan, canonical
 from bench.records.completeness import (
     CELL_COLUMNS,
     Completeness,
@@ -37,8 +37,6 @@ from bench.records.schema import BY_TABLE
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-DEFAULT_RESULTS = Path("results")
 
 
 class _NotedCard(BaseModel):
@@ -176,8 +174,6 @@ class RunFolder:
 
     def units_done(self) -> dict[str, Outcome]:
         """How every finished unit of the plan ended, by unit key."""
-        from bench.plan.units import STAGES
-
         return {key: value for stage in STAGES for key, value in self.outcomes(stage).items()}
 
     def journaled(self, stage: str) -> Latest:
@@ -266,8 +262,6 @@ class RunFolder:
 
     def asked(self) -> tuple[str, ...]:
         """Stages that somebody asked for; all of them where scores were not."""
-        from bench.plan.units import STAGES
-
         noted = self.provenance().get("stages", ())
         return tuple(s for s in STAGES if s in noted) if "evaluate" in noted else STAGES
 

@@ -136,11 +136,6 @@ def read_units(path: Path) -> Iterator[UnitRow]:
     return zip(*(found[name].to_pylist() for name in _UNITS.names), strict=True)
 
 
-def read_table(path: Path, kind: type[Record]) -> pd.DataFrame:
-    """A table as a data frame."""
-    return completed(read_arrow(path, kind).to_pandas(), kind)
-
-
 def read_arrow(path: Path, kind: type[Record], columns: Collection[str] | None = None) -> pa.Table:
     """A table as it is stored: all columns, or those that are named."""
     return _read(path, arrow_schema(kind), kind.later, columns)
@@ -155,11 +150,6 @@ def completed(table: pd.DataFrame, kind: type[Record]) -> pd.DataFrame:
 def read_rows(path: Path, kind: type[Record]) -> list[dict[str, Any]]:
     """A table as plain rows."""
     return cast("list[dict[str, Any]]", _read(path, arrow_schema(kind), kind.later).to_pylist())
-
-
-def frame(kind: type[Record], rows: Iterable[Record]) -> pd.DataFrame:
-    """The data frame that ``read_table`` would give for these rows."""
-    return cast("pd.DataFrame", stored_arrow(kind, rows).to_pandas())
 
 
 def stored_arrow(
@@ -246,8 +236,3 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     if origin in (list, tuple):
         return pa.list_(_arrow_type(arguments[0]))
     return _PLAIN[annotation]
-
-
-def arrow_table(kind: type[Record], rows: Iterable[Record]) -> pa.Table:
-    """Rows in the given order as an Arrow table."""
-    return pa.Table.from_pylist([row.model_dump() for row in rows], schema=arrow_schema(kind))

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -28,17 +28,15 @@ import torch.nn.functional as F
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
-from bench.base.cache import content_key
 from bench.datasets.base import Split
 from bench.datasets.embedded import EmbeddedDataset, Recipe, embedded
 from bench.training.compact_data import Images, batches, gather, training_crops
 from bench.training.compact_pretraining import Curriculum, naming_loss, whiten
 from bench.training.compact_surgery import fold, normalise, stretch, transplant
-from bench.training.progress import Progress
+from bench.training.progress import Resumable, note_provenance, state_folder
 from iqa_models.base import IQAModel
 from iqa_models.dists import DISTS
 from iqa_models.dreamsim import DreamSim
-from iqa_models.folders import cache_folder
 from iqa_models.lpips import LPIPS
 from iqa_models.plugin import model_plugin, names
 from iqa_models.trunks import frozen
@@ -72,19 +70,6 @@ class Settings:
     rate: float = 1.5e-3
     decay: float = 1e-4
     auxiliary: float = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a training cost and reached."""
-
-    sha256: str
-    parameters: int
-    seconds: float
-    validation_srcc: list[float]
-    test_srcc: float
-    test_plcc: float
-    settings: Settings
 
 
 def target_of(mos: Tensor, model: IQAModel) -> Tensor:
@@ -129,7 +114,7 @@ def train(
     steps = settings.epochs * sum(1 for _ in _pass(images, settings, 0))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=steps)
     moving = {"model": model, "namer": namer, "optimiser": optimiser, "schedule": schedule}
-    progress = Progress(folder / f"{model.card.name}.pt", moving)
+    progress = Resumable(folder / f"{model.card.name}.pt", moving)
     notes = progress.load() or {"curve": [], "best": model.state_dict()}
     for epoch in range(len(notes["curve"]), settings.epochs):
         model.train()
@@ -153,7 +138,7 @@ def train(
     model.load_state_dict(notes["best"])
     fold(frozen(model))
     stretch(model)
-    return [round(value, 4) for value in notes["curve"]]
+    return list(notes["curve"])
 
 
 def features_of(model: IQAModel, references: Tensor, distorted: Tensor, place: Tensor) -> Tensor:
@@ -205,7 +190,7 @@ def pretrain(images: Images, settings: Settings, folder: Path) -> Curriculum:
         optimiser, settings.first_rate, total_steps=steps
     )
     moving = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    progress = Progress(folder / "trunk.pt", moving)
+    progress = Resumable(folder / "trunk.pt", moving)
     for epoch in range(progress.load().get("epochs", 0), settings.first_epochs):
         losses = []
         for references, distorted, cells, place in _pass(images, settings, 100 + epoch):
@@ -230,7 +215,7 @@ def pretrain(images: Images, settings: Settings, folder: Path) -> Curriculum:
 
 def produce(
     name: str, start: nn.Module, data: EmbeddedDataset, settings: Settings, out: Path
-) -> Outcome:
+) -> dict[str, Any]:
     """Train one model on one thread, write its weights, measure it on the test photographs."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
@@ -239,23 +224,26 @@ def produce(
     started = time.process_time()
     model = model_plugin(name).architecture("compact")
     parts: dict[Split, Images] = {s: gather(data, s) for s in ("train", "validation")}
-    curve = train(model, start, parts, settings, progress_folder(data, settings))
+    folder = state_folder("compact", data=data.sha256, **asdict(settings))
+    curve = train(model, start, parts, settings, folder)
+    seconds = time.process_time() - started
+    return written(model, out / f"{name}.safetensors", curve, seconds, settings)
+
+
+def written(
+    model: IQAModel, path: Path, curve: Sequence[float], seconds: float, settings: Any
+) -> dict[str, Any]:
+    """Write a model's weights; returns what they cost and reached, on test photographs too."""
     srcc, plcc = agreement(model, gather(embedded(), "test"))
-    return Outcome(
-        sha256=save_state(model, out / f"{name}.safetensors"),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        seconds=round(time.process_time() - started, 1),
-        validation_srcc=curve,
-        test_srcc=round(srcc, 4),
-        test_plcc=round(plcc, 4),
-        settings=settings,
-    )
-
-
-def progress_folder(data: EmbeddedDataset, settings: Settings) -> Path:
-    """Where the unfinished trainings of one recipe keep their state."""
-    key = content_key(data=data.sha256, torch=version("torch"), **asdict(settings))
-    return cache_folder() / "training" / f"compact-{key[:16]}"
+    return {
+        "sha256": save_state(model, path),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": round(seconds, 1),
+        "validation_srcc": [round(value, 4) for value in curve],
+        "test_srcc": round(srcc, 4),
+        "test_plcc": round(plcc, 4),
+        "settings": asdict(settings),
+    }
 
 
 def main() -> None:
@@ -274,21 +262,20 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     # The trunk does not depend on how long the models train after it.
-    common = progress_folder(data, replace(settings, epochs=0))
+    common = state_folder("compact", data=data.sha256, **asdict(replace(settings, epochs=0)))
     start = pretrain(gather(data, "train"), settings, common)
     outcomes = joblib.Parallel(n_jobs=options.jobs)(
         joblib.delayed(produce)(name, start, data, settings, options.out) for name in options.models
     )
-    path = options.out / "provenance.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"models": {}}
-    record |= {
-        "command": "python -m bench.training.compact",
-        "training_data_sha256": data.sha256,
-        "test_data_sha256": embedded().sha256,
-        "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
-    }
-    record["models"] |= dict(zip(options.models, map(asdict, outcomes), strict=True))
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    note_provenance(
+        options.out,
+        "models",
+        dict(zip(options.models, outcomes, strict=True)),
+        command="python -m bench.training.compact",
+        training_data_sha256=data.sha256,
+        test_data_sha256=embedded().sha256,
+        versions={name: version(name) for name in ("torch", "numpy", "scipy")},
+    )
 
 
 if __name__ == "__main__":

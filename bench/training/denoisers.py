@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,12 +25,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from bench.base.cache import content_key
 from bench.datasets.embedded import EmbeddedDataset, Recipe, embedded
 from bench.datasets.photographs import training_sha256
 from bench.training.compact import target_of
 from bench.training.compact_data import Images, batches, gather, training_crops
-from bench.training.progress import Progress
+from bench.training.progress import Resumable, note_provenance, state_folder
 from defenses.denoisers import (
     DenoiserPart,
     ScoreAwareDenoiserPart,
@@ -42,7 +40,6 @@ from defenses.denoisers import (
 )
 from defenses.shipped import part_key
 from iqa_models.base import IQAModel
-from iqa_models.folders import cache_folder
 from iqa_models.plugin import load, names
 from iqa_models.weights import save_state, shipped
 
@@ -115,7 +112,7 @@ def improve(
         optimiser, settings.rate, total_steps=max(1, rows) * settings.epochs + 1
     )
     moving = {"module": module, "optimiser": optimiser, "schedule": schedule}
-    progress = Progress(path, moving)
+    progress = Resumable(path, moving)
     notes = progress.load() or {"curve": [], "best": copy.deepcopy(module.state_dict())}
     curve: list[dict[str, Any]] = notes["curve"]
     for epoch in range(len(curve), settings.epochs):
@@ -243,8 +240,8 @@ class Material:
 
     def path(self, name: str, settings: Settings, **more: str) -> Path:
         """Where the state of one training lies."""
-        key = content_key(data=self.data.sha256, torch=version("torch"), **asdict(settings), **more)
-        return cache_folder() / "training" / f"{name}-{key[:16]}.pt"
+        folder = state_folder(name, data=self.data.sha256, **asdict(settings), **more)
+        return folder / f"{name}.pt"
 
 
 def learn_pixels(
@@ -319,20 +316,6 @@ def start(material: Material) -> None:
     learn_pixels(ScoreAwareDenoiserPart(), material, SETTINGS["denoiser-iqa"])
 
 
-def write(entries: Sequence[dict[str, Any]], material: Material, out: Path) -> None:
-    """Add entries to the provenance beside the weights."""
-    path = out / "provenance.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"parts": {}}
-    record |= {
-        "command": "python -m bench.training.denoisers",
-        "sigmas": SIGMAS,
-        "training_data_sha256": material.data.sha256,
-        "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
-    }
-    record["parts"] |= {entry["file"]: entry for entry in entries}
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Command line: which denoisers, where to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -348,10 +331,15 @@ def main() -> None:
     if set(options.only) - {"denoiser"}:
         start(material)
     chosen = [task for task in options.only if task != "start"]
-    write(
-        workers(joblib.delayed(produce)(t, material, options.out) for t in chosen),
-        material,
+    entries = workers(joblib.delayed(produce)(task, material, options.out) for task in chosen)
+    note_provenance(
         options.out,
+        "parts",
+        {entry["file"]: entry for entry in entries},
+        command="python -m bench.training.denoisers",
+        sigmas=SIGMAS,
+        training_data_sha256=material.data.sha256,
+        versions={name: version(name) for name in ("torch", "numpy", "scipy")},
     )
 
 

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,15 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.base.cache import content_key
-from bench.datasets.embedded import EmbeddedDataset, Recipe, embedded
-from bench.training.compact import agreement, loss_of, target_of
+from bench.datasets.embedded import Recipe, embedded
+from bench.training.compact import agreement, loss_of, target_of, written
 from bench.training.compact_data import Images, batches, gather, training_crops
-from bench.training.progress import Progress
-from iqa_models.folders import cache_folder
+from bench.training.progress import Resumable, note_provenance, state_folder
 from iqa_models.lipsim import LipSim, compact, contrast
 from iqa_models.trunks import frozen
-from iqa_models.weights import save_state
 
 log = logging.getLogger(__name__)
 NAME = "lipsim"
@@ -169,7 +164,7 @@ def train(train_: Images, validation: Images, settings: Settings, file: Path) ->
     """Train, going on where an earlier call was cut; returns the best weights and the curve."""
     training = Training.begun(settings)
     moving = {name: getattr(training, name) for name in ("model", "line", "optimiser", "schedule")}
-    progress = Progress(file, moving)
+    progress = Resumable(file, moving)
     notes = progress.load()
     targets = target_of(train_.mos, training.model)
     began = time.process_time()
@@ -199,12 +194,6 @@ def _batches(images: Images, settings: Settings) -> Iterator[tuple[Tensor, ...]]
     )
 
 
-def progress_file(data: EmbeddedDataset, settings: Settings) -> Path:
-    """Where an unfinished training of this recipe keeps its state."""
-    key = content_key(data=data.sha256, torch=version("torch"), **asdict(settings))
-    return cache_folder() / "training" / f"lipsim-{key[:16]}.pt"
-
-
 def main() -> None:
     """Command line: how long, where to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -216,27 +205,18 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     data = embedded(recipe=Recipe(crops=training_crops()))
     settings = Settings(steps=options.steps)
-    file = progress_file(data, settings)
+    file = state_folder(NAME, data=data.sha256, **asdict(settings)) / "state.pt"
     notes = train(gather(data, "train"), gather(data, "validation"), settings, file)
     model = compact()
     model.load_state_dict(notes["best"])
-    srcc, plcc = agreement(frozen(model), gather(embedded(), "test"))
+    path = options.out / f"{NAME}.safetensors"
     outcome = {
-        "sha256": save_state(model, options.out / f"{NAME}.safetensors"),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "seconds": round(notes["seconds"], 1),
-        "validation_srcc": [round(value, 4) for value in notes["curve"]],
-        "test_srcc": round(srcc, 4),
-        "test_plcc": round(plcc, 4),
-        "settings": asdict(settings),
+        **written(frozen(model), path, notes["curve"], notes["seconds"], settings),
         "command": "python -m bench.training.lipsim",
         "training_data_sha256": data.sha256,
         "test_data_sha256": embedded().sha256,
     }
-    path = options.out / "provenance.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"models": {}}
-    record["models"][NAME] = outcome
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    note_provenance(options.out, "models", {NAME: outcome})
 
 
 if __name__ == "__main__":

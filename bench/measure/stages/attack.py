@@ -51,23 +51,19 @@ class Strength:
         return cls("l2" if norm == "l2" else "linf", float(epsilon), direction, kept == ["picture"])
 
 
-class Attack:
-    """Stage ``attack``: one unit per model, strength and image, for all that is attacked."""
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """Attack image by image: one unit per model, strength and image, for all that is attacked."""
+    for unit in units:
+        yield unit, attack(unit, context)
 
-    name = NAME
 
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Attack image by image."""
-        for unit in units:
-            yield unit, attack(unit, context)
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """An attack that could not be run."""
-        return [
-            AttackRecord(status="failed", reason=reason, **columns_of(cell, kind, unit, context))
-            for cell in unit.cells
-            for kind in (("white-box",) if cell.defense == UNDEFENDED else KINDS)
-        ]
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """An attack that could not be run."""
+    return [
+        AttackRecord(status="failed", reason=reason, **columns_of(cell, kind, unit, context))
+        for cell in unit.cells
+        for kind in (("white-box",) if cell.defense == UNDEFENDED else KINDS)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +205,3 @@ def columns_of(cell: Cell, kind: Kind, unit: Unit, context: Context) -> dict[str
         "range_low": scale.low,
         "range_high": scale.high,
     }
-
-
-STAGE = Attack()

@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 from bench.measure.auditing import (
-    AuditSettings,
     Finding,
     Judge,
     Reached,
@@ -30,19 +29,15 @@ from bench.records.schema import AuditRecord, Record, Status
 from defenses.certify import Certificate, CertificateError, sorted_draws
 
 
-class Audit:
-    """Stage ``audit``: one unit per data set, model, smoother, sigma and audited image."""
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """Audit image by image: one unit per data set, model, smoother, sigma and audited image."""
+    for unit in units:
+        yield unit, list(audit(unit, context))
 
-    name = "audit"
 
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Audit image by image."""
-        for unit in units:
-            yield unit, list(audit(unit, context))
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """An audit that could not be run: one row for each claim."""
-        return [without_finding(unit, cell, context, "failed", reason) for cell in unit.cells]
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """An audit that could not be run: one row for each claim."""
+    return [without_finding(unit, cell, context, "failed", reason) for cell in unit.cells]
 
 
 @dataclass
@@ -71,8 +66,7 @@ class Attack:
 def audit(unit: Unit, context: Context) -> Iterator[AuditRecord]:
     """Certify the image again from the same keyed noise, then attack what was claimed."""
     defended = context.defended_item(unit.cells[0], unit.one_image)
-    settings = settings_of(defended, context)
-    attacks = cache(lambda radius: Attack(Search(defended, settings), radius))
+    attacks = cache(lambda radius: Attack(Search(defended, context.profile.audit), radius))
     for cell, one, certificate in certified(unit, defended, context):
         if certificate.radius is None:
             reason = certificate.reason or "no certificate"
@@ -149,20 +143,6 @@ def record(
     )
 
 
-def settings_of(defended: Defended, context: Context) -> AuditSettings:
-    """The profile's audit numbers for one defence."""
-    section = context.profile.audit
-    return AuditSettings(
-        steps=section.steps,
-        restarts=section.restarts,
-        expectation=section.draws_per_gradient(defended.defense.smoother.noise_kind),
-        momentum=section.momentum,
-        looks=section.looks,
-        fresh_samples=section.fresh_samples,
-        scales=section.scales,
-    )
-
-
 def without_finding(
     unit: Unit, cell: Cell, context: Context, status: Status, reason: str
 ) -> AuditRecord:
@@ -178,6 +158,3 @@ def columns_of(unit: Unit, cell: Cell, context: Context) -> dict[str, Any]:
         "group": context.item(unit.dataset, unit.one_image).group,
         "rigor": context.defenses[cell.defense].card.rigor,
     }
-
-
-STAGE = Audit()

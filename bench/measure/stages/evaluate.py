@@ -24,24 +24,20 @@ from defenses.base import Array, Geometry
 from defenses.certify import CertificateError, sorted_draws
 
 
-class Evaluate:
-    """Stage ``evaluate``: one unit per data set, model, smoother, sigma and image."""
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """Image by image, geometries of neighbours together: a unit per smoother, sigma and image."""
+    size = context.profile.certificate.spectral.batch
+    for start in range(0, len(units), size):
+        group = list(units[start : start + size])
+        pairs = [pair_of(unit, context) for unit in group]
+        geometries = shared_geometries(group[0].cells[0], pairs, context)
+        for unit, pair, (geometry, seconds) in zip(group, pairs, geometries, strict=True):
+            yield unit, evaluate(unit, pair, geometry, seconds, context)
 
-    name = "evaluate"
 
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Certify image by image; geometries of neighbouring images are found together."""
-        size = context.profile.certificate.spectral.batch
-        for start in range(0, len(units), size):
-            group = list(units[start : start + size])
-            pairs = [pair_of(unit, context) for unit in group]
-            geometries = shared_geometries(group[0].cells[0], pairs, context)
-            for unit, pair, (geometry, seconds) in zip(group, pairs, geometries, strict=True):
-                yield unit, evaluate(unit, pair, geometry, seconds, context)
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """One failed record for each defence of the unit, and one for its draws."""
-        return without_scores(unit, context, status="failed", reason=reason)
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """One failed record for each defence of the unit, and one for its draws."""
+    return without_scores(unit, context, status="failed", reason=reason)
 
 
 def pair_of(unit: Unit, context: Context) -> Pair:
@@ -179,6 +175,3 @@ def common(unit: Unit, cell: Cell, context: Context) -> dict[str, Any]:
         "claim": defense.card.claim,
         "rigor": defense.card.rigor,
     }
-
-
-STAGE = Evaluate()

@@ -8,7 +8,7 @@ A part that the cache already holds is not trained again; its record says the sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
@@ -19,38 +19,31 @@ from bench.measure.checkpoints import CachedCheckpoints
 from bench.measure.context import Context
 from bench.plan.units import Unit
 from bench.records.schema import FitRecord, Record
-from defenses.base import Part, TrainedPart, TrainingJob
+from defenses.base import Part, Told, TrainedPart, TrainingJob
 from defenses.shipped import Shipped
 from iqa_models.weights import load_state
 
-Progress = Callable[[float, str], None]
-"""Told the share done in [0, 1] and a short text."""
+
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """Train what the cache does not hold: a unit per part (and model and noise level it is of)."""
+    for unit in units:
+        key = provide(part_named(context, unit.detail), unit, context)
+        yield unit, [record(unit, key, context)]
 
 
-class Fit:
-    """Stage ``fit``: one unit per trained part (per model and noise level where it has them)."""
-
-    name = "fit"
-
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Train what the cache does not hold."""
-        for unit in units:
-            key = provide(part_named(context, unit.detail), unit, context)
-            yield unit, [record(unit, key, context)]
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """A part that could not be trained."""
-        return [
-            FitRecord(
-                status="failed",
-                reason=reason,
-                artifact=unit.key,
-                part=unit.detail,
-                dataset=unit.dataset,
-                model=unit.model,
-                sigma=unit.sigma,
-            )
-        ]
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """A part that could not be trained."""
+    return [
+        FitRecord(
+            status="failed",
+            reason=reason,
+            artifact=unit.key,
+            part=unit.detail,
+            dataset=unit.dataset,
+            model=unit.model,
+            sigma=unit.sigma,
+        )
+    ]
 
 
 def part_named(context: Context, name: str) -> Part:
@@ -76,7 +69,7 @@ def take(ready: Shipped, key: str, context: Context) -> None:
 
 
 def provide(
-    part: Part, unit: Unit, context: Context, *, progress: Progress = lambda share, text: None
+    part: Part, unit: Unit, context: Context, *, progress: Told = lambda share, text: None
 ) -> str:
     """The content key of a part that the cache holds; taken or trained first where it does not.
 
@@ -96,7 +89,7 @@ def provide(
     return key
 
 
-def train(part: Part, key: str, unit: Unit, context: Context, progress: Progress) -> TrainedPart:
+def train(part: Part, key: str, unit: Unit, context: Context, progress: Told) -> TrainedPart:
     """Train a part and store it under its content key."""
     settings = context.profile.fit.get(part.name)
     if settings is None:
@@ -168,6 +161,3 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         saturated_share=notes.get("saturated_share"),
         shipped=notes.get("shipped", False),
     )
-
-
-STAGE = Fit()

@@ -17,23 +17,19 @@ from bench.plan.units import Unit
 from bench.records.schema import CalibrationRecord, Record, TrainingImageRecord
 
 
-class Prepare:
-    """Stage ``prepare``: one unit per data set and model."""
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """Cache features and fit the calibration line: one unit per data set and model."""
+    for unit in units:
+        yield unit, [calibrate(unit, context), *left_out(unit, context)]
 
-    name = "prepare"
 
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Cache features and fit the calibration line."""
-        for unit in units:
-            yield unit, [calibrate(unit, context), *left_out(unit, context)]
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """A calibration that could not be had."""
-        return [
-            CalibrationRecord(
-                status="failed", reason=reason, dataset=unit.dataset, model=unit.one_model
-            )
-        ]
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """A calibration that could not be had."""
+    return [
+        CalibrationRecord(
+            status="failed", reason=reason, dataset=unit.dataset, model=unit.one_model
+        )
+    ]
 
 
 def left_out(unit: Unit, context: Context) -> list[Record]:
@@ -76,6 +72,3 @@ def calibrate(unit: Unit, context: Context) -> CalibrationRecord:
         dataset_title=context.dataset(unit.dataset).card.title,
         label_kind=context.dataset(unit.dataset).card.label_kind,
     )
-
-
-STAGE = Prepare()

@@ -21,31 +21,27 @@ from bench.records.schema import Record, TimeRecord
 from defenses.precision import Precision
 
 
-class Time:
-    """Stage ``time``: one unit per data set, model and defence, at the first noise level."""
+def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
+    """On the first test image: a unit per data set, model and defence, at the first noise level."""
+    for unit in units:
+        yield unit, [timed(unit, context)]
 
-    name = "time"
 
-    def run(self, units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-        """Time each unit on the first test image."""
-        for unit in units:
-            yield unit, [timed(unit, context)]
-
-    def failed(self, unit: Unit, context: Context, reason: str) -> list[Record]:
-        """A timing that could not be taken."""
-        return [
-            TimeRecord(
-                status="failed",
-                reason=reason,
-                **asdict(unit.cell),
-                device=device_name(context.device),
-                weights="trained",
-                height=1,
-                width=1,
-                samples=1,
-                threads=torch.get_num_threads(),
-            )
-        ]
+def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
+    """A timing that could not be taken."""
+    return [
+        TimeRecord(
+            status="failed",
+            reason=reason,
+            **asdict(unit.cell),
+            device=device_name(context.device),
+            weights="trained",
+            height=1,
+            width=1,
+            samples=1,
+            threads=torch.get_num_threads(),
+        )
+    ]
 
 
 def timed(unit: Unit, context: Context) -> TimeRecord:
@@ -80,6 +76,3 @@ def first_image(unit: Unit, context: Context) -> str:
 def peak_once(device: torch.device, precision: Precision) -> float:
     """The device's matrix-product peak, measured once in this process."""
     return product_peak(device, precision=precision)
-
-
-STAGE = Time()

@@ -110,7 +110,7 @@ def test_a_bad_image_fails_alone_and_is_tried_again(
 ) -> None:
     folder = order(tmp_path, "fail-a_2", "fail-c_4")
     run, verdict = run_small(tmp_path, jobs=jobs)
-    assert (verdict.ok, len(verdict.failed), verdict.others_failed) == (0, 8, 32)
+    assert (verdict.ok, len(verdict.failed), verdict.others["failed"]) == (0, 8, 32)
     assert "ValueError: image a/2 is unreadable" in str(verdict)
     rows = run.table("attack")
     assert set(rows[rows["status"] == "failed"]["image"]) == {"a/2", "c/4"}
@@ -130,7 +130,7 @@ def test_an_absent_model_is_skipped_and_done_when_it_is_there(
 ) -> None:
     missing = (("lpips", "lpips.pth not found"),)
     run, verdict = run_small(tmp_path, jobs=jobs, absent=missing)
-    assert (verdict.ok, len(verdict.skipped), verdict.others_skipped) == (4, 4, 32)
+    assert (verdict.ok, len(verdict.skipped), verdict.others["skipped"]) == (4, 4, 32)
     assert not verdict.complete and not verdict.failed and not verdict.missing
     assert "lpips" in str(verdict) and "not on this machine: lpips.pth not found" in str(verdict)
     assert {key.split("|")[2] for key in worked_on(tmp_path)} == {"dbcnn"}

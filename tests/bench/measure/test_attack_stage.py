@@ -120,7 +120,7 @@ def test_pictures_show_what_each_was_attacked_with() -> None:
 
 def test_failures_name_every_row() -> None:
     unit = Unit("attack", "set", "linear", "undefended,ms", "", SIGMA, "p1/a", "linf:0.1:down")
-    rows = stage.STAGE.failed(unit, context(), "no")
+    rows = stage.failed(unit, context(), "no")
     named = [(row.defense, row.attack) for row in rows if isinstance(row, AttackRecord)]
     assert named == [("undefended", "white-box"), ("ms", "white-box"), ("ms", "transfer")]
 

@@ -11,7 +11,7 @@ import pytest
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
 from bench.measure.planted import CLAIMS, GENUINE
-from bench.measure.stages.audit import STAGE
+from bench.measure.stages import audit as stage
 from bench.plan.profile import AuditSection, CertificateSection
 from bench.plan.units import Cell, Unit
 from bench.records.schema import AuditRecord
@@ -56,7 +56,7 @@ class Room:
 
 def audited(room: Room, defenses: str) -> list[AuditRecord]:
     unit = Unit("audit", "set", "linear", defenses, "input", SIGMA, "photo/1")
-    ((found, records),) = STAGE.run([unit], room)  # type: ignore[arg-type]
+    ((found, records),) = stage.run([unit], room)  # type: ignore[arg-type]
     assert found == unit
     return records  # type: ignore[return-value]
 
@@ -107,7 +107,7 @@ class Abstaining(type(ms.DEFENSE.smoother)):  # type: ignore[misc]
 
 def test_a_failed_audit_is_a_row_for_every_defence() -> None:
     unit = Unit("audit", "set", "linear", "rs-reg,ms", "input", SIGMA, "photo/1")
-    rows = STAGE.failed(unit, Room(), "out of luck")  # type: ignore[arg-type]
+    rows = stage.failed(unit, Room(), "out of luck")  # type: ignore[arg-type]
     assert [(row.defense, row.status, row.planted) for row in rows] == [  # type: ignore[attr-defined]
         ("rs-reg", "failed", ""),
         ("ms", "failed", ""),

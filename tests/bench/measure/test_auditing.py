@@ -10,7 +10,6 @@ import torch
 
 from bench.measure.attacks import ascend
 from bench.measure.auditing import (
-    AuditSettings,
     Excursion,
     Finding,
     Judge,
@@ -22,7 +21,7 @@ from bench.measure.auditing import (
 )
 from bench.measure.certificates import Terms
 from bench.measure.defended import Defended
-from bench.plan.profile import CertificateSection, SpectralSection
+from bench.plan.profile import AuditSection, CertificateSection, SpectralSection
 from bench.review.recomputing import same
 from defenses import fs_iqa, ms, rs_reg
 from defenses.base import Defense, Geometry, Target
@@ -43,10 +42,11 @@ from defenses.smoothers import FeatureSmoother
 from iqa_models.base import IQAModel
 
 SIGMA = 0.1
-SETTINGS = AuditSettings(
+SETTINGS = AuditSection(
     steps=5,
     restarts=1,
     expectation=8,
+    feature_expectation=8,
     momentum=0.8,
     looks=(1000, 2000),
     fresh_samples=4000,
@@ -69,7 +69,7 @@ class Case:
 
     defended: Defended
     certificate: Certificate
-    settings: AuditSettings = SETTINGS
+    settings: AuditSection = SETTINGS
 
     @property
     def search(self) -> Search:
@@ -198,7 +198,7 @@ def test_sigmoid_counterexample_is_flagged() -> None:
 
 def test_verified_radius_stops_where_something_broke() -> None:
     one = counterexample()
-    scales = replace(one.settings, scales=(0.25, 0.5, 1.0, 2.0))
+    scales = one.settings.model_copy(update={"scales": (0.25, 0.5, 1.0, 2.0)})
     found = replace(one, settings=scales).verified_radius()
     # 0.1245 is true; half of the claimed 0.2214 is the largest of the grid below it.
     assert found == pytest.approx(0.5 * 0.2213532, rel=1e-3)

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.frames import plain
 from bench.analysis.source import FrameRun
-from bench.records.parquet import frame, read_table, write_table
+from bench.records.parquet import completed, read_arrow, stored_arrow, write_table
 from bench.records.schema import BY_TABLE, Record
 from bench.report.compose import compose
 
@@ -31,9 +31,10 @@ def test_records_from_disk_give_the_same_report(
         records = _records(name, rows)
         if through == "parquet":
             write_table(tmp_path / f"{name}.parquet", BY_TABLE[name], records)
-            tables[name] = read_table(tmp_path / f"{name}.parquet", BY_TABLE[name])
+            found = read_arrow(tmp_path / f"{name}.parquet", BY_TABLE[name])
         else:
-            tables[name] = frame(BY_TABLE[name], records)
+            found = stored_arrow(BY_TABLE[name], records)
+        tables[name] = completed(found.to_pandas(), BY_TABLE[name])
     first, second = compose(run, reps=10), compose(replace(run, tables=tables), reps=10)
     assert first.verdict == second.verdict
     for a, b in zip(first.tables(), second.tables(), strict=True):
@@ -42,7 +43,7 @@ def test_records_from_disk_give_the_same_report(
 
 
 def test_empty_tables_from_disk_are_not_run(run: FrameRun, no_figures: None) -> None:
-    nothing = {name: frame(kind, []) for name, kind in BY_TABLE.items()}
+    nothing = {name: stored_arrow(kind, []).to_pandas() for name, kind in BY_TABLE.items()}
     assert "nothing to report" in str(compose(replace(run, tables=nothing), reps=5).sections)
     kept = {**nothing, "evaluate": run.table("evaluate")}
     assert "was not run" in str(compose(replace(run, tables=kept), reps=5).sections)

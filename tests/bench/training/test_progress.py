@@ -24,7 +24,7 @@ from bench.training.denoisers import (
     score_judge,
     score_loss,
 )
-from bench.training.progress import Progress
+from bench.training.progress import Resumable
 from defenses.networks import DnCNN
 from iqa_models.plugin import load, model_plugin
 
@@ -58,7 +58,7 @@ def cut_after(epochs: int, judge: Judge) -> Judge:
 
 def test_parts_come_back(tmp_path: Path) -> None:
     module = nn.Linear(2, 2)
-    progress = Progress(tmp_path / "there" / "x.pt", {"module": module})
+    progress = Resumable(tmp_path / "there" / "x.pt", {"module": module})
     assert progress.load() == {}
     before = module.weight.detach().clone()
     progress.save({"curve": [0.5], "best": module.state_dict()})
