@@ -100,7 +100,7 @@ def _images(data: Matched, frame: pd.DataFrame, radius: float) -> Mapping[str, A
     said: dict[str, dict[str, list[list[int] | None]]] = {
         model: {d: [None] * len(names) for d in data.rigor} for model in data.agreement.models
     }
-    for one in seen(data, frame, radius):
+    for one in seen(data, radius):
         said[one.model][one.defense][place[one.image]] = [one.score, one.lower, one.upper]
     human = [[_order(float(value)), number(float(value), _HUMAN)] for value in known["mos"]]
     return {"names": names, "human": human, "said": said}
