@@ -48,7 +48,7 @@ class Matched:
         frontier: The same of those whose median width is narrow.
         levels: A row for each radius, defence and noise level: what was chosen from.
         single: Widths and shares of the same for each model by itself.
-        records: The columns of the evaluation records that curves are made of.
+        records: Evaluation records, those of other modes and models too: no copy is kept.
     """
 
     agreement: Agreement
@@ -71,8 +71,7 @@ class Matched:
 
     def level(self, defense: str, sigma: float) -> pd.DataFrame:
         """Records of one defence at one noise level."""
-        found = self.records
-        return found[(found["defense"] == defense) & (found["sigma"] == sigma)]
+        return _level(self.records, self.agreement, defense, sigma)
 
     def bounds(self, defense: str, sigma: float, radius: float) -> pd.DataFrame:
         """Bounds and widths of every image of a level at one radius."""
@@ -105,12 +104,12 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         None where no record holds bounds on a grid of radii.
     """
     chosen = _common_models(of_mode(frame, mode))
-    grid = radius_grid(judged(chosen))
+    mine = (frame["mode"] == mode) & frame["model"].isin(chosen["model"].unique())
+    grid = radius_grid(judged(frame.loc[mine, ["status", "curve_radius"]]))
     if not grid:
         return None
     agreement = agreement_of(chosen, mode, reps=reps, seed=seed)
-    records = chosen[_CURVED]
-    levels, single = _levels(records, grid, agreement)
+    levels, single = _levels(frame, grid, agreement)
     rigor = rigors(chosen)
     levels["rigor"] = levels["defense"].map(rigor)
     left_out = _left_out(chosen, agreement)
@@ -119,13 +118,20 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         "frontier": levels["own"] <= NARROW,
     }
     tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
-    return Matched(agreement, rigor, **tables, levels=levels, single=single, records=records)
+    return Matched(agreement, rigor, **tables, levels=levels, single=single, records=frame)
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
     """Records of the models on which most noise levels and defences were run."""
     pairs = frame[["model", "defense", "sigma"]].drop_duplicates().groupby("model").size()
     return frame[frame["model"].isin(pairs.index[pairs == pairs.max()])] if len(pairs) else frame
+
+
+def _level(records: pd.DataFrame, agreement: Agreement, defense: str, sigma: float) -> pd.DataFrame:
+    """What curves of a level are made of."""
+    mine = (records["defense"] == defense) & (records["sigma"] == sigma)
+    mine &= (records["mode"] == agreement.mode) & records["model"].isin(agreement.models)
+    return records.loc[mine, _CURVED]
 
 
 def _levels(
@@ -136,8 +142,8 @@ def _levels(
     Curves are many times larger than records: those of one level at a time are spread out.
     """
     whole, single = [], []
-    for (defense, sigma), part in grouped(records[["defense", "sigma"]], ["defense", "sigma"]):
-        curve = curves(records.loc[part.index], grid)
+    for defense, sigma in sorted({(d, s) for _, d, s in agreement.scores if d != UNDEFENDED}):
+        curve = curves(_level(records, agreement, defense, sigma), grid)
         known = _agreed(agreement, defense, sigma)
         for (radius,), rows in grouped(curve, ["radius"]):
             whole.append({"radius": radius, "defense": defense, **known, **_widths(rows)})
