@@ -32,7 +32,8 @@ def explorer(decision: Decision, frame: pd.DataFrame) -> Explorer:
         decision: The numbers of page 1.
         frame: The evaluation records it was made of.
     """
-    modes = {mode: _mode(data, decision, of_mode(frame, mode)) for mode, data in _data(decision)}
+    judged = frame[["mode", "image", "mos"]]
+    modes = {mode: _mode(data, decision, of_mode(judged, mode)) for mode, data in _data(decision)}
     return Explorer(
         id="explore",
         title="Any radius, any model, any image",
