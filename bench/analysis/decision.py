@@ -103,11 +103,10 @@ def by_width(
     """
     table = _candidates(data, radius)
     table = table[table["defense"].isin(among)]
-    curve = data.curve[data.curve["radius"] == radius]
     photographs = frame.drop_duplicates("image").set_index("image")["group"]
     samples = {
         row["defense"]: -_width_samples(
-            curve[(curve["defense"] == row["defense"]) & (curve["sigma"] == row["sigma"])],
+            data.bounds(row["defense"], row["sigma"], radius),
             photographs,
             reps=reps,
             seed=seed,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,9 +43,9 @@ def levels(data: Matched) -> list[Level]:
     single = [
         _level(data, model, part)
         for model in data.agreement.models
-        for _, part in grouped(data.curve[data.curve["model"] == model], ["defense", "sigma"])
+        for _, part in grouped(data.single[data.single["model"] == model], ["defense", "sigma"])
     ]
-    whole = [_level(data, ALL, part) for _, part in grouped(data.curve, ["defense", "sigma"])]
+    whole = [_level(data, ALL, part) for _, part in grouped(data.levels, ["defense", "sigma"])]
     return whole + single
 
 
@@ -59,15 +58,15 @@ def _level(data: Matched, model: str, part: pd.DataFrame) -> Level:
     else:
         value = agreement.scores[key].estimate("srcc").value
         interval = agreement.interval("srcc", key)
-    by_radius = [p for _, p in grouped(part, ["radius"])]
+    by_radius = part.sort_values("radius")
     return Level(
         model,
         defense,
         sigma,
         value,
         interval,
-        tuple(float(p["own"].median()) for p in by_radius),
-        tuple(float((p["share"] < 1.0).mean()) for p in by_radius),
+        tuple(by_radius["own"].tolist()),
+        tuple(by_radius["certified"].tolist()),
     )
 
 
@@ -107,17 +106,22 @@ class Seen:
     upper: int
 
 
-def seen(data: Matched, frame: pd.DataFrame, radius: float) -> Iterator[Seen]:
+_SCORED = ["model", "image", "score", "higher_is_better", "range_low", "range_high"]
+
+
+def seen(data: Matched, radius: float) -> Iterator[Seen]:
     """Every image at one radius, each defence at its best noise level there."""
     best = data.best[data.best["radius"] == radius]
-    chosen = dict(zip(best["defense"], best["sigma"], strict=True))
-    usable = frame[frame["model"].isin(data.agreement.models)].dropna(subset=["score"])
-    curve = data.curve[data.curve["radius"] == radius]
-    columns = ["model", "defense", "sigma", "image"]
-    joined = usable.merge(curve[[*columns, "lower", "upper"]], on=columns, suffixes=("_own", ""))
-    joined = joined[joined["sigma"] == joined["defense"].map(chosen)]
-    low, span = numbers(joined, "range_low"), numbers(joined, "range_high")
-    span = span - low
+    for defense, sigma in zip(best["defense"], best["sigma"], strict=True):
+        yield from _seen(data, defense, sigma, radius)
+
+
+def _seen(data: Matched, defense: str, sigma: float, radius: float) -> Iterator[Seen]:
+    bounds = data.bounds(defense, sigma, radius)[["model", "image", "lower", "upper"]]
+    scored = data.level(defense, sigma)[_SCORED].dropna(subset=["score"])
+    joined = scored.merge(bounds, on=["model", "image"])
+    low = numbers(joined, "range_low")
+    span = numbers(joined, "range_high") - low
     score, lower, upper = ((numbers(joined, c) - low) / span for c in ("score", "lower", "upper"))
     up = joined["higher_is_better"].to_numpy(dtype=bool)
     score, lower, upper = (
@@ -125,12 +129,9 @@ def seen(data: Matched, frame: pd.DataFrame, radius: float) -> Iterator[Seen]:
         np.where(up, lower, 1 - upper),
         np.where(up, upper, 1 - lower),
     )
-    for row, s, a, b in zip(_names(joined), score, lower, upper, strict=True):
-        yield Seen(*row, round(1000 * s), _floor(1000 * a), -_floor(-1000 * b))
-
-
-def _names(frame: pd.DataFrame) -> list[tuple[Any, Any, Any]]:
-    return list(zip(frame["model"], frame["defense"], frame["image"], strict=True))
+    names = zip(joined["model"], joined["image"], strict=True)
+    for (model, image), s, a, b in zip(names, score, lower, upper, strict=True):
+        yield Seen(model, defense, image, round(1000 * s), _floor(1000 * a), -_floor(-1000 * b))
 
 
 def _floor(value: float) -> int:

@@ -87,5 +87,6 @@ def distinct(values: Iterable[object]) -> str:
 
 
 def of_mode(frame: pd.DataFrame, mode: str) -> pd.DataFrame:
-    """Records of one mode."""
-    return frame[frame["mode"] == mode]
+    """Records of one mode, without their curves: these take more room than all else."""
+    narrow = [name for name in frame if not str(name).startswith("curve_")]
+    return frame.loc[frame["mode"] == mode, narrow]

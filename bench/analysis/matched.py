@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,12 @@ ENOUGH_CERTIFIED = 0.9
 """Share of the images that need an interval narrower than the range at a radius."""
 NARROW = 0.1
 """Width, as a share of the own spread of scores, that is called narrow."""
+_CURVED = [
+    *("status", "model", "defense", "sigma", "image", "mos", "score", "higher_is_better"),
+    *("range_low", "range_high"),
+    *("curve_radius", "curve_lower", "curve_upper", "curve_at_ceiling"),
+]
+"""Columns that curves are made of."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Matched:
             enough images.
         frontier: The same of those whose median width is narrow.
         levels: A row for each radius, defence and noise level: what was chosen from.
-        curve: A row for each image and radius, with its bounds and widths.
+        single: Widths and shares of the same for each model by itself.
+        records: Evaluation records, those of other modes and models too: no copy is kept.
     """
 
     agreement: Agreement
@@ -48,7 +56,8 @@ class Matched:
     best: pd.DataFrame
     frontier: pd.DataFrame
     levels: pd.DataFrame
-    curve: pd.DataFrame
+    single: pd.DataFrame
+    records: pd.DataFrame
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -59,6 +68,14 @@ class Matched:
     def undefended(self) -> float | None:
         """Mean SRCC of the undefended models."""
         return self.agreement.mean("srcc", UNDEFENDED, 0.0).value
+
+    def level(self, defense: str, sigma: float) -> pd.DataFrame:
+        """Records of one defence at one noise level."""
+        return _level(self.records, self.agreement, defense, sigma)
+
+    def bounds(self, defense: str, sigma: float, radius: float) -> pd.DataFrame:
+        """Bounds and widths of every image of a level at one radius."""
+        return curves(self.level(defense, sigma), (radius,))
 
     def letters(self, radius: float) -> dict[str, str]:
         """Ties at a radius, among proved radii on equal sets; ``a`` leads."""
@@ -87,12 +104,12 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         None where no record holds bounds on a grid of radii.
     """
     chosen = _common_models(of_mode(frame, mode))
-    grid = radius_grid(judged(chosen))
+    mine = (frame["mode"] == mode) & frame["model"].isin(chosen["model"].unique())
+    grid = radius_grid(judged(frame.loc[mine, ["status", "curve_radius"]]))
     if not grid:
         return None
     agreement = agreement_of(chosen, mode, reps=reps, seed=seed)
-    curve = curves(chosen, grid)
-    levels = _levels(curve, agreement)
+    levels, single = _levels(frame, grid, agreement)
     rigor = rigors(chosen)
     levels["rigor"] = levels["defense"].map(rigor)
     left_out = _left_out(chosen, agreement)
@@ -101,7 +118,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         "frontier": levels["own"] <= NARROW,
     }
     tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
-    return Matched(agreement, rigor, **tables, levels=levels, curve=curve)
+    return Matched(agreement, rigor, **tables, levels=levels, single=single, records=frame)
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
@@ -110,31 +127,56 @@ def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["model"].isin(pairs.index[pairs == pairs.max()])] if len(pairs) else frame
 
 
-def _levels(curve: pd.DataFrame, agreement: Agreement) -> pd.DataFrame:
-    """A row for each defence, noise level and radius: SRCC and widths of all its images."""
-    rows = []
-    for (defense, sigma, radius), part in grouped(curve, ["defense", "sigma", "radius"]):
-        mean = agreement.mean("srcc", defense, sigma)
-        low, high = agreement.mean_interval("srcc", defense, sigma) or (np.nan, np.nan)
-        rows.append(
-            {
-                "radius": radius,
-                "defense": defense,
-                "sigma": sigma,
-                "srcc": mean.value if mean.models == mean.models_wanted else np.nan,
-                "low": low,
-                "high": high,
-                "width": float(part["share"].median()),
-                "own": float(part["own"].median()),
-                "certified": float((part["share"] < 1.0).mean()),
-                "narrow": float((part["own"] <= NARROW).mean()),
-                "images": mean.n,
-                "wanted": mean.wanted,
-                "complete": mean.complete,
-                "photographs": agreement.photographs,
-            }
-        )
-    return pd.DataFrame(rows)
+def _level(records: pd.DataFrame, agreement: Agreement, defense: str, sigma: float) -> pd.DataFrame:
+    """What curves of a level are made of."""
+    mine = (records["defense"] == defense) & (records["sigma"] == sigma)
+    mine &= (records["mode"] == agreement.mode) & records["model"].isin(agreement.models)
+    return records.loc[mine, _CURVED]
+
+
+def _levels(
+    records: pd.DataFrame, grid: tuple[float, ...], agreement: Agreement
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A row for each defence, noise level and radius, of all models and of each by itself.
+
+    Curves are many times larger than records: those of one level at a time are spread out.
+    """
+    whole, single = [], []
+    for defense, sigma in sorted({(d, s) for _, d, s in agreement.scores if d != UNDEFENDED}):
+        curve = curves(_level(records, agreement, defense, sigma), grid)
+        known = _agreed(agreement, defense, sigma)
+        for (radius,), rows in grouped(curve, ["radius"]):
+            whole.append({"radius": radius, "defense": defense, **known, **_widths(rows)})
+        for (model, radius), rows in grouped(curve, ["model", "radius"]):
+            of_model = {"model": model, "defense": defense, "sigma": sigma, "radius": radius}
+            single.append({**of_model, **_widths(rows)})
+    return pd.DataFrame(whole), pd.DataFrame(single)
+
+
+def _agreed(agreement: Agreement, defense: str, sigma: float) -> dict[str, Any]:
+    """What a level has at every radius."""
+    mean = agreement.mean("srcc", defense, sigma)
+    low, high = agreement.mean_interval("srcc", defense, sigma) or (np.nan, np.nan)
+    return {
+        "sigma": sigma,
+        "srcc": mean.value if mean.models == mean.models_wanted else np.nan,
+        "low": low,
+        "high": high,
+        "images": mean.n,
+        "wanted": mean.wanted,
+        "complete": mean.complete,
+        "photographs": agreement.photographs,
+    }
+
+
+def _widths(curve: pd.DataFrame) -> dict[str, float]:
+    """Median widths, and the shares of images with an interval and with a narrow one."""
+    return {
+        "width": float(curve["share"].median()),
+        "own": float(curve["own"].median()),
+        "certified": float((curve["share"] < 1.0).mean()),
+        "narrow": float((curve["own"] <= NARROW).mean()),
+    }
 
 
 def _chosen(

@@ -84,7 +84,7 @@ def cluster_weights(groups: Sequence[str], *, reps: int, seed: int) -> Array:
         return np.zeros((reps, 0))
     rng = np.random.Generator(np.random.PCG64(seed))
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=reps)
-    return np.asarray(counts[:, index], dtype=np.float64)
+    return np.asarray(counts, dtype=np.float64)[:, index]
 
 
 def weighted_midranks(values: Array, weights: Array) -> Array:
@@ -108,20 +108,24 @@ def bootstrap_srcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
 
     Items whose score is missing have weight zero, so cells with different gaps share ``weights``.
     """
+    x, y, known = _known(score, mos)
 
-    def correlation(x: Array, y: Array, w: Array) -> Array:
+    def correlation(w: Array) -> Array:
+        w = w[:, known]
         return _weighted_pearson(weighted_midranks(x, w), weighted_midranks(y, w), w)
 
-    return _by_blocks(correlation, *_known(score, mos), weights)
+    return _by_blocks(correlation, weights)
 
 
 def bootstrap_plcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
     """Pearson correlation of every resample, ``(reps,)``; NaN where it is undefined."""
+    x, y, known = _known(score, mos)
 
-    def correlation(x: Array, y: Array, w: Array) -> Array:
+    def correlation(w: Array) -> Array:
+        w = w[:, known]
         return _weighted_pearson(np.broadcast_to(x, w.shape), np.broadcast_to(y, w.shape), w)
 
-    return _by_blocks(correlation, *_known(score, mos), weights)
+    return _by_blocks(correlation, weights)
 
 
 def bootstrap_median(values: ArrayLike, weights: Array) -> Array:
@@ -132,26 +136,24 @@ def bootstrap_median(values: ArrayLike, weights: Array) -> Array:
     """
     x = np.asarray(values, dtype=np.float64)
     order = np.argsort(x, kind="stable")
-    reached = np.cumsum(weights[:, order], axis=1)
-    place = np.argmax(reached >= reached[:, -1:] / 2, axis=1)
-    return np.asarray(x[order][place], dtype=np.float64)
+
+    def medians(w: Array) -> Array:
+        reached = np.cumsum(w[:, order], axis=1)
+        place = np.argmax(reached >= reached[:, -1:] / 2, axis=1)
+        return np.asarray(x[order][place], dtype=np.float64)
+
+    return _by_blocks(medians, weights)
 
 
 _NUMBERS = 2**21
 """Weights that are worked on at a time: many images would take many times their memory."""
 
 
-def _by_blocks(
-    correlation: Callable[[Array, Array, Array], Array],
-    x: Array,
-    y: Array,
-    known: npt.NDArray[np.bool_],
-    weights: Array,
-) -> Array:
-    """The correlation of some resamples after the other; each is on its own."""
-    rows = max(1, _NUMBERS // max(1, len(known)))
+def _by_blocks(statistic: Callable[[Array], Array], weights: Array) -> Array:
+    """A statistic of some resamples after the other; each is on its own."""
+    rows = max(1, _NUMBERS // max(1, weights.shape[1]))
     starts = range(0, len(weights), rows)
-    found = [correlation(x, y, weights[start : start + rows][:, known]) for start in starts]
+    found = [statistic(weights[start : start + rows]) for start in starts]
     return np.concatenate(found) if found else np.empty(0)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -42,7 +42,8 @@ def ordered(
     with ExitStack() as stack:
 
         def kept(rows: Iterable[Row]) -> Iterator[Row]:
-            return stack.enter_context(_spilled(rows, schema, scratch))
+            # Nothing that lives as long as the file may hold the rows that went into it.
+            return _spilled(rows, schema, stack.enter_context(tempfile.TemporaryFile(dir=scratch)))
 
         runs = (kept(sorted(run, key=key)) for run in _runs(rows))
         merged: list[Iterator[Row]] = []
@@ -65,17 +66,13 @@ def _runs(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield run
 
 
-@contextmanager
-def _spilled(
-    rows: Iterable[Row], schema: pa.Schema, scratch: Path | None
-) -> Iterator[Iterator[Row]]:
-    """Rows written to a nameless file, to be read again one by one."""
-    with tempfile.TemporaryFile(dir=scratch) as file:
-        with pa.ipc.new_stream(file, schema) as stream:
-            for batch in batches(rows, schema, size=_BATCH):
-                stream.write_batch(batch)
-        file.seek(0)
-        yield _read(file)
+def _spilled(rows: Iterable[Row], schema: pa.Schema, file: IO[bytes]) -> Iterator[Row]:
+    """Rows written to a file, to be read again one by one."""
+    with pa.ipc.new_stream(file, schema) as stream:
+        for batch in batches(rows, schema, size=_BATCH):
+            stream.write_batch(batch)
+    file.seek(0)
+    return _read(file)
 
 
 def _read(file: IO[bytes]) -> Iterator[Row]:

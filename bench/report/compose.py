@@ -11,7 +11,7 @@ from typing import get_args
 
 from bench.analysis.agreement import Agreement, agreements, certified_only
 from bench.analysis.beside import Reported
-from bench.analysis.frames import of_mode, rows
+from bench.analysis.frames import rows
 from bench.analysis.matched import Matched, matched
 from bench.analysis.names import PAPERS_DEFENSE
 from bench.analysis.published import published
@@ -260,8 +260,8 @@ def _supplement(
 
 def _beside(run: RunTables, mode: str) -> list[Block]:
     """Widths and abstentions of the rows beside the tables."""
-    frame = of_mode(run.extras().table("evaluate"), mode)
-    if frame.empty:
+    frame = run.extras().table("evaluate")
+    if not (frame["mode"] == mode).any():
         return []
     family = run.profile.certificate.familywise
     x = _LETTER[mode]

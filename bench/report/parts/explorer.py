@@ -32,7 +32,8 @@ def explorer(decision: Decision, frame: pd.DataFrame) -> Explorer:
         decision: The numbers of page 1.
         frame: The evaluation records it was made of.
     """
-    modes = {mode: _mode(data, decision, of_mode(frame, mode)) for mode, data in _data(decision)}
+    judged = frame[["mode", "image", "mos"]]
+    modes = {mode: _mode(data, decision, of_mode(judged, mode)) for mode, data in _data(decision)}
     return Explorer(
         id="explore",
         title="Any radius, any model, any image",
@@ -100,7 +101,7 @@ def _images(data: Matched, frame: pd.DataFrame, radius: float) -> Mapping[str, A
     said: dict[str, dict[str, list[list[int] | None]]] = {
         model: {d: [None] * len(names) for d in data.rigor} for model in data.agreement.models
     }
-    for one in seen(data, frame, radius):
+    for one in seen(data, radius):
         said[one.model][one.defense][place[one.image]] = [one.score, one.lower, one.upper]
     human = [[_order(float(value)), number(float(value), _HUMAN)] for value in known["mos"]]
     return {"names": names, "human": human, "said": said}

@@ -37,7 +37,8 @@ def decide(
     if not equal:
         return None
     everything = run.everything()
-    time, frame = everything.table("time"), everything.table("evaluate")
+    time = everything.table("time")
+    frame = everything.table("evaluate")[["mode", "image", "group"]]
     decision = Decision(
         data=equal,
         costs={mode: costs(time, data.agreement.models) for mode, data in equal.items()},

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.analysis.explore import ALL, levels, seen
 from bench.analysis.matched import Matched, matched
+from bench.analysis.widths import curves
 
 PHOTOGRAPHS, IMAGES = 12, 3
 RADII = (0.01, 0.1, 0.5)
@@ -128,3 +130,34 @@ def test_extra_levels_of_some_models_are_compared_on_these_models() -> None:
     found = compared(SMALL, LARGE, other)
     assert found.agreement.models == ("dbcnn",)
     assert matched(SMALL, "FR", reps=5, seed=1) is None
+
+
+def test_widths_of_one_radius_are_those_of_all_curves_at_once() -> None:
+    wide = cell("ms", 0.1, noise=0.2, widths=(0.4, 2.0, 10.0), model="koncept", scale=0.5)
+    tight = cell("ms", 0.5, noise=0.2, widths=(0.1, 0.2, 5.0), model="koncept", abstained=2)
+    other = SMALL.assign(mode="FR", curve_upper=[[9.0] * 3] * len(SMALL))
+    frame = pd.concat([SMALL, LARGE, wide, tight], ignore_index=True)
+    found = compared(frame, other)
+    whole = curves(frame, RADII)
+    for (defense, sigma, radius), part in whole.groupby(["defense", "sigma", "radius"]):
+        bounds = found.bounds(str(defense), float(sigma), float(radius))
+        pd.testing.assert_frame_equal(bounds, part.reset_index(drop=True))
+        level = found.levels[(found.levels["sigma"] == sigma) & (found.levels["radius"] == radius)]
+        assert level["own"].tolist() == [part["own"].median()]
+        for model, own in part.groupby("model")["own"]:
+            single = next(x for x in levels(found) if (x.model, x.sigma) == (model, sigma))
+            assert single.own[RADII.index(radius)] == own.median()
+    assert len([x for x in levels(found) if x.model == ALL]) == 2
+
+
+def test_images_are_seen_at_the_best_level_and_upwards() -> None:
+    falling = LARGE.assign(model="koncept", higher_is_better=False)
+    pair = pd.concat([SMALL, LARGE, falling, SMALL.assign(model="koncept")], ignore_index=True)
+    pair["higher_is_better"] = pair["model"] == "dbcnn"
+    found = compared(pair)
+    points = {(p.model, p.image): p for p in seen(found, 0.5)}  # only the large level fits there
+    assert len(points) == 2 * len(QUALITY)
+    score = float(LARGE["score"][7])
+    up, down = points["dbcnn", "i07"], points["koncept", "i07"]
+    assert (up.score, up.lower, up.upper) == (round(100 * score), 0, 500)
+    assert (down.score, down.lower, down.upper) == (round(1000 - 100 * score), 500, 1000)

@@ -134,18 +134,31 @@ def test_a_cluster_gives_the_same_tables(
 def test_a_worker_killed_in_the_middle_changes_nothing(
     tmp_path: Path, scheduler: str, serial: dict[str, bytes]
 ) -> None:
-    results = tmp_path / "r"
+    killed_in_the_middle(tmp_path / "r", "1", "dask", scheduler)
+    assert tables(tmp_path / "r") == serial
+
+
+@pytest.mark.slow
+def test_so_does_ray_with_two_workers_of_which_one_is_killed(
+    tmp_path: Path, serial: dict[str, bytes]
+) -> None:
+    pytest.importorskip("ray")
+    killed_in_the_middle(tmp_path / "r", "2", "ray")
+    assert tables(tmp_path / "r") == serial
+
+
+def killed_in_the_middle(results: Path, *arguments: str) -> None:
+    """A run of which one worker is killed after some units; it ends well all the same."""
     orders(results, "slow")
-    process = drive(results, "1", "dask", scheduler)
+    process = drive(results, *arguments)
     log = results / "log"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not log.exists() or log.read_text().count("\n") < 25:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(busy_worker(results), signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert tables(results) == serial
 
 
 def busy_worker(results: Path) -> int:
@@ -271,6 +284,18 @@ def test_ray_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
         pytest.raises(BenchError, match="expected the package ray"),
+        open_workers(Cluster.named("ray"), jobs=1),
+    ):
+        pass
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed_out(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=timed_out))
+    with (
+        pytest.raises(BenchError, match="to start on this machine, found Exception: The current"),
         open_workers(Cluster.named("ray"), jobs=1),
     ):
         pass

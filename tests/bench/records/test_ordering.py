@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -78,3 +80,24 @@ def test_rows_of_one_key_meet_across_runs(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(BenchError, match="two rows"):
         write_table(file, DrawRecord, [*same, draw(1, scores=4)])
     assert len(read_rows(file, DrawRecord)) == 3
+
+
+class Counted(dict[str, object]):
+    """A row that can be asked whether it is still held."""
+
+
+def test_only_a_run_or_two_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_runs(monkeypatch, numbers=100, merged=4)  # 20 rows a run, 30 runs
+    made: list[weakref.ref[Counted]] = []
+    held = []
+
+    def rows() -> Iterator[Counted]:
+        for number in range(600):
+            row = Counted(key=f"{number % 7}", values=[0.0] * 3)
+            made.append(weakref.ref(row))
+            held.append(sum(one() is not None for one in made))
+            yield row
+
+    found = list(ordered(rows(), schema=SCHEMA, key=lambda row: row["key"]))
+    assert len(found) == 600
+    assert max(held) <= 60
