@@ -92,6 +92,7 @@ def _guaranteed(found: Mapping[tuple[str, float], Choice]) -> str:
 
 
 def choice_words(choice: Choice) -> str:
+    """Who is chosen at one radius, who is as good, and whose intervals say nothing."""
     accuracy, width = choice.accuracy, choice.width
     if not accuracy.values and not choice.vacuous:
         return "nobody certifies enough images"

@@ -281,7 +281,7 @@ def _stability(evidence: Evidence) -> Verdict:
     limit = 2 * value
     words = f"FS-IQA's output varies by {number(value, _FINE)} between runs"
     rule = (
-        "it holds if the mean standard deviation of repeated scores of one image, as a share of the "
+        "it holds if the mean standard deviation of repeated scores of an image, as a share of the "
         f"score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
         "it was measured is not stated)."
     )

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - a multiplication sign is meant
 """The cost section: seconds, forward passes, memory, and how stable the output is.
 
 This module knows timing records; it must not know how anything is drawn or printed.
@@ -100,7 +101,7 @@ def _cost_notes(usable: pd.DataFrame) -> tuple[str, ...]:
     if set(usable["device"]) == {"cpu"}:
         text += (
             " Memory on a CPU is growth beyond what the process held before: what an earlier "
-            "defence left behind is used again and does not count, so 0 is no property of a defence."
+            "defence left behind is used again and does not count, so 0 says nothing of a defence."
         )
     if "random" in set(usable["weights"]):
         text += " Random weights are used for time only; no score of theirs is reported."

@@ -98,8 +98,8 @@ def _images(
         ]
         moves += [f"{title} {move}" for move in _moved(attacks, row)]
     caption = (
-        f"**{word}**: {image}. I-FGSM, {norm_title(first['norm'])} {first['epsilon']:g}, scores pushed up. "
-        f"Score before and after: {'; '.join(moves) or 'not recorded'}."
+        f"**{word}**: {image}. I-FGSM on {model_title(str(first['model']))}, "
+        f"{norm_title(first['norm'])} {first['epsilon']:g}, scores pushed up. Score before and after: {'; '.join(moves) or 'not recorded'}."
     )
     return worked_example(id=id, caption=caption, pictures=shown, about=image)
 

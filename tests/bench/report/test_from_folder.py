@@ -1,5 +1,6 @@
 """Reports of runs that lie in folders: pictures, further runs and reported rows beside, by verb."""
 
+# ruff: noqa: RUF001 - Greek letters are meant
 from __future__ import annotations
 
 import csv
@@ -76,7 +77,7 @@ def test_attacked_pictures_of_a_run_on_disk_are_shown(run: RunFolder, quick: Non
         assert words[::2] == ["original", "difference x5", "difference x5"]
         assert words[1::2] == ["attacked, undefended", "attacked, FS-IQA"]
         assert len({png for _, png in block.pictures[:2]} | {block.pictures[3][1]}) == 3
-        assert "l∞ 0.05" in block.caption
+        assert "I-FGSM on DBCNN, l∞ 0.05, scores pushed up" in block.caption
     tables = [block for block in examples.blocks if isinstance(block, Table)]
     frame = from_folder(run).table("evaluate")
     for block, table in zip(shown, tables, strict=True):

@@ -1,6 +1,5 @@
 """What a mistrustful reader checks: ties, standard errors, abstentions, and too few draws."""
 
-# ruff: noqa: RUF001 - Greek letters are meant
 from __future__ import annotations
 
 from dataclasses import replace
@@ -88,7 +87,7 @@ def test_defences_with_too_few_draws_are_left_out_of_what_is_guaranteed(
         frame.loc[none, ["status", "at_ceiling", "samples"]] = ["abstained", True, 16]
         frame.loc[none, ["radius", "lower", "upper"]] = None
         for column in ("curve_radius", "curve_lower", "curve_upper", "curve_at_ceiling"):
-            frame.loc[none, column] = [[] for _ in range(int(none.sum()))]
+            frame[column] = [[] if out else v for v, out in zip(frame[column], none, strict=True)]
         document = compose(replace(whole, tables={**whole.tables, "evaluate": frame}), reps=10)
         return document, next(s.blocks for s in document.sections if s.id == "guarantee")
 
