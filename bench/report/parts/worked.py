@@ -99,7 +99,8 @@ def _images(
         moves += [f"{title} {move}" for move in _moved(attacks, row)]
     caption = (
         f"**{word}**: {image}. I-FGSM on {model_title(str(first['model']))}, "
-        f"{norm_title(first['norm'])} {first['epsilon']:g}, scores pushed up. Score before and after: {'; '.join(moves) or 'not recorded'}."
+        f"{norm_title(first['norm'])} {first['epsilon']:g}, scores pushed up. Score before and "
+        f"after: {'; '.join(moves) or 'not recorded'}."
     )
     return worked_example(id=id, caption=caption, pictures=shown, about=image)
 
