@@ -113,7 +113,7 @@ def unsteady_note(time: pd.DataFrame) -> tuple[str, ...]:
     found = unsteady(time)
     if not found:
         return ()
-    told = listed(f"{defense_title(d)} {found[d]:.1f}×" for d in defense_order(found))
+    told = listed(f"{found[d]:.1f}× ({defense_title(d)})" for d in defense_order(found))
     return (
         f"Repeats of one setting differ by up to {told}: the machine was busy, so these seconds "
         "are too large by an unknown factor.",

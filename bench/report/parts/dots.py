@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from bench.analysis.agreement import METRICS, Agreement
-from bench.analysis.frames import rows
+from bench.analysis.frames import numbers, rows
 from bench.analysis.names import UNDEFENDED, defense_title, model_title
 from bench.report import drawing
 from bench.report.document import Column, Figure, Table
@@ -46,8 +47,9 @@ def model_dots(agreement: Agreement, *, id: str, title: str) -> Figure | None:
     names = [d for d in (UNDEFENDED, *agreement.defenses) if d in set(frame["defense"])]
     looks = defense_looks(names)
     height = 0.9 + _ROW_HEIGHT * len(names)
-    ends = frame[["srcc", "srcc_low", "srcc_high"]].astype(float)
-    limits = (ends.min(axis=None) - _MARGIN, ends.max(axis=None) + _MARGIN)
+    ends = np.concatenate([numbers(frame, name) for name in ("srcc", "srcc_low", "srcc_high")])
+    ends = ends[np.isfinite(ends)]
+    limits = (ends.min() - _MARGIN, ends.max() + _MARGIN) if len(ends) else None
     with drawing.style():
         canvas, axes = drawing.panels(len(agreement.models), height=height)
         spots: list[drawing.Spot] = []

@@ -1,5 +1,6 @@
 """What a mistrustful reader checks: ties, standard errors, abstentions, and too few draws."""
 
+# ruff: noqa: RUF001 - a multiplication sign is meant
 from __future__ import annotations
 
 from dataclasses import replace
@@ -111,3 +112,24 @@ def test_violations_count_images_before_certificates(whole: FrameRun) -> None:
     assert audit_sentence(audit).startswith(
         "1 of 3 images (3 photographs) have a violated certificate (2 of 72 certificates)."
     )
+
+
+def test_a_busy_machine_is_named_below_page_1_and_the_costs(
+    whole: FrameRun, no_figures: None
+) -> None:
+    """Its own two repeats differ by a tenth; three of one setting of MS are made to differ more."""
+
+    def notes(factor: float) -> set[str]:
+        time = whole.table("time").copy()
+        mine = (time["defense"] == "ms") & (time["model"] == "koncept") & (time["sigma"] == 0.5)
+        seconds = zip(time["seconds_certified"], mine, strict=True)
+        time["seconds_certified"] = [[v[0], factor * v[0]] if busy else v for v, busy in seconds]
+        document = compose(replace(whole, tables={**whole.tables, "time": time}), reps=5)
+        return {
+            table.id
+            for table in document.tables()
+            if any("differ by up to 2.5× (MS): the machine was busy" in n for n in table.notes)
+        }
+
+    assert notes(1.9) == set()
+    assert notes(2.5) == {"table-d", "table-ca"}
