@@ -64,10 +64,10 @@ def decision(report: str) -> str:
 
 
 def short(name: str) -> str:
-    """A heading in few letters: ``SRCC NR, ρ = 0.01``."""
+    """A heading in few letters, ``SRCC NR, ρ = 0.01``, that breaks after the comma only."""
     match = re.fullmatch(r"(ρ = \S+) (.*)", name)
     if match:
-        return f"{match[2]}, {match[1]}"
+        return ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in (match[2], match[1]))
     return "seconds" if name.startswith("seconds") else name
 
 
@@ -122,7 +122,7 @@ def index() -> str:
     broke = [line for line in choices(recorded) if "attacks broke" in line]
     small = read(f"{REFERENCE}/timing/cpu-compact")
     rows = [
-        ("recorded", "Which defence, where everything runs? Compact networks.", choices(recorded)),
+        ("recorded", "Which defence? Compact networks.", choices(recorded)),
         ("recorded", "Is the paper right?", claims),
         ("recorded", "What did attacks break?", broke),
         ("real", "Does it hold on published trunks?", choices(real)),
@@ -131,7 +131,8 @@ def index() -> str:
     ]
     lines = ["| report | question | answer in a line |", "|---|---|---|"]
     for name, question, answers in rows:
-        answer = next(iter(answers), "see the report").replace("|", "\\|")
+        first = next(iter(answers), "see the report").replace("|", "\\|")
+        answer = first.split(". ")[0].removesuffix(".") + "."
         lines.append(f"| [{name}](reference/{name}/report.md) | {question} | {answer} |")
     return "\n".join(lines) + "\n"
 

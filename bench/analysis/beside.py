@@ -23,7 +23,7 @@ _JOINED = ("evaluate", "time", "audit")
 def with_runs(run: FrameRun, others: Mapping[str, FrameRun]) -> FrameRun:
     """The run with the defences of further runs beside its own tables.
 
-    A defence that both have stands there as ``name (label)``.
+    A defence that both have stands there as ``name (label)``; another brings its guarantee card.
 
     Args:
         run: Whose report is written.
@@ -33,6 +33,7 @@ def with_runs(run: FrameRun, others: Mapping[str, FrameRun]) -> FrameRun:
         BenchError: A further run rests on other images, so nothing can be compared.
     """
     beside = {name: [frame] for name, frame in run.beside.items()}
+    cards = [*run.cards]
     taken = {str(d) for d in run.everything().table("evaluate")["defense"].unique()}
     for label, other in others.items():
         whole = other.everything()
@@ -41,13 +42,16 @@ def with_runs(run: FrameRun, others: Mapping[str, FrameRun]) -> FrameRun:
             str(d): f"{d} ({label})" if d in taken else str(d)
             for d in whole.table("evaluate")["defense"].unique()
         }
+        new = {d for d, name in names.items() if name == d}
+        cards += [card for card in other.cards if card.get("name") in new]
         taken |= set(names.values())
         for table in _JOINED:
             frame = whole.table(table)
-            renamed = frame.assign(defense=frame["defense"].replace(names))
-            beside.setdefault(table, []).append(renamed[renamed["defense"].isin(names.values())])
+            theirs = frame[frame["defense"].isin(names)]
+            renamed = theirs.assign(defense=[names[str(d)] for d in theirs["defense"]])
+            beside.setdefault(table, []).append(renamed)
     joined = {name: pd.concat(frames, ignore_index=True) for name, frames in beside.items()}
-    return replace(run, beside=joined)
+    return replace(run, beside=joined, cards=tuple(cards))
 
 
 def _same_images(run: FrameRun, other: FrameRun, label: str) -> None:

@@ -28,6 +28,26 @@ def model_seconds(
     return means
 
 
+UNSTEADY = 2.0
+"""Repeats of one setting that differ by more than this factor were timed on a busy machine."""
+
+
+def unsteady(time: pd.DataFrame) -> dict[str, float]:
+    """Largest ratio of repeats of one setting, by defence, where it is above ``UNSTEADY``.
+
+    >>> row = {"status": "ok", "defense": "ms", "seconds_certified": [1.0, 3.0]}
+    >>> unsteady(pd.DataFrame([row, {**row, "defense": "dms", "seconds_certified": [1.0, 1.5]}]))
+    {'ms': 3.0}
+    """
+    found: dict[str, float] = {}
+    usable = time[time["status"] == "ok"]
+    for defense, seconds in zip(usable["defense"], usable["seconds_certified"], strict=True):
+        ratio = max(seconds) / min(seconds) if len(seconds) and min(seconds) > 0 else 1.0
+        if ratio > UNSTEADY:
+            found[str(defense)] = max(ratio, found.get(str(defense), 0.0))
+    return found
+
+
 def repeat_deviation(time: pd.DataFrame) -> list[float]:
     """Standard deviation of repeated defended scores as a share of the score range, by record."""
     found = []

@@ -22,6 +22,8 @@ from bench.analysis.widths import PROVED
 
 RADII = (0.01, 0.1)
 """Radii at which defences are compared first, where a run has them."""
+VACUOUS = 1.0
+"""Width, as a share of a defence's own spread of scores, from which its intervals say nothing."""
 ALIKE = 1.1
 """Costs within this factor of the smallest are called alike."""
 
@@ -72,7 +74,7 @@ def by_score(data: Matched) -> Leading:
 
 
 def by_accuracy(data: Matched, radius: float) -> Leading:
-    """Who has the highest SRCC at a radius, among proved radii that certify enough images."""
+    """Who has the highest SRCC at a radius, among proved radii whose intervals say something."""
     table = _candidates(data, radius)
     values = {row["defense"]: row["srcc"] for row in rows(table)}
     samples = {
@@ -118,8 +120,19 @@ def by_width(
     return Leading(values, found.first)
 
 
+def vacuous(data: Matched, radius: float) -> dict[str, float]:
+    """Widths of those with a proved radius whose intervals there say nothing, by defence."""
+    table = _certifying(data, radius)
+    return {row["defense"]: row["own"] for row in rows(table[table["own"] >= VACUOUS])}
+
+
 def _candidates(data: Matched, radius: float) -> pd.DataFrame:
-    """Rows with a proved radius that certify enough images there."""
+    """Rows with a proved radius that certify enough images there, with intervals of use."""
+    table = _certifying(data, radius)
+    return table[table["own"] < VACUOUS]
+
+
+def _certifying(data: Matched, radius: float) -> pd.DataFrame:
     best = data.best[(data.best["radius"] == radius) & (data.best["rigor"] == PROVED)]
     return best[best["srcc"].notna() & (best["certified"] >= ENOUGH_CERTIFIED)]
 

@@ -78,8 +78,16 @@ def _ordered(names: Iterable[str], known: Mapping[str, str]) -> list[str]:
 
 
 def defense_title(name: str) -> str:
-    """Printed name of a defence."""
-    return DEFENSE_TITLES.get(name) or _GIVEN.get().get(name, name)
+    """Printed name of a defence; one of a further run keeps the label of that run.
+
+    >>> defense_title("rs-reg"), defense_title("rs-reg (theirs)"), defense_title("mine")
+    ('RS-Reg', 'RS-Reg (theirs)', 'mine')
+    """
+    known = DEFENSE_TITLES.get(name) or _GIVEN.get().get(name)
+    if known:
+        return known
+    own, mark, label = name.partition(" (")
+    return f"{defense_title(own)}{mark}{label}" if mark else name
 
 
 def model_title(name: str) -> str:

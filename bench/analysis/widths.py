@@ -81,11 +81,15 @@ def _alike(frame: pd.DataFrame) -> list[tuple[tuple[float, ...], Places]]:
 
 
 def reference_radii(grid: tuple[float, ...], count: int = 3) -> tuple[float, ...]:
-    """A few radii spread over the grid."""
+    """A few radii spread over the grid; fewer where it is too short.
+
+    >>> reference_radii((1.0, 2.0, 3.0, 4.0, 5.0), 4)
+    (2.0, 3.0, 4.0)
+    """
     if len(grid) <= count:
         return grid
     places = np.linspace(0.2, 0.7, count) * (len(grid) - 1)
-    return tuple(grid[round(float(p))] for p in places)
+    return tuple(dict.fromkeys(grid[round(float(p))] for p in places))
 
 
 def curves(frame: pd.DataFrame, grid: tuple[float, ...]) -> pd.DataFrame:

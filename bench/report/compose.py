@@ -43,6 +43,7 @@ from bench.report.parts.guarantee import (
     native_table,
     own_width_table,
 )
+from bench.report.parts.leaders import listed
 from bench.report.parts.matched import matched_section
 from bench.report.parts.proof import proof_section
 from bench.report.parts.provenance import provenance_section
@@ -61,6 +62,7 @@ BANNERS = {
 }
 _NUMBER = {"NR": 1, "FR": 2}
 _LETTER = {"NR": "a", "FR": "b"}
+_GUARANTEED = "What is guaranteed, and what attacks broke"
 
 
 @in_own_words
@@ -170,7 +172,7 @@ def _verdict_box(
 ) -> tuple[str, ...]:
     """How far the run got, how far it can be trusted, and what became of the paper's claims."""
     count = run.completeness
-    lines = [*count.words, *count.remarks, *count.notes, *trust_lines(run, found)]
+    lines = [", ".join(count.words), *count.remarks, *count.notes, *trust_lines(run, found)]
     words = [v.word for v in judged]
     counted = ", ".join(f"{words.count(w)} {w}" for w in get_args(VerdictWord) if w in words)
     if counted:
@@ -220,8 +222,13 @@ def _papers_form(
 
 def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
     promised = card_table(run.cards, id="table-g1", title="Table G1. What each defence promises")
-    blocks: list[Block] = [promised or Paragraph("The run holds no guarantee cards.")]
+    said = _too_few_draws(data)
+    if not any(guarantee.order for guarantee in data.values()):
+        return Chapter("guarantee", _GUARANTEED, said)
+    blocks: list[Block] = [*said, promised or Paragraph("The run holds no guarantee cards.")]
     for mode, guarantee in data.items():
+        if not guarantee.order:
+            continue
         x = _LETTER[mode]
         title = f"Figure 5{x.upper()}. Interval width at equal radius, {mode} models"
         drawn = equal_radius(guarantee, id=f"figure-5{x}", title=title)
@@ -229,7 +236,15 @@ def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
         title = f"Table G2{x}. Each defence at its own radius, {mode} models"
         blocks.append(native_table(guarantee, id=f"table-g2{x}", title=title))
     blocks += _audit(run)
-    return Chapter("guarantee", "What is guaranteed, and what attacks broke", tuple(blocks))
+    return Chapter("guarantee", _GUARANTEED, tuple(blocks))
+
+
+def _too_few_draws(data: Mapping[str, Guarantees]) -> tuple[Paragraph, ...]:
+    """Who has no certificate for want of draws: one sentence for all modes where it is the same."""
+    modes: dict[str, list[str]] = {}
+    for mode, guarantee in data.items():
+        modes.setdefault(guarantee.too_few_draws, []).append(mode)
+    return tuple(Paragraph(f"{listed(m)}: {said}") for said, m in modes.items() if said)
 
 
 def _supplement(
@@ -267,6 +282,8 @@ def _beside(run: RunTables, mode: str) -> list[Block]:
     x = _LETTER[mode]
     title = f"Table G5{x}. Rows beside the tables at their own radius, {mode} models"
     data = guarantees(frame, mode=mode, familywise=family)
+    if not data.order:
+        return []
     return [native_table(data, id=f"table-g5{x}", title=title)]
 
 

@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.analysis.frames import numbers, rows
 from bench.report.document import Figure, Hover, Table
@@ -277,10 +277,15 @@ def _place(canvas: Canvas, point: Spot) -> Hover | None:
     return Hover(round(float(x / box.width), 4), round(float(1 - y / box.height), 4), point.text)
 
 
+_NARROW = 3.0
+"""Ratio of an axis' ends below which 1, 2 and 5 may leave it without numbers."""
+
+
 def log_axis(ax: Any, *, x: bool = False, y: bool = False) -> None:
     """Logarithmic axes with plain, uncrowded numbers; call it when the data are drawn.
 
-    Where less than two decades are in view, 2 and 5 are labelled as well.
+    Where less than two decades are in view, 2 and 5 are labelled as well; where less than half a
+    decade is, a few round numbers.
     """
     for wanted, name in ((x, "x"), (y, "y")):
         if not wanted:
@@ -290,6 +295,7 @@ def log_axis(ax: Any, *, x: bool = False, y: bool = False) -> None:
         plain = FuncFormatter(lambda value, _: f"{value:g}")
         wide = high / low >= 100
         axis = getattr(ax, f"{name}axis")
-        axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+        steps = LogLocator(base=10, subs=(1.0,) if wide else (1.0, 2.0, 5.0))
+        axis.set_major_locator(MaxNLocator(4) if high / low < _NARROW else steps)
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(plain)

@@ -88,7 +88,7 @@ def _rows(
                 Field(f"{found.claims}/{found.wanted}"),
                 Field(str(found.photographs)),
                 Field(f"{found.found}/{found.claims}"),
-                Field(_images(claims)),
+                Field("{}/{}".format(*_images(claims))),
                 Field(found.upper),
                 *(Field(_found(wrong.get(name))) for name in planted),
                 Field(_largest(claims, "interval_use")),
@@ -98,11 +98,11 @@ def _rows(
             )
 
 
-def _images(claims: pd.DataFrame) -> str:
-    """Images with a violated certificate, of those attacked."""
+def _images(claims: pd.DataFrame) -> tuple[int, int]:
+    """Images with a violated certificate, and those attacked."""
     tried = claims[claims["status"] == "ok"].dropna(subset=["violated"])
     broken = tried[tried["violated"].astype(bool)]
-    return f"{broken['image'].nunique()}/{tried['image'].nunique()}"
+    return broken["image"].nunique(), tried["image"].nunique()
 
 
 def _found(wrong: Share | None) -> str:
@@ -121,9 +121,12 @@ def _largest(frame: pd.DataFrame, column: str) -> float | None:
 
 def audit_sentence(audit: pd.DataFrame) -> str:
     """What was found of the claims as made, and beside it what was found of those made wrong."""
-    found = share(genuine(audit))
+    claims = genuine(audit)
+    found = share(claims)
+    broken, tried = _images(claims)
     text = (
-        f"{found.found} of {found.claims} certificates ({found.photographs} photographs) violated"
+        f"{broken} of {tried} images ({found.photographs} photographs) have a violated certificate "
+        f"({found.found} of {found.claims} certificates)"
     )
     wrong = [f"{name} {one.found}/{one.claims}" for name, one in power(audit).items()]
     text += f"; of planted errors found: {', '.join(wrong)}." if wrong else "."

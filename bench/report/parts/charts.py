@@ -146,7 +146,7 @@ def pareto(
             ax.set(
                 xlabel="seconds per certificate",
                 title=f"certificate at ρ = {radius:g}",
-                ylabel="median width (% of own spread)",
+                ylabel="width (% of own spread)",
             )
         for ax in axes:
             ax.margins(0.12)

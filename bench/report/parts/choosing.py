@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.analysis.decision import ALIKE, Broken, Leading
-from bench.analysis.names import defense_title
+from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ENOUGH
 from bench.analysis.widths import PROVED
 from bench.report.numbers import PERCENT, SECONDS, number
@@ -21,10 +21,16 @@ from bench.report.parts.leaders import listed
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who leads at one radius of one mode: by accuracy, and of those by width."""
+    """Who leads at one radius of one mode: by accuracy, and of those by width.
+
+    Attributes:
+        accuracy, width: Of defences with a proved radius, by either measure.
+        vacuous: Widths of those left out because their intervals say nothing.
+    """
 
     accuracy: Leading
     width: Leading
+    vacuous: Mapping[str, float]
 
 
 def choices(
@@ -80,30 +86,42 @@ def _leader(leading: Leading) -> str:
 
 
 def _guaranteed(found: Mapping[tuple[str, float], Choice]) -> str:
-    """Of those that lead in accuracy with a proved radius, the narrowest."""
-    told = [f"{mode}, ρ = {radius:g}: {_choice(one)}" for (mode, radius), one in found.items()]
+    """Of those whose proved intervals say something and that lead in accuracy, the narrowest."""
+    told = [f"{mode}, ρ = {radius:g}: {choice_words(one)}" for (mode, radius), one in found.items()]
     return f"**If a proved interval matters:** {'; '.join(told)}."
 
 
-def _choice(choice: Choice) -> str:
+def choice_words(choice: Choice) -> str:
+    """Who is chosen at one radius, who is as good, and whose intervals say nothing."""
     accuracy, width = choice.accuracy, choice.width
-    if not accuracy.values:
+    if not accuracy.values and not choice.vacuous:
         return "nobody certifies enough images"
-    if not accuracy.first or not width.first:
-        return _leader(accuracy)
-    best, *tied = width.first
-    if width.values[best] >= 1.0:
+    if not accuracy.values:
+        best = min(choice.vacuous, key=lambda d: choice.vacuous[d])
         return (
             f"nobody, even the narrowest ({defense_title(best)}) is wider than the spread of its "
-            f"own scores (width {number(width.values[best], WIDTH)})"
+            f"own scores (width {number(choice.vacuous[best], WIDTH)})"
         )
+    left_out = _left_out(choice.vacuous)
+    if not accuracy.first or not width.first:
+        return _leader(accuracy) + left_out
+    best, *tied = width.first
     beside = f", tied with {listed(map(defense_title, tied))}" if tied else ""
     others = [d for d in accuracy.first if d not in width.first]
     over = f"; as accurate but wider: {listed(map(defense_title, others))}" if others else ""
     return (
         f"choose {defense_title(best)} (SRCC {number(accuracy.values[best])}, width "
-        f"{number(width.values[best], WIDTH)}{beside}{over})"
+        f"{number(width.values[best], WIDTH)}{beside}{over}){left_out}"
     )
+
+
+def _left_out(vacuous: Mapping[str, float]) -> str:
+    if not vacuous:
+        return ""
+    names = defense_order(vacuous)
+    verb, whose = ("is", "its") if len(names) == 1 else ("are", "their")
+    told = listed(map(defense_title, names))
+    return f", not {told}, which {verb} wider than the spread of {whose} own scores"
 
 
 def _cheapest(decision: Decision) -> Iterator[str]:

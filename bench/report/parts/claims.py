@@ -281,7 +281,7 @@ def _stability(evidence: Evidence) -> Verdict:
     limit = 2 * value
     words = f"FS-IQA's output varies by {number(value, _FINE)} between runs"
     rule = (
-        "yes if the mean standard deviation of repeated scores of one image, as a share of the "
+        "it holds if the mean standard deviation of repeated scores of an image, as a share of the "
         f"score range, is at most {number(limit, _FINE)} (twice the paper's number; how "
         "it was measured is not stated)."
     )
@@ -297,7 +297,7 @@ def _stability(evidence: Evidence) -> Verdict:
 def _alike(evidence: Evidence) -> Verdict:
     words = "RS-Reg, Cert-Reg and MS have the same SRCC and PLCC (RS-Reg = Cert-Reg = MS)"
     rule = (
-        f"yes if no two of their means differ by more than {_SAME:g} in any column of "
+        f"it holds if no two of their means differ by more than {_SAME:g} in any column of "
         "Tables 1 and 2, or where they do, the 95 % paired interval contains zero; no otherwise."
     )
     claim = Claim(words, rule, evidence.scope)

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - a multiplication sign is meant
 """The cost section: seconds, forward passes, memory, and how stable the output is.
 
 This module knows timing records; it must not know how anything is drawn or printed.
@@ -9,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.agreement import Agreement
-from bench.analysis.cost import model_seconds, repeat_deviation
+from bench.analysis.cost import model_seconds, repeat_deviation, unsteady
 from bench.analysis.frames import distinct, numbers
-from bench.analysis.names import defense_title
+from bench.analysis.names import defense_order, defense_title
 from bench.report.document import Column, Field, Table
 from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
 from bench.report.parts.guarantee import Guarantees
+from bench.report.parts.leaders import listed
 from bench.report.parts.tables import pair, time_cell
 
 _STABILITY = Format(significant=2, unit=" %", scale=100)
@@ -96,9 +98,26 @@ def _cost_notes(usable: pd.DataFrame) -> tuple[str, ...]:
         "deviation of the defended score of one image under fresh noise, largest over models and "
         "noise levels."
     )
+    if set(usable["device"]) == {"cpu"}:
+        text += (
+            " Memory on a CPU is growth beyond what the process held before: what an earlier "
+            "defence left behind is used again and does not count, so 0 says nothing of a defence."
+        )
     if "random" in set(usable["weights"]):
         text += " Random weights are used for time only; no score of theirs is reported."
-    return (text,)
+    return (text, *unsteady_note(usable))
+
+
+def unsteady_note(time: pd.DataFrame) -> tuple[str, ...]:
+    """Whose repeats differ so much that the machine must have been busy."""
+    found = unsteady(time)
+    if not found:
+        return ()
+    told = listed(f"{found[d]:.1f}× ({defense_title(d)})" for d in defense_order(found))
+    return (
+        f"Repeats of one setting differ by up to {told}: the machine was busy, so these seconds "
+        "are too large by an unknown factor.",
+    )
 
 
 def cost_frame(

@@ -51,6 +51,7 @@ class Decision:
         broken: What attacks broke, by defence.
         papers: Names of the defences of the run's own tables; the others stand below a line.
         reported: Rows of others that nobody here computed again.
+        caveats: What else must be said below the table.
     """
 
     data: Mapping[str, Matched]
@@ -59,6 +60,7 @@ class Decision:
     broken: Mapping[str, Broken]
     papers: Sequence[str]
     reported: Sequence[Reported] = ()
+    caveats: tuple[str, ...] = ()
 
     @property
     def rigor(self) -> dict[str, str]:
@@ -238,7 +240,7 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         "Where no noise level fits, none certifies 90 % of the images. Images broken: by an attack "
         "inside the certified ball, of those attacked; a dash where none was."
     )
-    return tuple(notes)
+    return (*notes, *decision.caveats)
 
 
 # --- the picture ---------------------------------------------------------------------------------

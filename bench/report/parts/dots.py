@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from bench.analysis.agreement import METRICS, Agreement
-from bench.analysis.frames import rows
+from bench.analysis.frames import numbers, rows
 from bench.analysis.names import UNDEFENDED, defense_title, model_title
 from bench.report import drawing
 from bench.report.document import Column, Figure, Table
@@ -32,8 +33,10 @@ _COLUMNS = {
         for end in ("", "_low", "_high")
     },
 }
-_ROW_HEIGHT = 0.34
+_ROW_HEIGHT = 0.28
 """Inches of one defence."""
+_MARGIN = 0.04
+"""SRCC beyond the longest interval: all panels have one axis, so models can be compared."""
 
 
 def model_dots(agreement: Agreement, *, id: str, title: str) -> Figure | None:
@@ -44,6 +47,9 @@ def model_dots(agreement: Agreement, *, id: str, title: str) -> Figure | None:
     names = [d for d in (UNDEFENDED, *agreement.defenses) if d in set(frame["defense"])]
     looks = defense_looks(names)
     height = 0.9 + _ROW_HEIGHT * len(names)
+    ends = np.concatenate([numbers(frame, name) for name in ("srcc", "srcc_low", "srcc_high")])
+    ends = ends[np.isfinite(ends)]
+    limits = (ends.min() - _MARGIN, ends.max() + _MARGIN) if len(ends) else None
     with drawing.style():
         canvas, axes = drawing.panels(len(agreement.models), height=height)
         spots: list[drawing.Spot] = []
@@ -51,7 +57,7 @@ def model_dots(agreement: Agreement, *, id: str, title: str) -> Figure | None:
             part = _placed(frame[frame["model"] == model], names, agreement.sigmas)
             _draw(ax, part, looks)
             spots += drawing.spots(ax, part, x="srcc", y="place", words=_words)
-            ax.set(title=model_title(model), xlabel="SRCC", ylabel="")
+            ax.set(title=model_title(model), xlabel="SRCC", ylabel="", xlim=limits)
         axes[0].set_yticks(range(len(names)), [defense_title(d) for d in names])
         axes[0].set_ylim(len(names) - 0.4, -0.6)
         return drawing.finish(

@@ -11,7 +11,15 @@ import pandas as pd
 
 from bench.analysis.agreement import Agreement
 from bench.analysis.beside import Reported
-from bench.analysis.decision import broken, by_accuracy, by_score, by_width, costs, draws_by_defense
+from bench.analysis.decision import (
+    broken,
+    by_accuracy,
+    by_score,
+    by_width,
+    costs,
+    draws_by_defense,
+    vacuous,
+)
 from bench.analysis.decision import equal_draws as most_draws
 from bench.analysis.frames import of_mode
 from bench.analysis.matched import Matched
@@ -21,6 +29,7 @@ from bench.analysis.statistics import ENOUGH
 from bench.base.errors import BenchError
 from bench.report.document import Block, Bullets, Chapter
 from bench.report.parts.choosing import Choice, choices
+from bench.report.parts.cost import unsteady_note
 from bench.report.parts.decision import Decision, decision_figure, decision_table
 from bench.report.parts.explorer import explorer
 from bench.report.parts.leaders import listed
@@ -46,6 +55,7 @@ def decide(
         broken=broken(everything.table("audit")),
         papers=tuple(run.table("evaluate")["defense"].unique()),
         reported=reported,
+        caveats=unsteady_note(time),
     )
     if not decision.radii:
         return None
@@ -61,7 +71,8 @@ def decide(
 
 def _choice(data: Matched, frame: pd.DataFrame, radius: float, reps: int, seed: int) -> Choice:
     accuracy = by_accuracy(data, radius)
-    return Choice(accuracy, by_width(data, frame, radius, accuracy.first, reps=reps, seed=seed))
+    width = by_width(data, frame, radius, accuracy.first, reps=reps, seed=seed)
+    return Choice(accuracy, width, vacuous(data, radius))
 
 
 def _refuse_other_radii(decision: Decision) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.frames import grouped, known, median, numbers
+from bench.analysis.frames import distinct, grouped, known, median, numbers
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ledger
 from bench.analysis.widths import (
@@ -31,6 +31,7 @@ from bench.analysis.widths import (
 )
 from bench.report.document import Column, Field, Table
 from bench.report.numbers import PERCENT, Format, number
+from bench.report.parts.leaders import listed
 
 RADIUS_DOWN = Format(significant=2, rounding="down")
 WIDTH_UP = Format(1, unit=" %", scale=100, rounding="up")
@@ -51,12 +52,14 @@ class Guarantees:
         table: Evaluation records of all modes; no copy of any is kept.
         grid: Radii that every certificate has bounds for.
         familywise: Whether failure probabilities were split over all certificates.
+        too_few_draws: What is said of defences that are left out, see :func:`too_few_draws`.
     """
 
     mode: str
     table: pd.DataFrame
     grid: tuple[float, ...]
     familywise: bool
+    too_few_draws: str = ""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -108,9 +111,41 @@ class Guarantees:
 
 
 def guarantees(frame: pd.DataFrame, *, mode: str, familywise: bool) -> Guarantees:
-    """Collect what one mode's records say."""
-    curved = frame.loc[frame["mode"] == mode, ["status", "curve_radius"]]
-    return Guarantees(mode, frame, radius_grid(judged(curved)), familywise)
+    """Collect what one mode's records say; without those that have too few draws for any."""
+    mine = frame["mode"] == mode
+    names = too_few_draws(frame.loc[mine, ["status", "defense", "at_ceiling"]])
+    without = mine & frame["defense"].isin(names)
+    said = _too_few_words(frame[without], names, every=bool((without == mine).all()))
+    if names:
+        frame, mine = frame[~without], mine[~without]
+    grid = radius_grid(judged(frame.loc[mine, ["status", "curve_radius"]]))
+    return Guarantees(mode, frame, grid, familywise, said)
+
+
+def too_few_draws(frame: pd.DataFrame) -> list[str]:
+    """Defences that abstain on every image for want of draws: nothing else is known of them.
+
+    >>> columns = ["status", "defense", "at_ceiling"]
+    >>> rows = [("abstained", "ms", True), ("abstained", "fs-iqa", None), ("ok", "rs-reg", True)]
+    >>> too_few_draws(pd.DataFrame(rows, columns=columns))
+    ['ms']
+    """
+    tried = judged(frame)
+    none = (tried["status"] == "abstained") & (tried["at_ceiling"].astype("boolean").fillna(False))
+    whole = none.groupby(tried["defense"].astype(str)).all()
+    return defense_order(whole.index[whole])
+
+
+def _too_few_words(frame: pd.DataFrame, names: Sequence[str], *, every: bool) -> str:
+    if not names:
+        return ""
+    who = "any defence" if every else listed(map(defense_title, names))
+    draws = listed(f"{int(n):,}" for n in sorted(set(frame["samples"].dropna())))
+    rest = "nothing is shown of them" if every else "they are left out of this chapter"
+    return (
+        f"{draws} draws give {who} no certificate with confidence "
+        f"{distinct(frame['confidence'])}, so {rest}; the box on page 1 says how many would do."
+    )
 
 
 def _heads() -> tuple[Column, Column, Column]:
@@ -310,7 +345,7 @@ def _native_caption(data: Guarantees) -> str:
     return (
         "; ".join(parts) + "; no other defence abstains."
         if parts
-        else "No defence abstains on any image."
+        else f"{'None of these' if data.too_few_draws else 'No defence'} abstains on any image."
     )
 
 

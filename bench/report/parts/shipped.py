@@ -52,10 +52,10 @@ def note(names: Sequence[str], minutes: Sequence[float]) -> str:
     """Whose denoisers were not trained in the run, and for how long they were before it.
 
     >>> note(["DMS"], [12.4])
-    'Denoisers of DMS came with the package (12 minutes of one core); --retrain trains them.'
+    'Denoisers of DMS came with the package (trained for 12 minutes of one core; see --retrain).'
     """
-    told = ", ".join(f"{value:.0f}" for value in minutes)
+    told = listed(f"{value:.0f}" for value in minutes)
     return (
-        f"Denoisers of {listed(names)} came with the package ({told} minutes of one core); "
-        "--retrain trains them."
+        f"Denoisers of {listed(names)} came with the package (trained for {told} minutes of one "
+        "core; see --retrain)."
     )

@@ -134,10 +134,10 @@ def _cell(agreement: Agreement, defense: str, sigma: float) -> Field:
 
 
 def _abstained(certified: Agreement, agreement: Agreement, defense: str) -> bool:
-    return any(
-        certified.mean("srcc", defense, s).n < agreement.mean("srcc", defense, s).n
-        for s in agreement.sigmas
-    )
+    """Whether some images, but not all, got no certificate."""
+    issued = [certified.mean("srcc", defense, s).n for s in agreement.sigmas]
+    scored = [agreement.mean("srcc", defense, s).n for s in agreement.sigmas]
+    return 0 < sum(issued) < sum(scored)
 
 
 def _certified_row(defense: str, certified: Agreement) -> tuple[Field, ...]:
@@ -172,8 +172,8 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
     names = ", ".join(model_title(m) for m in agreement.models)
     mean = f"Mean ± standard error over {count} models ({names})." if count > 1 else f"{names}."
     notes = [
-        f"{mean} Second line: the paper's cell, without its standard errors ({paper.source}; "
-        "384x512 pixels, N = 2000).",
+        f"{mean} Second line: the paper's mean as printed ({paper.source}; 384x512 pixels, N = "
+        "2000); its standard errors are not at hand, so none is shown.",
         "Higher is better, whatever the sign of the score. PLCC is Pearson's, without a logistic "
         "mapping. An image without a certificate has a score all the same; `certified only` "
         "leaves it out. Images: scored of wanted, over models and noise levels. "
@@ -270,6 +270,8 @@ def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...
     ]
     sure = sum(cell.interval is not None and cell.interval[0] > 0 for cell in known.values())
     apart = f"{sure} of {len(known)} intervals lie above zero"
+    if not agreement.enough:
+        apart += f" (from {agreement.photographs} photographs, too few to rank)"
     if not behind:
         return (
             f"{name} is ahead of every other defence at every noise level of every model; {apart}."

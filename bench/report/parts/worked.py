@@ -24,6 +24,7 @@ from bench.analysis.source import RunTables
 from bench.analysis.statistics import Array
 from bench.report.document import Block, Chapter, Column, Field, Images, Paragraph, Table
 from bench.report.numbers import Format
+from bench.report.parts.attacks import norm_title
 from bench.report.parts.guarantee import RADIUS_DOWN
 
 AMPLIFIED = 5.0
@@ -97,8 +98,9 @@ def _images(
         ]
         moves += [f"{title} {move}" for move in _moved(attacks, row)]
     caption = (
-        f"**{word}**: {image}. I-FGSM, {first['norm']} {first['epsilon']:g}, scores pushed up. "
-        f"Score before and after: {'; '.join(moves) or 'not recorded'}."
+        f"**{word}**: {image}. I-FGSM on {model_title(str(first['model']))}, "
+        f"{norm_title(first['norm'])} {first['epsilon']:g}, scores pushed up. Score before and "
+        f"after: {'; '.join(moves) or 'not recorded'}."
     )
     return worked_example(id=id, caption=caption, pictures=shown, about=image)
 

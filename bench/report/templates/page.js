@@ -84,6 +84,7 @@
   };
   document.addEventListener("pointermove", show);
   document.addEventListener("pointerdown", show);
+  document.addEventListener("scroll", () => { tip.style.display = "none"; }, { passive: true, capture: true });
 
   // --- where the reader is -----------------------------------------------------------------------
   const links = new Map($$(".contents a").map(a => [a.hash.slice(1), a]));
@@ -186,26 +187,36 @@
     if (i < 0 || !images.names[i]) { view.replaceChildren(Object.assign(document.createElement("p"), { className: "small", textContent: "Choose a point." })); return; }
     const model = state.model || Object.keys(images.said)[0], names = Object.keys(now.defenses);
     const drawn = element("svg", { viewBox: `0 0 320 ${30 + 22 * names.length}`, role: "img", "aria-label": "intervals of all defences on one axis" });
+    const says = s => s && (s[1] > 0 || s[2] < 1000);
+    const all = names.map(name => images.said[model][name][i]).filter(s => s), ends = all.flatMap(s => says(s) ? s : s.slice(0, 1));
+    const low = Math.max(0, Math.floor((Math.min(...ends) - 5) / 10)), high = Math.min(100, Math.ceil((Math.max(...ends) + 5) / 10));
+    const x = v => 114 + 196 * (v / 10 - low) / (high - low || 1);
     names.forEach((name, n) => {
       const y = 16 + 22 * n, s = images.said[model][name][i], d = now.defenses[name];
       drawn.append(element("text", { x: 0, y: y + 4 }, d.title + (d.proved ? "" : "†")));
       if (!s) { drawn.append(element("text", { x: 110, y: y + 4 }, "no score")); return; }
-      const x = v => 110 + 200 * v / 1000;
-      drawn.append(element("path", { d: `M${x(s[1])} ${y}H${x(s[2])}`, stroke: d.color, "stroke-width": 5, "stroke-opacity": .55, "stroke-dasharray": d.proved ? "none" : "4 2" }),
-        element("circle", { cx: x(s[0]), cy: y, r: 4, fill: d.color }));
+      const [from, to] = [x(s[1]), x(s[2])];
+      drawn.append(element("circle", { cx: x(s[0]), cy: y, r: 3, fill: d.color }));
+      if (says(s)) drawn.append(element("path", { d: `M${from} ${y - 5}V${y + 5}M${from} ${y}H${to}M${to} ${y - 5}V${y + 5}`, fill: "none", stroke: d.color, "stroke-width": 2, "stroke-dasharray": d.proved ? "none" : "3 2" }));
+      else drawn.append(element("text", { x: x(s[0]) + (x(s[0]) > 212 ? -8 : 8), y: y + 4, "text-anchor": x(s[0]) > 212 ? "end" : "start", class: "none" }, "no interval"));
     });
     const y = 20 + 22 * names.length;
-    drawn.append(element("path", { class: "axis", d: `M110 ${y - 8}H310`, fill: "none" }), element("text", { x: 110, y: y + 6 }, "worst"),
-      element("text", { x: 310, y: y + 6, "text-anchor": "end" }, "best"));
+    if (ends.length) drawn.append(element("path", { class: "axis", d: `M114 ${y - 8}H310`, fill: "none" }), element("text", { x: 114, y: y + 6 }, `${low} %`),
+      element("text", { x: 212, y: y + 6, "text-anchor": "middle" }, "share of range"), element("text", { x: 310, y: y + 6, "text-anchor": "end" }, `${high} %`));
     const title = document.createElement("p");
     const name = document.createElement("strong");
     name.textContent = images.names[i];
-    title.append(name, `, human score ${images.human[i][1]}. Intervals at ρ = ${now.radius} as shares of each score's range; † not proved.`);
+    title.append(name, `, human score ${images.human[i][1]}. Intervals at ρ = ${now.radius} as shares of each score's range, 100 % the best score; dashed and †: not proved.`);
     const gallery = $$("figure[data-about]").find(f => f.dataset.about === images.names[i]);
     const pictures = document.createElement("div");
     pictures.className = "gallery";
-    if (gallery) pictures.append(...$$(".gallery > div", gallery).map(d => d.cloneNode(true)));
-    view.replaceChildren(title, drawn, pictures);
+    const about = document.createElement("p");
+    about.className = "small";
+    if (gallery) {
+      pictures.append(...$$(".gallery > div", gallery).map(d => d.cloneNode(true)));
+      about.textContent = $("figcaption", gallery).textContent;
+    }
+    view.replaceChildren(title, drawn, pictures, about);
   };
 
   const permalink = () => {

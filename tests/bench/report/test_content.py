@@ -3,7 +3,6 @@
 # ruff: noqa: RUF001 - Greek letters are meant
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -46,6 +45,7 @@ from bench.report.parts.ranking import ranking_table
 from bench.report.parts.tables import lead_table, main_table
 from bench.report.parts.worked import amplified, worked_example, worked_section
 from bench.report.theme import defense_looks
+from tests.bench.report.pictures import encoded
 from tests.bench.report.synthetic import DEFENSES, MODELS, SIGMAS, synthetic_run
 
 
@@ -454,15 +454,8 @@ def _picture(
     defense: str, image: str, level: float, *, model: str, sigma: float
 ) -> dict[str, object]:
     """A record of one attacked picture, 4 x 5 pixels of one grey."""
-    shade = {"original_png": 0.5, "attacked_png": level}
-    encoded = {
-        name: base64.b64encode(
-            worked_example(id="x", caption="", pictures=[("", np.full((4, 5, 3), grey))]).pictures[
-                0
-            ][1]
-        ).decode()
-        for name, grey in shade.items()
-    }
+    shades = {"original_png": 0.5, "attacked_png": level}
+    pngs = {name: encoded(np.full((4, 5, 3), grey)) for name, grey in shades.items()}
     return {
         "status": "ok",
         "dataset": "embedded",
@@ -472,7 +465,7 @@ def _picture(
         "image": image,
         "norm": "linf",
         "epsilon": 0.05,
-        **encoded,
+        **pngs,
     }
 
 

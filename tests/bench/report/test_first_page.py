@@ -13,13 +13,15 @@ import pytest
 
 from bench.analysis.agreement import agreements
 from bench.analysis.beside import REPORTED_COLUMNS, read_reported, with_runs
-from bench.analysis.decision import broken, by_accuracy, by_score, by_width, costs
+from bench.analysis.decision import broken, by_accuracy, by_score, by_width, costs, vacuous
 from bench.analysis.matched import Matched, matched
+from bench.analysis.names import defense_title
 from bench.analysis.source import FrameRun
 from bench.analysis.statistics import bootstrap_median, cluster_weights
 from bench.base.errors import BenchError
 from bench.report.compose import compose
 from bench.report.document import Table
+from bench.report.parts.choosing import Choice, choice_words
 from bench.report.parts.decision import decision_figure
 from bench.report.parts.first import decide, trust_lines
 from tests.bench.report.synthetic import synthetic_run
@@ -80,6 +82,32 @@ def test_width_is_compared_among_the_accurate_only(whole: FrameRun, nr: Matched)
     assert found.values["dms"] == best.loc[(0.01, "dms"), "own"]
 
 
+def test_intervals_that_say_nothing_are_not_chosen(whole: FrameRun, nr: Matched) -> None:
+    """The most accurate loses to a narrower one where its intervals span all of its scores."""
+    radius = nr.radii[0]
+    here = nr.best["radius"] == radius
+    usable = by_accuracy(nr, radius)
+    best = max(usable.values, key=lambda d: usable.values[d])
+    frame = whole.table("evaluate")
+    frame = frame[frame["mode"] == "NR"]
+
+    def told(*wide: str) -> str:
+        table = nr.best.copy()
+        table.loc[here & table["defense"].isin(wide), "own"] = 1.5
+        data = replace(nr, best=table)
+        lead = by_accuracy(data, radius)
+        assert set(lead.values) == set(usable.values) - set(wide)
+        assert vacuous(data, radius) == dict.fromkeys(wide, 1.5)
+        width = by_width(data, frame, radius, lead.first, reps=20, seed=2)
+        return choice_words(Choice(lead, width, vacuous(data, radius)))
+
+    title = defense_title(best)
+    assert title in told() and "spread" not in told()
+    assert told(best).endswith(f", not {title}, which is wider than the spread of its own scores")
+    assert "choose " in told(best) and f"choose {title} (" not in told(best)
+    assert told(*usable.values).startswith("nobody, even the narrowest")
+
+
 def test_median_of_resamples_is_that_of_the_repeated_values() -> None:
     rng = np.random.default_rng(4)
     values = rng.normal(size=9)
@@ -99,7 +127,8 @@ def test_nobody_is_chosen_on_few_photographs(whole: FrameRun) -> None:
     assert judged and not any("choose" in line for line in judged)
     told = trust_lines(few, agreements(few, reps=5))
     assert told == [
-        "NR and FR: 18 images of 9 photographs: too few to rank, at least 10 are needed."
+        "NR and FR: 18 images of 9 photographs: too few to rank, at least 10 are needed.",
+        "2,000 draws for every defence.",
     ]
 
 
@@ -145,7 +174,7 @@ def test_unequal_draws_are_said_on_page_1(whole: FrameRun) -> None:
         "Unequal numbers of draws: 16 for MS, DMS and DMS-IQA; 2,000 for FS-IQA." in line
         for line in told
     )
-    assert not any("draws" in line for line in trust_lines(whole, agreements(whole, reps=5)))
+    assert trust_lines(whole, agreements(whole, reps=5))[-1] == "2,000 draws for every defence."
 
 
 def test_the_table_has_a_row_for_each_defence_and_the_picture_a_mark(whole: FrameRun) -> None:
@@ -183,10 +212,10 @@ def test_rows_of_another_run_stand_beside_ours(whole: FrameRun) -> None:
     )
     table = _table(with_runs(whole, {"theirs": other}))
     names = [row[0].value for row in table.rows]
-    assert names == ["undefended", "MS", "DMS", "DMS-IQA", "FS-IQA", "mine", "ms (theirs)"]
+    assert names == ["undefended", "MS", "DMS", "DMS-IQA", "FS-IQA", "mine", "MS (theirs)"]
     rows = {row[0].value: row for row in table.rows}
     assert [f.value for f in rows["mine"][3:11]] == [f.value for f in rows["DMS"][3:11]]
-    assert [f.value for f in rows["ms (theirs)"][3:13]] == [f.value for f in rows["MS"][3:13]]
+    assert [f.value for f in rows["MS (theirs)"][3:13]] == [f.value for f in rows["MS"][3:13]]
     assert table.rule_after == (0, 4)
 
 

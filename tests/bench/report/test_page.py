@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,10 @@ axe.run(document, { resultTypes: ["violations"] }).then(result => {
 """
 
 
-def _page(text: str, folder: Path, *, acts: str, width: int) -> dict[str, Any]:
-    """What a page says of itself after some acts, in a frame of a width."""
+def _page(
+    text: str, folder: Path, *, acts: str, width: int, wishes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a page says of itself after some acts, in a frame of a width, to a reader's wishes."""
     axe = os.environ.get("AXE")
     script = (Path(axe).read_text("utf-8") + AXE) if axe else "say();"
     early = "<script>window.failures=[];onerror=m=>{failures.push(m)}</script>"
@@ -85,6 +88,7 @@ def _page(text: str, folder: Path, *, acts: str, width: int) -> dict[str, Any]:
         "--allow-file-access-from-files",
         f"--virtual-time-budget={WAIT_MS}",
         f"--user-data-dir={folder / 'profile'}",
+        *wishes,
         "--dump-dom",
         (folder / "frame.html").as_uri(),
     ]
@@ -125,6 +129,30 @@ def test_the_page_answers(text: str, explored: dict[str, Any], tmp_path: Path, w
     assert numbers == sorted(numbers)
     serious = [hit for hit in found.get("axe", []) if hit[0] in ("serious", "critical")]
     assert serious == []
+
+
+def test_the_page_heeds_wishes_for_the_dark_and_for_no_motion(text: str, tmp_path: Path) -> None:
+    acts = (
+        ACTS
+        + """
+    found.paper = getComputedStyle(document.body).backgroundColor;
+    found.ink = getComputedStyle(document.body).color;
+    found.motion = getComputedStyle(document.documentElement).scrollBehavior;
+    """
+    )
+    wishes = ("--blink-settings=preferredColorScheme=0", "--force-prefers-reduced-motion")
+    plain, wished = (
+        _page(text, tmp_path, acts=acts, width=800, wishes=chosen) for chosen in ((), wishes)
+    )
+
+    def light(colour: str) -> float:
+        return sum(map(int, re.findall(r"\d+", colour)[:3])) / (3 * 255)
+
+    assert light(plain["paper"]) > 0.9 and light(plain["ink"]) < 0.2
+    assert light(wished["paper"]) < 0.2 and light(wished["ink"]) > 0.8
+    assert (plain["motion"], wished["motion"]) == ("smooth", "auto")
+    assert wished["errors"] == [] and wished["overflow"] <= 0
+    assert [hit for hit in wished.get("axe", []) if hit[0] in ("serious", "critical")] == []
 
 
 def test_a_link_leads_back_to_what_was_shown(text: str, tmp_path: Path) -> None:

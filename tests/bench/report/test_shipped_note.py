@@ -50,6 +50,7 @@ def test_tables_that_show_them_say_so() -> None:
     assert plain == blocks[0] and same == text
     assert isinstance(one, Table) and isinstance(both, Table)
     assert one.notes == (
-        "Denoisers of DMS came with the package (10 minutes of one core); --retrain trains them.",
+        "Denoisers of DMS came with the package (trained for 10 minutes of one core; see "
+        "--retrain).",
     )
-    assert "DMS and DMS-IQA came with the package (10, 20 minutes" in both.notes[0]
+    assert "DMS and DMS-IQA came with the package (trained for 10 and 20 minutes" in both.notes[0]
