@@ -16,7 +16,7 @@ STAGED = ROOT / "build" / "site-source"
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
     *("docs/*.md", "docs/*.ipynb", "docs/figures/*.svg"),
-    *("examples/README.md", "examples/*/README.md"),
+    *("examples/README.md", "examples/*/README.md", "reports/README.md"),
     *(
         f"reports/reference/**/{name}"
         for name in ("report.md", "report.pdf", "figures/*.png", "figures/*.svg")

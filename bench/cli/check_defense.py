@@ -20,9 +20,15 @@ def check_defense(
 ) -> None:
     """Run the conformance kit on a defence: does it keep what it promises?"""
     from bench.library.selection import open_registry
-    from defenses.conformance import check
+    from defenses.conformance import CHECKS, Report, run
+    from defenses.conformance.report import Candidate
 
     registry = open_registry(opt.plugin_paths(plugin), kinds=("defense",))
-    report = check(registry.defense(name), seed=seed)
-    print(report)  # noqa: T201
+    candidate = Candidate(registry.defense(name), seed)
+    outcomes = []
+    for title in CHECKS:  # each line when it is known: the whole kit may take a minute
+        outcomes.append(run(title, candidate))
+        print(outcomes[-1], flush=True)  # noqa: T201
+    report = Report(name, tuple(outcomes))
+    print(str(report).rsplit("\n", 1)[-1])  # noqa: T201 - the verdict, below the lines above
     raise typer.Exit(OK if report.ok else SOME_FAILED)

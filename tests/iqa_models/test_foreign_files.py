@@ -144,8 +144,8 @@ def test_a_file_that_is_not_keras_is_refused(tmp_path: Path) -> None:
 # -- DreamSim's release ----------------------------------------------------------------------------
 
 
-def test_dreamsims_release_is_joined_strictly(tmp_path: Path) -> None:
-    pytest.importorskip("dreamsim")
+def write_dreamsim(folder: Path) -> nn.Module:
+    """The release of the CLIP ViT-B/32 variant with random weights; the network they are of."""
     from iqa_models.dreamsim import LoRA, published
 
     original = published(variant="clip_vitb32", lora=LoRA(r=4))
@@ -158,17 +158,23 @@ def test_dreamsims_release_is_joined_strictly(tmp_path: Path) -> None:
         else:
             name = key.removeprefix(prefix).replace(".base_layer", "")
             tower[name.removeprefix("model.")] = value
-    folder = tmp_path / "dreamsim_clip_vitb32"
     lora = folder / "clip_vitb32_single_lora"
     lora.mkdir(parents=True)
     torch.save({"state_dict": tower}, folder / "clip_vitb32_pretrain.pth.tar")
     torch.save(adapter, lora / "adapter_model.bin")
     settings = {"r": 4, "lora_alpha": 0.5, "lora_dropout": 0.3, "target_modules": ["qkv"]}
     (lora / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return original
+
+
+def test_dreamsims_release_is_joined_strictly(tmp_path: Path) -> None:
+    pytest.importorskip("dreamsim")
+    folder = tmp_path / "dreamsim_clip_vitb32"
+    original = write_dreamsim(folder)
     model = build_published("dreamsim", model_plugin("dreamsim").recipes, Shelf.open(tmp_path))
     assert model.card.title == "DreamSim (CLIP ViT-B/32 only)"
     state = model.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in original.state_dict().items())
-    (lora / "adapter_model.bin").unlink()
+    (folder / "clip_vitb32_single_lora" / "adapter_model.bin").unlink()
     with pytest.raises(WeightsError, match=r"expected adapter_model\.safetensors or"):
         build_published("dreamsim", model_plugin("dreamsim").recipes, Shelf.open(tmp_path))

@@ -1,25 +1,26 @@
-"""Metrics of pyiqa by name through a whole run, with random weights that are marked as such."""
+"""Metrics of pyiqa by name through a whole run, with random weights that are marked as such.
+
+The slow ones take a minute and a half together, most of it for building networks.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from bench.cli.app import OK, main
 from bench.records.folder import RunFolder
+from tests.bench.rated import write_rated
 
 pytest.importorskip("pyiqa")
 # pyiqa leaves a file of its own open where it is first imported.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 BY_FEATURES = ("cnniqa", "musiq", "topiq_nr")
-FORMULAS = ("psnr", "ssim", "gmsd", "vif")
+FORMULAS = ("ssim", "gmsd", "vif", "entropy")  # the last judges an image alone, no gradient
 NETWORKS = (*BY_FEATURES, "lpips", "dists", "pieapp")
-SIDE = 64
 PROFILE = """
 name = "metrics"
 edition = "published"
@@ -30,8 +31,8 @@ sigmas = [0.1]
 nr = "{data}"
 fr = "{data}"
 [certificate]
-samples = 32
-feature_samples = 32
+samples = 40
+feature_samples = 40
 radii = [0.01]
 [certificate.spectral]
 steps = 3
@@ -42,36 +43,14 @@ learning_rate = 1e-3
 width = 4
 depth = 2
 """
-TOML = """
-name = "six"
-title = "six pictures"
-csv = "scores.csv"
-image_column = "file"
-reference_column = "ref"
-mos_columns = ["mos"]
-higher_is_better = true
-range = [0.0, 1.0]
-split_column = "split"
-licence = "CC0"
-citation = "none"
-"""
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six pictures with references, and a file of random weights for every network."""
+    """Seven pictures with references, and a file of random weights for every network."""
     from iqa_models.pyiqa_metrics import metric_network
 
-    draw = np.random.default_rng(0)
-    rows = ["file,ref,mos,split"]
-    for index, split in enumerate(("train", "train", "train", "validation", "validation", "test")):
-        clean = draw.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
-        noisy = (clean + draw.integers(0, 40 * (index + 1), clean.shape)).clip(0, 255)
-        Image.fromarray(clean).save(tmp_path / f"r{index}.png")
-        Image.fromarray(noisy.astype(np.uint8)).save(tmp_path / f"d{index}.png")
-        rows.append(f"d{index}.png,r{index}.png,{index / 5},{split}")
-    (tmp_path / "scores.csv").write_text("\n".join(rows), encoding="utf-8")
-    (tmp_path / "dataset.toml").write_text(TOML, encoding="utf-8")
+    write_rated(tmp_path)
     weights = tmp_path / "weights"
     weights.mkdir()
     table = ""
@@ -111,7 +90,10 @@ def test_ten_metrics_under_input_noise(world: Path) -> None:
     assert code == OK and folder is not None
     table = folder.table("evaluate")
     assert set(table["status"]) == {"ok"}
-    assert set(table["model"]) == {f"pyiqa:{name}" for name in (*NETWORKS, *FORMULAS)}
+    names = [f"pyiqa:{name}" for name in (*NETWORKS, *FORMULAS)]
+    assert sorted(table["model"]) == sorted(2 * names)  # each on both test pictures
+    assert (table["lower"] <= table["score"]).all() and (table["score"] <= table["upper"]).all()
+    assert (table.groupby("model")["score"].nunique() == 2).all()  # none is a constant
     weights = dict(zip(table["model"], table["weights"], strict=True))
     assert weights["pyiqa:musiq"] == "random" and weights["pyiqa:ssim"] == "trained"
     (report,) = world.glob("reports/**/report.md")
