@@ -127,6 +127,19 @@ def without_inplace(module: nn.Module) -> nn.Module:
     return module
 
 
+def first_version_strides(resnet: nn.Module) -> nn.Module:
+    """Move a bottleneck ResNet's strides from its 3x3 to its first 1x1 convolutions.
+
+    That is the network of He et al.'s paper and of their weights (Table 1, CVPR 2016); torchvision
+    and timm build the later one.  No parameter has another name or shape.
+    """
+    for block in resnet.modules():
+        first, second = getattr(block, "conv1", None), getattr(block, "conv2", None)
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d):
+            first.stride, second.stride = max(first.stride, second.stride), (1, 1)
+    return resnet
+
+
 def frozen(module: Model) -> Model:
     """The module in evaluation mode with constant parameters."""
     return module.eval().requires_grad_(False)

@@ -14,16 +14,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
+from torch import Tensor
 
 from bench.base.cache import Cache, content_key
 from bench.base.errors import BenchError
@@ -70,43 +72,59 @@ class Agreement:
     images: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """The frozen part of a model, up to what its head is trained on.
+
+    Attributes:
+        extract: images (B, 3, H, W) to rows (B, ...).
+        sha256: of everything that decides the rows.
+        device: where it computes.
+    """
+
+    extract: Callable[[Tensor], Tensor]
+    sha256: str
+    device: torch.device
+
+
+def trunk_of(model: IQAModel) -> Trunk:
+    """A model without its linear head ``fc``, up to its features."""
+    bound = model.bind()
+    parts = {key: value for key, value in model.state_dict().items() if not key.startswith("fc.")}
+    return Trunk(bound.features, state_digest(parts), bound.device)
+
+
+def state_digest(parts: Mapping[str, Tensor]) -> str:
+    """Digest of named tensors."""
+    digests = {
+        name: hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+        for name, value in parts.items()
+    }
+    return content_key(**digests)
+
+
 def features_of(
-    model: IQAModel, dataset: Dataset, items: Sequence[Item], *, store: Cache
-) -> Features:
-    """Features (n, D) of items, made once and kept in shards.
+    trunk: Trunk, dataset: Dataset, items: Sequence[Item], *, store: Cache
+) -> NDArray[Any]:
+    """Rows (n, ...) of items, made once and kept in shards.
 
     Raises:
         ImageError: An image cannot be read.
     """
-    trunk = _digest(model)
     shards = []
     for start in range(0, len(items), SHARD):
         part = items[start : start + SHARD]
         names = [item.image_id for item in part]
-        key = content_key(what="head", data=dataset.sha256, trunk=trunk, items=names)
-        shards.append(store.array(key, partial(_extract, model, dataset, part)))
+        key = content_key(what="head", data=dataset.sha256, trunk=trunk.sha256, items=names)
+        shards.append(store.array(key, partial(_extract, trunk, dataset, part)))
         log.info("features of %d / %d images", start + len(part), len(items))
     return np.concatenate(shards)
 
 
-def _digest(model: IQAModel) -> str:
-    """Digest of everything but the head, which is what is to be trained."""
-    parts = {
-        name: hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-        for name, value in model.state_dict().items()
-        if not name.startswith("fc.")
-    }
-    return content_key(**parts)
-
-
 @torch.no_grad()
-def _extract(model: IQAModel, dataset: Dataset, items: Sequence[Item]) -> Features:
-    bound = model.bind()
-    rows = []
-    for item in items:
-        image = torch.from_numpy(dataset.load(item).image)[None].to(bound.device)
-        rows.append(bound.features(image).float().cpu().numpy())
-    return np.concatenate(rows)
+def _extract(trunk: Trunk, dataset: Dataset, items: Sequence[Item]) -> NDArray[Any]:
+    images = (torch.from_numpy(dataset.load(item).image)[None] for item in items)
+    return np.concatenate([trunk.extract(i.to(trunk.device)).cpu().numpy() for i in images])
 
 
 def fit_head(
@@ -202,11 +220,11 @@ def train(
     empty = [split for split, items in parts.items() if not items]
     if empty:
         raise BenchError(f"{dataset.name}: expected {empty[0]} images, found none.")
-    model = published_trunk().to(device)
+    trunk = trunk_of(published_trunk().to(device))
     chosen = select(parts["train"], limit=limit, seed=0)
-    training = features_of(model, dataset, chosen, store=store)
+    training = features_of(trunk, dataset, chosen, store=store)
     head = fit_head(training, unit_scores(dataset, chosen))
-    held_out = features_of(model, dataset, parts["test"], store=store)
+    held_out = features_of(trunk, dataset, parts["test"], store=store)
     test = agreement(head, held_out, unit_scores(dataset, parts["test"]))
     sha256 = write_head(head, out, dataset=dataset, images=len(chosen), test=test)
     log.info("%s: strength %g, %s, sha256 %s", out, head.strength, test, sha256[:16])

@@ -169,6 +169,49 @@ def test_a_head_trained_elsewhere_is_in_the_title(tmp_path: Path) -> None:
     assert read_notes(tmp_path / "dbcnn_head.safetensors")["title"] == "head trained here on X"
 
 
+def test_a_hyper_network_trained_elsewhere_on_the_first_resnet(tmp_path: Path) -> None:
+    """Strides where He et al. have them, half precision made single, the file's own title."""
+    import timm
+
+    from iqa_models.hyperiqa import TRUNK_PREFIX, CentreCrop, published
+    from iqa_models.hyperiqa import published_trunk as hyperiqa_trunk
+
+    resnet = timm.create_model("resnet50", pretrained=False, features_only=True).state_dict()
+    stored = {k: v.half() if v.ndim == 4 else v for k, v in resnet.items() if "num_b" not in k}
+    write(tmp_path, resnet50_imagenet=stored)
+    trunk = hyperiqa_trunk(Shelf.open(tmp_path))
+    assert trunk.crops == CentreCrop(224)
+    whole = published(crops=CentreCrop()).state_dict()
+    head = {k: torch.ones_like(v) for k, v in whole.items() if not k.startswith(TRUNK_PREFIX)}
+    save_tensors(head, tmp_path / "hyperiqa_head.safetensors", notes={"title": "trained on X"})
+    model = assembled("hyperiqa", Shelf.open(tmp_path))
+    assert model.card.title == "HyperIQA (trained on X)"
+    state = model.state_dict()
+    assert torch.equal(state["conv1.0.weight"], head["conv1.0.weight"])
+    kernel = state["base_model.layer2.0.conv1.weight"]
+    assert kernel.dtype == torch.float32
+    assert torch.equal(kernel.half(), stored["layer2.0.conv1.weight"])
+    strides = {
+        name: module.stride[0]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.stride != (1, 1)
+    }
+    assert strides == {
+        "base_model.conv1": 2,
+        **{f"base_model.layer{stage}.0.conv1": 2 for stage in (2, 3, 4)},
+        **{f"base_model.layer{stage}.0.downsample.0": 2 for stage in (2, 3, 4)},
+    }
+
+
+def test_the_centre_crop_is_the_middle() -> None:
+    from iqa_models.hyperiqa import CentreCrop
+
+    pixels = torch.arange(8 * 11).view(1, 1, 8, 11).expand(1, 3, 8, 11)
+    assert torch.equal(CentreCrop(4)(pixels), pixels[..., 2:6, 3:7])
+    small = torch.arange(3.0).expand(1, 3, 2, 3)  # enlarged to 4x6 first
+    assert CentreCrop(4)(small)[0, 0, 0].tolist() == [0.25, 0.75, 1.25, 1.75]
+
+
 def test_a_variant_can_be_chosen(tmp_path: Path) -> None:
     linear = {
         f"lin{k}.model.1.weight": torch.ones(1, c, 1, 1)

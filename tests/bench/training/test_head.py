@@ -10,7 +10,14 @@ from PIL import Image
 
 from bench.base.cache import Cache
 from bench.datasets.table import open_table
-from bench.training.head import agreement, features_of, fit_head, unit_scores, write_head
+from bench.training.head import (
+    agreement,
+    features_of,
+    fit_head,
+    trunk_of,
+    unit_scores,
+    write_head,
+)
 from iqa_models.weights import load_state, read_notes
 
 
@@ -60,14 +67,14 @@ def test_from_a_table_to_a_named_file(tmp_path: Path, monkeypatch: pytest.Monkey
     dataset = open_table(tmp_path / "mine.toml")
     train, test = dataset.items("train"), dataset.items("test")
     store = Cache(tmp_path / "cache")
-    features = features_of(compact(), dataset, train, store=store)
+    features = features_of(trunk_of(compact()), dataset, train, store=store)
     assert features.shape == (10, 48 * 32)
-    again = features_of(compact(), dataset, train, store=store)
+    again = features_of(trunk_of(compact()), dataset, train, store=store)
     assert again.shape == features.shape
     scores = unit_scores(dataset, train)
     assert 0 <= scores.min() < scores.max() <= 1
     head = fit_head(features, scores, folds=3)
-    held_out = features_of(compact(), dataset, test, store=store)
+    held_out = features_of(trunk_of(compact()), dataset, test, store=store)
     found = agreement(head, held_out, unit_scores(dataset, test))
     path = tmp_path / "head.safetensors"
     write_head(head, path, dataset=dataset, images=len(train), test=found)
