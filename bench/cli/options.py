@@ -123,9 +123,17 @@ class Asked:
         from bench.library.selection import Selection
         from bench.plan.loading import Overrides
 
-        chosen = split(self.models), split(self.defenses), numbers(self.sigmas)
-        rest = self.limit, self.samples, self.no_extras, self.retrain, self.train_on
-        return Selection(self.profile, Overrides(*chosen, *rest), self.dataset)
+        overrides = Overrides(
+            models=split(self.models),
+            defenses=split(self.defenses),
+            sigmas=numbers(self.sigmas),
+            limit=self.limit,
+            samples=self.samples,
+            no_extras=self.no_extras,
+            retrain=self.retrain,
+            train=self.train_on,
+        )
+        return Selection(self.profile, overrides, self.dataset)
 
     def execution(self, **more: Any) -> Execution:
         """How, with what a verb adds to it."""

@@ -118,7 +118,10 @@ def _held(value: Any) -> list[Any]:
     if not isinstance(value, FunctionType | MethodType):
         return []
     owner = getattr(value, "__self__", None)
-    around = [cell.cell_contents for cell in value.__closure__ or ()]
+    function = value.__func__ if isinstance(value, MethodType) else value
+    if not isinstance(function, FunctionType):  # a method of something else that can be called
+        return [_plain(owner), _plain(function)]
+    around = [cell.cell_contents for cell in function.__closure__ or ()]
     # A function around it may hold this one, and so on without end.
     named = [_name(one) if isinstance(one, FunctionType) else _plain(one) for one in around]
-    return [_plain(owner), _plain([value.__defaults__, value.__kwdefaults__]), named]
+    return [_plain(owner), _plain([function.__defaults__, function.__kwdefaults__]), named]

@@ -29,7 +29,7 @@ from bench.base.cache import Cache, content_key
 from bench.base.errors import BenchError
 from bench.datasets.base import Dataset, Item, select
 from bench.training.head import Trunk, features_of, state_digest, unit_scores
-from bench.training.progress import Progress
+from bench.training.progress import Resumable
 from iqa_models.folders import cache_folder
 from iqa_models.hyperiqa import TRUNK_PREFIX, HyperIQA, published_trunk
 from iqa_models.weights import WeightsError, save_tensors
@@ -108,7 +108,7 @@ def features_from(model: HyperIQA, pooled: Tensor) -> Tensor:
 
 
 def fit(
-    model: HyperIQA, rows: Tensor, targets: Tensor, settings: Settings, progress: Progress
+    model: HyperIQA, rows: Tensor, targets: Tensor, settings: Settings, progress: Resumable
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     """Train everything behind the trunk in place; the best epoch's state, and the curve.
 
@@ -162,7 +162,7 @@ def head_state(model: HyperIQA) -> dict[str, Tensor]:
 
 
 class Head:
-    """What a `Progress` keeps of a model: all but its trunk, which never changes."""
+    """What a `Resumable` keeps of a model: all but its trunk, which never changes."""
 
     def __init__(self, model: HyperIQA) -> None:
         """Remember the model."""
@@ -177,7 +177,7 @@ class Head:
         self.model.load_state_dict(self.model.state_dict() | state)
 
 
-def trainable(model: HyperIQA, settings: Settings, path: Path) -> Progress:
+def trainable(model: HyperIQA, settings: Settings, path: Path) -> Resumable:
     """New weights for everything behind the trunk, and where its training is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -191,7 +191,7 @@ def trainable(model: HyperIQA, settings: Settings, path: Path) -> Progress:
     optimiser = torch.optim.Adam(parameters, lr=settings.rate, weight_decay=settings.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs)
     moving: dict[str, Any] = {"model": Head(model), "optimiser": optimiser, "schedule": schedule}
-    return Progress(path, moving)
+    return Resumable(path, moving)
 
 
 def train(
