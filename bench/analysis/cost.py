@@ -42,7 +42,7 @@ def unsteady(time: pd.DataFrame) -> dict[str, float]:
     found: dict[str, float] = {}
     usable = time[time["status"] == "ok"]
     for defense, seconds in zip(usable["defense"], usable["seconds_certified"], strict=True):
-        ratio = max(seconds) / min(seconds) if len(seconds) and min(seconds) > 0 else 1.0
+        ratio = float(max(seconds) / min(seconds)) if len(seconds) and min(seconds) > 0 else 1.0
         if ratio > UNSTEADY:
             found[str(defense)] = max(ratio, found.get(str(defense), 0.0))
     return found

@@ -129,16 +129,19 @@ def _cheapest(decision: Decision) -> Iterator[str]:
     seconds = {
         defense: values
         for defense in decision.order
-        if (values := _both(decision, defense)) is not None
+        if defense not in decision.busy and (values := _both(decision, defense)) is not None
     }
     if len(seconds) < 2:
-        yield "**If time matters:** not every defence was timed, so nothing is said."
+        why = "the machine was busy" if decision.busy else "not every defence was timed"
+        yield f"**If time matters:** {why}, so nothing is said."
         return
     proved = {d: s for d, s in seconds.items() if decision.rigor[d] == PROVED}
     every, safe = _cheap(seconds), _cheap(proved) if proved else ""
     words = [every] if safe in ("", every) else [f"of proved radii, {safe}", f"of all, {every}"]
     at = f"N = {decision.draws:,}" if decision.draws else "equal N"
-    yield f"**If time matters** (seconds of a certificate, {at}): {'; '.join(words)}."
+    busy = listed(map(defense_title, defense_order(decision.busy))) if decision.busy else ""
+    beside = f"; not compared, timed on a busy machine: {busy}" if busy else ""
+    yield f"**If time matters** (seconds of a certificate, {at}): {'; '.join(words)}{beside}."
 
 
 def _both(decision: Decision, defense: str) -> float | None:

@@ -6,6 +6,8 @@ This module knows timing records; it must not know how anything is drawn or prin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -105,12 +107,11 @@ def _cost_notes(usable: pd.DataFrame) -> tuple[str, ...]:
         )
     if "random" in set(usable["weights"]):
         text += " Random weights are used for time only; no score of theirs is reported."
-    return (text, *unsteady_note(usable))
+    return (text, *busy_note(unsteady(usable)))
 
 
-def unsteady_note(time: pd.DataFrame) -> tuple[str, ...]:
-    """Whose repeats differ so much that the machine must have been busy."""
-    found = unsteady(time)
+def busy_note(found: Mapping[str, float]) -> tuple[str, ...]:
+    """Whose repeats differ so much, and by what factor, that the machine must have been busy."""
     if not found:
         return ()
     told = listed(f"{found[d]:.1f}× ({defense_title(d)})" for d in defense_order(found))

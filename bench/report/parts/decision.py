@@ -7,7 +7,7 @@ This module knows which number goes where; it must not know how a leader is foun
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from bench.analysis.widths import PROVED
 from bench.report import drawing
 from bench.report.document import DITTO, Column, Field, Figure, Table
 from bench.report.numbers import SECONDS, Format, number
+from bench.report.parts.cost import busy_note
 from bench.report.parts.guarantee import UNPROVED_NOTE, titled
 from bench.report.parts.leaders import listed
 from bench.report.theme import by_rigor, defense_looks
@@ -51,7 +52,7 @@ class Decision:
         broken: What attacks broke, by defence.
         papers: Names of the defences of the run's own tables; the others stand below a line.
         reported: Rows of others that nobody here computed again.
-        caveats: What else must be said below the table.
+        busy: Factors by which repeats of one setting differ, where they do: no order of seconds.
     """
 
     data: Mapping[str, Matched]
@@ -60,7 +61,7 @@ class Decision:
     broken: Mapping[str, Broken]
     papers: Sequence[str]
     reported: Sequence[Reported] = ()
-    caveats: tuple[str, ...] = ()
+    busy: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rigor(self) -> dict[str, str]:
@@ -240,7 +241,7 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         "Where no noise level fits, none certifies 90 % of the images. Images broken: by an attack "
         "inside the certified ball, of those attacked; a dash where none was."
     )
-    return (*notes, *decision.caveats)
+    return (*notes, *busy_note(decision.busy))
 
 
 # --- the picture ---------------------------------------------------------------------------------

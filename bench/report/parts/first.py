@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.analysis.agreement import Agreement
 from bench.analysis.beside import Reported
+from bench.analysis.cost import unsteady
 from bench.analysis.decision import (
     broken,
     by_accuracy,
@@ -29,7 +30,6 @@ from bench.analysis.statistics import ENOUGH
 from bench.base.errors import BenchError
 from bench.report.document import Block, Bullets, Chapter
 from bench.report.parts.choosing import Choice, choices
-from bench.report.parts.cost import unsteady_note
 from bench.report.parts.decision import Decision, decision_figure, decision_table
 from bench.report.parts.explorer import explorer
 from bench.report.parts.leaders import listed
@@ -55,7 +55,7 @@ def decide(
         broken=broken(everything.table("audit")),
         papers=tuple(run.table("evaluate")["defense"].unique()),
         reported=reported,
-        caveats=unsteady_note(time),
+        busy=unsteady(time),
     )
     if not decision.radii:
         return None

@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001 - a multiplication sign is meant
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from bench.analysis.source import FrameRun
 from bench.report.compose import compose
 from bench.report.document import Block, Document, Paragraph
 from bench.report.formats.exports import latex_text
+from bench.report.formats.markdown import render_markdown
 from bench.report.parts.audit import audit_sentence
 from bench.report.parts.tables import main_table
 from tests.bench.report.synthetic import DEFENSES, SIGMAS, synthetic_run
@@ -119,17 +121,23 @@ def test_a_busy_machine_is_named_below_page_1_and_the_costs(
 ) -> None:
     """Its own two repeats differ by a tenth; three of one setting of MS are made to differ more."""
 
-    def notes(factor: float) -> set[str]:
+    def notes(factor: float) -> tuple[set[str], str]:
         time = whole.table("time").copy()
         mine = (time["defense"] == "ms") & (time["model"] == "koncept") & (time["sigma"] == 0.5)
         seconds = zip(time["seconds_certified"], mine, strict=True)
         time["seconds_certified"] = [[v[0], factor * v[0]] if busy else v for v, busy in seconds]
         document = compose(replace(whole, tables={**whole.tables, "time": time}), reps=5)
-        return {
+        said = {
             table.id
             for table in document.tables()
             if any("differ by up to 2.5× (MS): the machine was busy" in n for n in table.notes)
         }
+        (time_matters,) = re.findall(r"\*\*If time matters.*", render_markdown(document))
+        return said, time_matters
 
-    assert notes(1.9) == set()
-    assert notes(2.5) == {"table-d", "table-ca"}
+    said, sentence = notes(1.9)
+    assert said == set() and "busy" not in sentence
+    said, sentence = notes(2.5)
+    assert said == {"table-d", "table-ca"}
+    assert sentence.endswith("; not compared, timed on a busy machine: MS.")
+    assert "MS" not in sentence.split("; not compared")[0].replace("DMS", "")
