@@ -83,6 +83,7 @@ class Workers(Protocol):
 
     def renew(self) -> None:
         """Make ready for more work after a worker's death; a cluster replaces it by itself."""
+        return
 
     def stop(self) -> None:
         """End what is being worked on now; journals are complete up to the last unit."""
