@@ -18,38 +18,13 @@ import pyarrow as pa
 
 from bench.analysis.frames import plain
 from bench.plan.profile import Profile
+from bench.records.completeness import Completeness
 from bench.records.parquet import completed
 from bench.records.schema import BY_TABLE
 
 if TYPE_CHECKING:
     from bench.plan.units import Plan
     from bench.records.folder import RunFolder
-
-
-@dataclass(frozen=True, slots=True)
-class CellCount:
-    """Planned cells against finished ones."""
-
-    ok: int
-    expected: int
-    remarks: tuple[str, ...] = ()
-    """What is failed or missing, one sentence each."""
-    extras_ok: int = 0
-    extras_expected: int = 0
-    """The same counts beside the tables."""
-    notes: tuple[str, ...] = ()
-    """What is done and yet without an answer, one sentence each."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The counts, e.g. ``108/108 cells ok``; those beside the tables where there are any."""
-        beside = f"{self.extras_ok}/{self.extras_expected} extra cells ok"
-        return (f"{self.ok}/{self.expected} cells ok", *([beside] if self.extras_expected else []))
-
-    @property
-    def complete(self) -> bool:
-        """Every planned cell is there and nothing is remarked."""
-        return self.ok == self.expected and not self.remarks
 
 
 class RunTables(Protocol):
@@ -66,7 +41,7 @@ class RunTables(Protocol):
         ...
 
     @property
-    def completeness(self) -> CellCount:
+    def completeness(self) -> Completeness:
         """Cells done of cells planned."""
         ...
 
@@ -99,7 +74,7 @@ class FrameRun:
 
     profile: Profile
     tables: Mapping[str, pd.DataFrame]
-    completeness: CellCount
+    completeness: Completeness
     provenance: Mapping[str, Any] = field(default_factory=dict)
     cards: Sequence[Mapping[str, Any]] = ()
     beside: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -140,7 +115,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
     plan, asked = run.plan(), run.asked()
     counted = run.completeness(asked)
     unasked = [stage for stage in STAGES if stage not in asked]
-    scope = [f"complete for what was asked; not asked for: {', '.join(unasked)}"] if unasked else []
+    scope = f"complete for what was asked; not asked for: {', '.join(unasked)}" if unasked else ""
     facts = {
         **run.provenance(),
         "plan_sha256": plan.hash,
@@ -155,14 +130,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         profile=plan.profile,
         tables={**found, **{name: found[name][~mask] for name, mask in extra.items()}},
         beside={name: found[name][mask] for name, mask in extra.items()},
-        completeness=CellCount(
-            counted.ok,
-            len(counted.cells),
-            counted.remarks,
-            counted.extras_ok,
-            len(counted.extras),
-            (*scope, *counted.notes),
-        ),
+        completeness=replace(counted, scope=scope),
         provenance=facts,
         cards=tuple(cards) or tuple(facts.get("cards", ())),
     )
