@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,48 +27,16 @@ if TYPE_CHECKING:
     from bench.records.folder import RunFolder
 
 
-class RunTables(Protocol):
-    """A finished or unfinished run as tables."""
-
-    @property
-    def profile(self) -> Profile:
-        """The settings of the run."""
-        ...
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Versions, hashes, platform: plain values."""
-        ...
-
-    @property
-    def completeness(self) -> Completeness:
-        """Cells done of cells planned."""
-        ...
-
-    @property
-    def cards(self) -> Sequence[Mapping[str, Any]]:
-        """Guarantee cards with a ``name`` each."""
-        ...
-
-    def table(self, name: str) -> pd.DataFrame:
-        """Records of one kind; empty if the stage was not run."""
-        ...
-
-    def extras(self) -> RunTables:
-        """The same run with the records beside the tables in place of the tables' own."""
-        ...
-
-    def everything(self) -> RunTables:
-        """The same run with all records, the tables' own first."""
-        ...
-
-
 @dataclass(frozen=True)
 class FrameRun:
-    """A run held in memory: what tests and :func:`from_folder` make.
+    """A finished or unfinished run held in memory: what tests and :func:`from_folder` make.
 
     Attributes:
-        profile, tables, completeness, provenance, cards: See :class:`RunTables`.
+        profile: The settings of the run.
+        tables: Records by kind.
+        completeness: Cells done of cells planned.
+        provenance: Versions, hashes, platform: plain values.
+        cards: Guarantee cards with a ``name`` each.
         beside: Records of the rows beside the tables, by kind.
     """
 
@@ -80,7 +48,7 @@ class FrameRun:
     beside: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
-        """Records of one kind, with all columns of the schema."""
+        """Records of one kind, with all columns of the schema; empty if the stage was not run."""
         columns = [c for c in BY_TABLE[name].model_fields if c not in _UNREAD.get(name, ())]
         frame = self.tables.get(name)
         if frame is None:
