@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, findings, genuine, power
+from bench.analysis.audits import Share, genuine, power
 from bench.analysis.cost import mean_seconds
 from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
@@ -229,12 +229,11 @@ def broken(audit: pd.DataFrame) -> dict[str, Broken]:
     found = {}
     for (defense,), everything in grouped(audit, ["defense"]):
         part = genuine(everything)
-        told = findings(part)
         tried = part[(part["status"] == "ok") & part["violated"].notna()]
         wrong = tried[tried["violated"].astype(bool)]
         found[str(defense)] = Broken(
-            told.decided,
-            told.violated,
+            len(tried),
+            len(wrong),
             tried["image"].nunique(),
             wrong["image"].nunique(),
             tuple(sorted(map(str, wrong["group"].unique()))),
