@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.analysis.frames import grouped, numbers, of_mode
 from bench.analysis.names import UNDEFENDED, defense_order, model_order
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.analysis.statistics import (
     ENOUGH,
     Array,
@@ -168,7 +168,7 @@ class Agreement:
         return tuple(sorted(leading, key=lambda d: -(self.mean(metric, d, sigma).value or 0.0)))
 
 
-def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
+def agreements(run: FrameRun, *, reps: int) -> dict[str, Agreement]:
     """Agreement by mode (``NR``, ``FR``), for modes that have records."""
     frame = run.table("evaluate")
     return {
@@ -178,7 +178,7 @@ def agreements(run: RunTables, *, reps: int) -> dict[str, Agreement]:
     }
 
 
-def certified_only(run: RunTables, mode: str) -> Agreement:
+def certified_only(run: FrameRun, mode: str) -> Agreement:
     """Agreement without the scores of images that got no certificate; its intervals are not made.
 
     The paper's algorithm returns no score there.

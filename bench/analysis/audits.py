@@ -18,27 +18,6 @@ from bench.analysis.names import defense_order
 from bench.analysis.statistics import clopper_pearson, proportion_upper
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """Attacks on genuine certificates.
-
-    Attributes:
-        wanted: Certificates that were to be attacked.
-        decided: Those whose attack came to an end; the others failed and count in ``wanted``.
-        violated: Decided ones that do not hold.
-        linear: Decided ones whose radius rests on a linearisation.
-        displaced: Those of ``linear`` whose features moved further than it allows.
-        photographs: Photographs under attack.
-    """
-
-    wanted: int
-    decided: int
-    violated: int
-    linear: int
-    displaced: int
-    photographs: int
-
-
 def genuine(audit: pd.DataFrame) -> pd.DataFrame:
     """Records of certificates as they were issued."""
     if "planted" not in audit:
@@ -47,21 +26,13 @@ def genuine(audit: pd.DataFrame) -> pd.DataFrame:
     return audit[planted.isna() | planted.isin([False, "", "none"])]
 
 
-def findings(audit: pd.DataFrame) -> Findings:
-    """What was found in these records; skipped ones (nothing to attack) are left out."""
+def displaced(audit: pd.DataFrame) -> tuple[int, int]:
+    """Attacked claims whose features moved further than a linearisation allows, of how many."""
     claims = genuine(audit)
-    found = share(claims)
     decided = claims[(claims["status"] == "ok") & claims["violated"].notna()]
     moved = numbers(decided, "displacement_ratio")[(decided["rigor"] != "proved").to_numpy()]
     moved = moved[np.isfinite(moved)]
-    return Findings(
-        wanted=found.wanted,
-        decided=found.claims,
-        violated=found.found,
-        linear=len(moved),
-        displaced=int((moved > 1.0).sum()),
-        photographs=found.photographs,
-    )
+    return int((moved > 1.0).sum()), len(moved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ This module knows the columns of timing records; it must not know how they were 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,15 @@ def unsteady(time: pd.DataFrame) -> dict[str, float]:
         if ratio > UNSTEADY:
             found[str(defense)] = max(ratio, found.get(str(defense), 0.0))
     return found
+
+
+def mean_seconds(
+    time: pd.DataFrame, models: Sequence[str], defense: str, *, certified: bool, factor: float = 1.0
+) -> float | None:
+    """Mean over models, times a factor, where all of them were timed."""
+    seconds = model_seconds(time, models, defense, certified=certified)
+    complete = len(seconds) == len(models)
+    return factor * sum(seconds.values()) / len(models) if complete else None
 
 
 def repeat_deviation(time: pd.DataFrame) -> list[float]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, findings, genuine, power
-from bench.analysis.cost import model_seconds
+from bench.analysis.audits import Share, genuine, power
+from bench.analysis.cost import mean_seconds
 from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
 from bench.analysis.names import defense_order
@@ -186,7 +186,7 @@ def costs(time: pd.DataFrame, models: tuple[str, ...]) -> dict[str, Cost]:
         least = int(part["samples"].min())
         factor = (draws or least) / least if _a_pass_a_draw(part) else 1.0
         certified, plain = (
-            _mean(model_seconds(part, models, defense, certified=flag), len(models), factor)
+            mean_seconds(part, models, defense, certified=flag, factor=factor)
             for flag in (True, False)
         )
         found[str(defense)] = Cost(certified, plain, least if factor > 1 else None)
@@ -196,10 +196,6 @@ def costs(time: pd.DataFrame, models: tuple[str, ...]) -> dict[str, Cost]:
 def _a_pass_a_draw(part: pd.DataFrame) -> bool:
     """Whether seconds grow with draws: noise in features costs hardly any."""
     return bool((numbers(part, "forward_passes_uncertified") >= numbers(part, "samples")).all())
-
-
-def _mean(seconds: Mapping[str, float], models: int, factor: float) -> float | None:
-    return factor * sum(seconds.values()) / models if len(seconds) == models else None
 
 
 # --- draws and attacks ---------------------------------------------------------------------------
@@ -233,12 +229,11 @@ def broken(audit: pd.DataFrame) -> dict[str, Broken]:
     found = {}
     for (defense,), everything in grouped(audit, ["defense"]):
         part = genuine(everything)
-        told = findings(part)
         tried = part[(part["status"] == "ok") & part["violated"].notna()]
         wrong = tried[tried["violated"].astype(bool)]
         found[str(defense)] = Broken(
-            told.decided,
-            told.violated,
+            len(tried),
+            len(wrong),
             tried["image"].nunique(),
             wrong["image"].nunique(),
             tuple(sorted(map(str, wrong["group"].unique()))),

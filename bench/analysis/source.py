@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from bench.analysis.frames import plain
 from bench.plan.profile import Profile
+from bench.records.completeness import Completeness
 from bench.records.parquet import completed
 from bench.records.schema import BY_TABLE
 
@@ -26,86 +27,28 @@ if TYPE_CHECKING:
     from bench.records.folder import RunFolder
 
 
-@dataclass(frozen=True, slots=True)
-class CellCount:
-    """Planned cells against finished ones."""
-
-    ok: int
-    expected: int
-    remarks: tuple[str, ...] = ()
-    """What is failed or missing, one sentence each."""
-    extras_ok: int = 0
-    extras_expected: int = 0
-    """The same counts beside the tables."""
-    notes: tuple[str, ...] = ()
-    """What is done and yet without an answer, one sentence each."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The counts, e.g. ``108/108 cells ok``; those beside the tables where there are any."""
-        beside = f"{self.extras_ok}/{self.extras_expected} extra cells ok"
-        return (f"{self.ok}/{self.expected} cells ok", *([beside] if self.extras_expected else []))
-
-    @property
-    def complete(self) -> bool:
-        """Every planned cell is there and nothing is remarked."""
-        return self.ok == self.expected and not self.remarks
-
-
-class RunTables(Protocol):
-    """A finished or unfinished run as tables."""
-
-    @property
-    def profile(self) -> Profile:
-        """The settings of the run."""
-        ...
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Versions, hashes, platform: plain values."""
-        ...
-
-    @property
-    def completeness(self) -> CellCount:
-        """Cells done of cells planned."""
-        ...
-
-    @property
-    def cards(self) -> Sequence[Mapping[str, Any]]:
-        """Guarantee cards with a ``name`` each."""
-        ...
-
-    def table(self, name: str) -> pd.DataFrame:
-        """Records of one kind; empty if the stage was not run."""
-        ...
-
-    def extras(self) -> RunTables:
-        """The same run with the records beside the tables in place of the tables' own."""
-        ...
-
-    def everything(self) -> RunTables:
-        """The same run with all records, the tables' own first."""
-        ...
-
-
 @dataclass(frozen=True)
 class FrameRun:
-    """A run held in memory: what tests and :func:`from_folder` make.
+    """A finished or unfinished run held in memory: what tests and :func:`from_folder` make.
 
     Attributes:
-        profile, tables, completeness, provenance, cards: See :class:`RunTables`.
+        profile: The settings of the run.
+        tables: Records by kind.
+        completeness: Cells done of cells planned.
+        provenance: Versions, hashes, platform: plain values.
+        cards: Guarantee cards with a ``name`` each.
         beside: Records of the rows beside the tables, by kind.
     """
 
     profile: Profile
     tables: Mapping[str, pd.DataFrame]
-    completeness: CellCount
+    completeness: Completeness
     provenance: Mapping[str, Any] = field(default_factory=dict)
     cards: Sequence[Mapping[str, Any]] = ()
     beside: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
-        """Records of one kind, with all columns of the schema."""
+        """Records of one kind, with all columns of the schema; empty if the stage was not run."""
         columns = [c for c in BY_TABLE[name].model_fields if c not in _UNREAD.get(name, ())]
         frame = self.tables.get(name)
         if frame is None:
@@ -140,7 +83,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
     plan, asked = run.plan(), run.asked()
     counted = run.completeness(asked)
     unasked = [stage for stage in STAGES if stage not in asked]
-    scope = [f"complete for what was asked; not asked for: {', '.join(unasked)}"] if unasked else []
+    scope = f"complete for what was asked; not asked for: {', '.join(unasked)}" if unasked else ""
     facts = {
         **run.provenance(),
         "plan_sha256": plan.hash,
@@ -155,14 +98,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         profile=plan.profile,
         tables={**found, **{name: found[name][~mask] for name, mask in extra.items()}},
         beside={name: found[name][mask] for name, mask in extra.items()},
-        completeness=CellCount(
-            counted.ok,
-            len(counted.cells),
-            counted.remarks,
-            counted.extras_ok,
-            len(counted.extras),
-            (*scope, *counted.notes),
-        ),
+        completeness=replace(counted, scope=scope),
         provenance=facts,
         cards=tuple(cards) or tuple(facts.get("cards", ())),
     )

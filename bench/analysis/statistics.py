@@ -39,11 +39,7 @@ def srcc(score: ArrayLike, mos: ArrayLike, *, higher_is_better: bool = True) -> 
     >>> srcc([3.0, 2.0, 1.0], [1.0, 2.0, 3.0], higher_is_better=False).value
     1.0
     """
-    x, y, reason = _pairs(score, mos)
-    if reason:
-        return Estimate(None, len(x), reason)
-    value = float(stats.spearmanr(x, y).statistic)
-    return Estimate(value if higher_is_better else -value, len(x))
+    return _correlation(stats.spearmanr, score, mos, higher_is_better=higher_is_better)
 
 
 def plcc(score: ArrayLike, mos: ArrayLike, *, higher_is_better: bool = True) -> Estimate:
@@ -52,22 +48,20 @@ def plcc(score: ArrayLike, mos: ArrayLike, *, higher_is_better: bool = True) -> 
     >>> plcc([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]).reason
     'constant scores'
     """
-    x, y, reason = _pairs(score, mos)
-    if reason:
-        return Estimate(None, len(x), reason)
-    value = float(stats.pearsonr(x, y).statistic)
-    return Estimate(value if higher_is_better else -value, len(x))
+    return _correlation(stats.pearsonr, score, mos, higher_is_better=higher_is_better)
 
 
-def _pairs(score: ArrayLike, mos: ArrayLike) -> tuple[Array, Array, str | None]:
-    x, y = np.asarray(score, dtype=np.float64), np.asarray(mos, dtype=np.float64)
-    known = np.isfinite(x) & np.isfinite(y)
-    x, y = x[known], y[known]
+def _correlation(
+    function: Callable[..., Any], score: ArrayLike, mos: ArrayLike, *, higher_is_better: bool
+) -> Estimate:
+    x, y, _ = _known(score, mos)
     if len(x) < 3:
-        return x, y, "fewer than 3 pairs"
-    if np.ptp(x) == 0:
-        return x, y, "constant scores"
-    return x, y, "constant human scores" if np.ptp(y) == 0 else None
+        return Estimate(None, len(x), "fewer than 3 pairs")
+    for values, name in ((x, "scores"), (y, "human scores")):
+        if np.ptp(values) == 0:
+            return Estimate(None, len(x), f"constant {name}")
+    value = float(function(x, y).statistic)
+    return Estimate(value if higher_is_better else -value, len(x))
 
 
 # --- bootstrap over groups -------------------------------------------------------------------

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from bench.analysis.cost import model_seconds
+from bench.analysis.cost import mean_seconds
 from bench.analysis.decision import broken
 from bench.analysis.frames import grouped
 from bench.analysis.frames import rows as records
@@ -92,7 +91,7 @@ def rows(run: FrameRun, foreign: Collection[str]) -> Iterator[Row]:
             if data is None:
                 continue
             names = list(data.agreement.models)
-            seconds = _seconds(whole.table("time"), names)
+            time = whole.table("time")
             audit = whole.table("audit")
             found = broken(audit[audit["model"].isin(names)])
             for level, radius, values in _choices(data):
@@ -113,7 +112,7 @@ def rows(run: FrameRun, foreign: Collection[str]) -> Iterator[Row]:
                     certified=float(values["certified"]),
                     images=int(values["images"]),
                     rigor=str(values["rigor"]),
-                    seconds=seconds.get(name),
+                    seconds=mean_seconds(time, names, name, certified=True),
                     attacked=found[name].images if name in found else 0,
                     broken=found[name].images_violated if name in found else 0,
                 )
@@ -128,16 +127,6 @@ def _choices(data: Matched) -> Iterator[tuple[str, float, Mapping[str, Any]]]:
             yield ALL, wanted, values
         for values in records(data.levels[data.levels["radius"] == radius]):
             yield f"{values['sigma']:g}", wanted, values
-
-
-def _seconds(time: pd.DataFrame, models: list[str]) -> dict[str, float]:
-    """Mean over models, where all of them were timed."""
-    found = {}
-    for defense in time["defense"].unique():
-        known = model_seconds(time, models, defense, certified=True)
-        if len(known) == len(models):
-            found[str(defense)] = sum(known.values()) / len(known)
-    return found
 
 
 def _known(value: Any) -> float | None:

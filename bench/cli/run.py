@@ -141,11 +141,11 @@ def run_benchmark(
     registry = open_registry(how.plugins, data_root=how.data_root)
     plan = selection.make_plan(registry, how)
     how = replace(how, absent=absent_models(plan, registry, strict=consent.strict))
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     for model, sentence in how.absent:
-        console.print(f"{model} is skipped: {sentence}", highlight=False, soft_wrap=True)
+        console.print(f"{model} is skipped: {sentence}", soft_wrap=True)
     folder = RunFolder.create(results, plan)
-    console.print(summary(plan, folder), highlight=False)
+    console.print(summary(plan, folder))
     report = None
     try:
         if not resume:
@@ -153,14 +153,16 @@ def run_benchmark(
                 folder.clear()
         else:
             for name, units in take_over(folder, results).items():
-                console.print(f"taken over from {name}: {units} units", highlight=False)
+                console.print(f"taken over from {name}: {units} units")
         weigh = priced(folder, plan, registry, how, consent, console)
         cards = guarantee_cards(plan, registry)
         verdict = execute(folder, how, progress_for(console), cards=cards, weigh=weigh)
         if reports is not None:
-            report = report_of(folder, reports / plan.name, console)
+            from bench.report.build import report as write_report
+
+            report = write_report(folder, reports / plan.name, say=console.print)
     except KeyboardInterrupt:
-        console.print(interrupted(folder, plan), highlight=False, soft_wrap=True)
+        console.print(interrupted(folder, plan), soft_wrap=True)
         return INTERRUPTED
     say_verdict(verdict, folder, how, report)
     return OK if verdict.complete else SOME_FAILED
@@ -202,7 +204,7 @@ def priced(
         return cost(unit, probed, plan.profile)
 
     seconds = total(left, weigh) / how.workers
-    console.print(f"about {duration(seconds)} on {how.workers} workers", highlight=False)
+    console.print(f"about {duration(seconds)} on {how.workers} workers")
     if seconds > DAY and not consent.yes:
         ask(duration(seconds))
     return weigh
@@ -225,16 +227,11 @@ def ask(long: str) -> None:
 
 def summary(plan: Plan, folder: RunFolder) -> str:
     """What is about to happen."""
+    beside = f" and {len(plan.extras)} extra cells" if plan.extras else ""
     return (
-        f"{counted(plan)}, {len(plan.units)} units, profile {plan.profile.name!r} "
+        f"{len(plan.cells)} cells{beside}, {len(plan.units)} units, profile {plan.profile.name!r} "
         f"({plan.profile.edition} edition) -> {folder.path}"
     )
-
-
-def counted(plan: Plan) -> str:
-    """How many cells there are, those beside the tables apart."""
-    beside = f" and {len(plan.extras)} extra cells" if plan.extras else ""
-    return f"{len(plan.cells)} cells{beside}"
 
 
 def interrupted(folder: RunFolder, plan: Plan) -> str:
@@ -246,13 +243,6 @@ def interrupted(folder: RunFolder, plan: Plan) -> str:
         f"Interrupted: {done} of {len(plan.units)} units are safe. "
         f"Resume with: python -m bench {shlex.join(words)}"
     )
-
-
-def report_of(folder: RunFolder, out: Path, console: Console) -> Path:
-    """The run's report, written unless it is there already for the same records."""
-    from bench.report.build import report
-
-    return report(folder, out, say=lambda text: console.print(text, highlight=False))
 
 
 def say_verdict(

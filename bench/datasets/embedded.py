@@ -12,12 +12,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from importlib.metadata import version
+from itertools import chain, product
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -53,16 +55,22 @@ class Recipe:
     def key(self) -> str:
         """Digest of everything that the pixels depend on."""
         photographs = sorted({crop.photograph for crop in self.crops})
-        parts = {
-            "generator": GENERATOR_VERSION,
-            "libraries": {name: version(name) for name in LIBRARIES},
-            "photographs": {name: photograph_sha256(name) for name in photographs},
-            "recipe": asdict(self),
-            "strengths": {name: d.strengths for name, d in DISTORTIONS.items()},
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return made_of({name: photograph_sha256(name) for name in photographs}, recipe=asdict(self))
 
 
+def made_of(photographs: Mapping[str, str], **facts: Any) -> str:
+    """Digest of all that pixels depend on: photographs by their digests, and what is done."""
+    parts = {
+        "generator": GENERATOR_VERSION,
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "photographs": photographs,
+        "strengths": {name: d.strengths for name, d in DISTORTIONS.items()},
+        **facts,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
 def label_cells() -> dict[tuple[str, int], float]:
     """KADID-10k's mean opinion of each (type name, level): 125 values in 1..5, 5 is best."""
     text = (resources.files("bench.datasets") / "kadid_cells.csv").read_text(encoding="utf-8")
@@ -70,10 +78,31 @@ def label_cells() -> dict[tuple[str, int], float]:
     return {(row["name"], int(row["level"])): float(row["mean_dmos"]) for row in rows}
 
 
-def stream(crop: Crop, distortion: str, level: int) -> np.random.Generator:
+def stream(*image: str | int) -> np.random.Generator:
     """Random numbers of one image, independent of the order in which images are made."""
-    text = f"{GENERATOR_VERSION}|{crop.photograph}|{crop.name}|{distortion}|{level}"
+    text = "|".join(map(str, (GENERATOR_VERSION, *image)))
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+
+
+def versions_of(
+    reference: str, *, stem: str, group: str, split: Split, names: Iterable[str] = DISTORTIONS
+) -> Iterator[Item]:
+    """Items of one reference, by type and level."""
+    for name, level in product(names, LEVELS):
+        yield Item(
+            image_id=f"{stem}/{DISTORTIONS[name].number:02d}_{name}/{level}",
+            reference_id=reference,
+            group=group,
+            mos=label_cells()[name, level],
+            split=split,
+            attributes={"distortion": name, "level": str(level)},
+        )
+
+
+def content_sha256(pixels: str, items: Iterable[Item]) -> str:
+    """Digest of pixels and labels."""
+    labels = [(item.image_id, item.split, item.mos) for item in items]
+    return hashlib.sha256(json.dumps([pixels, labels]).encode()).hexdigest()
 
 
 def distort_all(crop: Crop, height: int, width: int) -> Bytes:
@@ -86,7 +115,9 @@ def distort_all(crop: Crop, height: int, width: int) -> Bytes:
     image = reference.astype(np.float64) / 255
     made = [reference]
     for name, distortion in DISTORTIONS.items():
-        made += [to_bytes(distortion(image, level, stream(crop, name, level))) for level in LEVELS]
+        for level in LEVELS:
+            draw = stream(crop.photograph, crop.name, name, level)
+            made.append(to_bytes(distortion(image, level, draw)))
     return np.ascontiguousarray(np.stack(made).transpose(0, 3, 1, 2))
 
 
@@ -117,10 +148,12 @@ class EmbeddedDataset:
         """
         self._recipe = recipe
         self._images = images.array
-        splits = ("train", "validation", "test")
-        self._items = {split: tuple(_items_of(recipe, split)) for split in splits}
+        self._items: dict[Split, list[Item]] = {"test": [], "train": [], "validation": []}
+        for crop in recipe.crops:
+            name, group, split = crop.name, crop.photograph, crop.split
+            self._items[split] += versions_of(name, stem=name, group=group, split=split)
         self._place = {crop.name: index for index, crop in enumerate(recipe.crops)}
-        self.sha256 = _content_sha256(images.sha256, self._items)
+        self.sha256 = content_sha256(images.sha256, chain.from_iterable(self._items.values()))
         self.card = _card(recipe)
 
     def items(self, split: Split) -> Sequence[Item]:
@@ -173,31 +206,6 @@ def embedded(
     make = partial(generate, chosen, jobs=jobs)
     images = stored(folder or cache_folder(), "embedded", chosen.key(), make)
     return EmbeddedDataset(chosen, images)
-
-
-def _items_of(recipe: Recipe, split: str) -> list[Item]:
-    """Items of one split, by reference, type and level."""
-    cells = label_cells()
-    return [
-        Item(
-            image_id=f"{crop.name}/{distortion.number:02d}_{name}/{level}",
-            reference_id=crop.name,
-            group=crop.photograph,
-            mos=cells[name, level],
-            split=crop.split,
-            attributes={"distortion": name, "level": str(level)},
-        )
-        for crop in recipe.crops
-        if crop.split == split
-        for name, distortion in DISTORTIONS.items()
-        for level in LEVELS
-    ]
-
-
-def _content_sha256(pixels: str, items: dict[str, tuple[Item, ...]]) -> str:
-    """Digest of pixels and labels."""
-    labels = [(i.image_id, i.split, i.mos) for split in sorted(items) for i in items[split]]
-    return hashlib.sha256(json.dumps([pixels, labels]).encode()).hexdigest()
 
 
 def _card(recipe: Recipe) -> DatasetCard:

@@ -251,26 +251,26 @@ def _whole(row: dict[str, str], header: Sequence[str], *, path: Path, line: int)
     return row
 
 
-def number(row: Mapping[str, str], column: str, *, path: Path, line: int) -> float:
-    """A finite number of a row.
+def number(
+    row: Mapping[str, str],
+    column: str,
+    *,
+    path: Path,
+    line: int,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> float:
+    """A finite number of a row, inside its declared range.
 
     Raises:
-        BenchError: naming file, line and column.
+        BenchError: naming file, line and column, or the range; the usual cause of a score outside
+            is another edition of the labels.
     """
     text = row.get(column) or ""
+    value = math.nan
     with suppress(ValueError):
         value = float(text)
-        if math.isfinite(value):
-            return value
-    raise BenchError(f"{path}, line {line}: expected a number in {column!r}, found {text!r}.")
-
-
-def within(value: float, bounds: tuple[float, float], *, path: Path, line: int) -> float:
-    """A score that lies in its declared range.
-
-    Raises:
-        BenchError: it does not; the usual cause is another edition of the labels.
-    """
+    if not math.isfinite(value):
+        raise BenchError(f"{path}, line {line}: expected a number in {column!r}, found {text!r}.")
     low, high = bounds
     if not low <= value <= high:
         raise BenchError(

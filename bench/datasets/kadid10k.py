@@ -30,7 +30,6 @@ from bench.datasets.folder import (
     number,
     read_rows,
     split_groups,
-    within,
 )
 
 NAME = "kadid10k"
@@ -70,7 +69,7 @@ def _entries(labels: Path, images: Path, seed: int) -> Sequence[Entry]:
                 f"{labels}, line {line}: expected a version of {reference} such as "
                 f"I01_01_01.png, found {image!r}."
             )
-        mos = within(number(row, "dmos", path=labels, line=line), MOS_RANGE, path=labels, line=line)
+        mos = number(row, "dmos", path=labels, line=line, bounds=MOS_RANGE)
         attributes = {
             "distortion": names.get(int(match["type"]), match["type"]),
             "level": str(int(match["level"])),

@@ -33,7 +33,6 @@ from bench.datasets.folder import (
     number,
     read_rows,
     split_groups,
-    within,
 )
 from iqa_models.artifacts import artifact_folder
 
@@ -134,7 +133,7 @@ def _entries(
     entries = []
     for line, row in enumerate(rows, start=2):
         name = row["image_name"]
-        mos = within(number(row, "MOS", path=labels, line=line), MOS_RANGE, path=labels, line=line)
+        mos = number(row, "MOS", path=labels, line=line, bounds=MOS_RANGE)
         _check_mean(row, mos, labels, line)
         item = Item(name, None, name, mos, splits[name])
         entries.append(Entry(item, images / name))

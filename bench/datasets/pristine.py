@@ -14,11 +14,8 @@ it does not depend on the order in which images are made.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,8 +28,8 @@ from bench.base.errors import BenchError
 from bench.base.files import file_sha256, write_atomically
 from bench.datasets.base import DatasetCard, ImageError, Item, Pair, Split
 from bench.datasets.description import Description, Side
-from bench.datasets.distortions import DISTORTIONS, LEVELS, to_bytes
-from bench.datasets.embedded import GENERATOR_VERSION, LIBRARIES, label_cells
+from bench.datasets.distortions import DISTORTIONS, to_bytes
+from bench.datasets.embedded import content_sha256, made_of, stream, versions_of
 from bench.datasets.folder import split_groups
 from bench.datasets.images import Decoding, open_rgb, to_planes
 from iqa_models.folders import cache_folder
@@ -115,40 +112,30 @@ class PristineDataset:
     @cached_property
     def sha256(self) -> str:
         """Digest of photographs, recipe, labels and libraries; no image is made for it."""
-        labels = [(i.image_id, i.split, i.mos) for i in self._items]
-        return hashlib.sha256(json.dumps([self._recipe, labels]).encode()).hexdigest()
+        return content_sha256(self._recipe, self._items)
 
     @cached_property
     def _recipe(self) -> str:
         """Digest of all that pixels depend on."""
-        parts = {
-            "generator": GENERATOR_VERSION,
-            "libraries": {name: version(name) for name in LIBRARIES},
-            "photographs": {path.name: file_sha256(path) for path in self.photographs},
-            "size": self.description.size,
-            "strengths": {name: d.strengths for name, d in DISTORTIONS.items()},
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        photographs = {path.name: file_sha256(path) for path in self.photographs}
+        return made_of(photographs, size=self.description.size)
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
         """By photograph, type and level."""
-        cells = label_cells()
         splits = split_groups(
             self._paths, seed=self.description.split_seed, test_share=self.description.test_share
         )
         return tuple(
-            Item(
-                image_id=f"{path.stem}/{DISTORTIONS[name].number:02d}_{name}/{level}",
-                reference_id=path.name,
-                group=path.name,
-                mos=cells[name, level],
-                split=splits[path.name],
-                attributes={"distortion": name, "level": str(level)},
-            )
+            item
             for path in self.photographs
-            for name in self.description.distortions
-            for level in LEVELS
+            for item in versions_of(
+                path.name,
+                stem=path.stem,
+                group=path.name,
+                split=splits[path.name],
+                names=self.description.distortions,
+            )
         )
 
     def items(self, split: Split) -> list[Item]:
@@ -185,8 +172,7 @@ class PristineDataset:
 
     def _make(self, item: Item, reference: NDArray[np.uint8]) -> PillowImage.Image:
         name, level = item.attributes["distortion"], int(item.attributes["level"])
-        text = f"{GENERATOR_VERSION}|{item.reference_id}|{name}|{level}"
-        rng = np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+        rng = stream(item.reference_id or "", name, level)
         distorted = DISTORTIONS[name](reference.astype(np.float64) / 255, level, rng)
         return PillowImage.fromarray(to_bytes(distorted))
 

@@ -23,7 +23,6 @@ from bench.datasets.folder import (
     number,
     read_rows,
     split_groups,
-    within,
 )
 from bench.datasets.images import Decoding, SizePolicy
 from bench.datasets.pristine import PristineDescription, pristine
@@ -190,7 +189,7 @@ def _entries(
 def _score(description: TableDescription, row: dict[str, str], path: Path, line: int) -> float:
     """Mean of the score columns, turned so that higher is better, in the declared range."""
     values = [
-        within(number(row, column, path=path, line=line), description.range, path=path, line=line)
+        number(row, column, path=path, line=line, bounds=description.range)
         for column in description.mos_columns
     ]
     mean = sum(values) / len(values)

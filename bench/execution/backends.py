@@ -82,8 +82,8 @@ class Workers(Protocol):
         ...
 
     def renew(self) -> None:
-        """Make ready for more work after a worker's death."""
-        ...
+        """Make ready for more work after a worker's death; a cluster replaces it by itself."""
+        return
 
     def stop(self) -> None:
         """End what is being worked on now; journals are complete up to the last unit."""
@@ -114,7 +114,7 @@ def open_workers(cluster: Cluster, *, jobs: int) -> Iterator[Workers]:
             yield RayWorkers(ray)
 
 
-class LokyWorkers:
+class LokyWorkers(Workers):
     """Processes of this machine, reused between stages."""
 
     def parallel(self, jobs: int) -> Parallel:
@@ -140,7 +140,7 @@ class LokyWorkers:
 
 
 @dataclass(frozen=True)
-class DaskWorkers:
+class DaskWorkers(Workers):
     """Workers of a dask cluster; the scheduler gives a dead worker's chunk to the next one."""
 
     client: Any
@@ -158,9 +158,6 @@ class DaskWorkers:
 
         return (KilledWorker,)
 
-    def renew(self) -> None:
-        """Nothing to do: the cluster replaces its workers itself."""
-
     def stop(self) -> None:
         """Forget everything submitted; a chunk that has begun is finished, and journaled."""
         with contextlib.suppress(Exception):
@@ -168,7 +165,7 @@ class DaskWorkers:
 
 
 @dataclass(frozen=True)
-class RayWorkers:
+class RayWorkers(Workers):
     """Processes of a ray cluster; ray gives a dead one's chunk to the next.
 
     Ray's own joblib back-end returns results in one list at the end, so its tasks are used as they
@@ -202,9 +199,6 @@ class RayWorkers:
         """As the protocol says."""
         found = self.ray.exceptions
         return (found.WorkerCrashedError, found.OutOfMemoryError, found.NodeDiedError)
-
-    def renew(self) -> None:
-        """Nothing to do: the cluster replaces its workers itself."""
 
     def stop(self) -> None:
         """As the protocol says."""

@@ -90,32 +90,25 @@ class PlainProgress:
 
     def __init__(self, console: Console, *, every: float = QUIET_SECONDS) -> None:
         self._console, self._every = console, every
-        self._counter: Tally | None = None
-        self._said = 0.0
 
     def start(self, stage: str, *, units: int, done: int, cost: float) -> None:
         """Say what begins."""
-        self._counter = Tally(stage, units, cost, done)
+        self._tally = Tally(stage, units, cost, done)
         self._say()
 
     def advance(self, results: Iterable[Done]) -> None:
         """Count, and speak now and then."""
-        if self._counter is not None:
-            self._counter.add(results)
-            if time.monotonic() - self._said >= self._every:
-                self._say()
+        self._tally.add(results)
+        if time.monotonic() - self._said >= self._every:
+            self._say()
 
     def finish(self) -> None:
         """Say how it ended."""
-        if self._counter is not None:
-            took = duration(time.monotonic() - self._counter.started)
-            self._console.print(f"{self._counter.text(time.monotonic())}, {took}", highlight=False)
-        self._counter = None
+        self._say(f", {duration(time.monotonic() - self._tally.started)}")
 
-    def _say(self) -> None:
+    def _say(self, more: str = "") -> None:
         self._said = time.monotonic()
-        if self._counter is not None:
-            self._console.print(self._counter.text(self._said), highlight=False)
+        self._console.print(self._tally.text(self._said) + more, highlight=False)
 
 
 class LiveProgress:
@@ -128,26 +121,23 @@ class LiveProgress:
         self._bars = Bars(
             TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
         )
-        self._counter: Tally | None = None
 
     def start(self, stage: str, *, units: int, done: int, cost: float) -> None:
         """Add the stage's bar."""
-        self._counter = Tally(stage, units, cost, done)
+        self._tally = Tally(stage, units, cost, done)
         self._bars.start()
-        text = self._counter.text(time.monotonic())
+        text = self._tally.text(time.monotonic())
         self._task = self._bars.add_task(text, total=units, completed=done)
 
     def advance(self, results: Iterable[Done]) -> None:
         """Move the bar."""
-        if self._counter is not None:
-            self._counter.add(results)
-            text = self._counter.text(time.monotonic())
-            self._bars.update(self._task, description=text, completed=self._counter.done)
+        self._tally.add(results)
+        text = self._tally.text(time.monotonic())
+        self._bars.update(self._task, description=text, completed=self._tally.done)
 
     def finish(self) -> None:
         """Leave the bar as it stands."""
         self._bars.stop()
-        self._counter = None
 
 
 def progress_for(console: Console) -> Progress:

@@ -7,29 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.base.files import write_json
-
-if TYPE_CHECKING:
-    from bench.records.journal import JournalWriter
-    from bench.records.schema import TimeRecord
+from bench.records.journal import JournalWriter, journal_files, read_file
+from bench.records.parquet import row_key, write_table
+from bench.records.schema import TimeRecord
 
 STAGE = "time"
 
 
 def journal(folder: Path) -> JournalWriter:
     """Where measurements are kept as they are made."""
-    from bench.records.journal import JournalWriter
-
     return JournalWriter(folder / "journal", STAGE)
 
 
 def earlier(folder: Path, *, code: str) -> dict[str, TimeRecord]:
     """The last record of every measurement that this code made, by its key; a good one stays."""
-    from bench.records.journal import journal_files, read_file
-    from bench.records.schema import TimeRecord
-
     found: dict[str, TimeRecord] = {}
     for path in journal_files(folder / "journal", STAGE):
         for entry in read_file(path):
@@ -43,9 +37,6 @@ def earlier(folder: Path, *, code: str) -> dict[str, TimeRecord]:
 
 def keep(folder: Path, records: Iterable[TimeRecord], facts: Mapping[str, Any]) -> None:
     """Write the records as Parquet and JSON, and what holds for all of them."""
-    from bench.records.parquet import row_key, write_table
-    from bench.records.schema import TimeRecord
-
     ordered = sorted({row_key(record): record for record in records}.values(), key=row_key)
     write_table(folder / "time.parquet", TimeRecord, ordered)
     write_json(folder / "run.json", facts)

@@ -20,6 +20,7 @@ from defenses.base import (
     ScoreScale,
 )
 from defenses.certify import Certificate, certify, width_curve
+from defenses.native import NativeCertificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +90,21 @@ def certificate_columns(
     center = undefended if defense.smoother.part is None else None
     certificate = certify(defense, scores, geometry, scale=scale, confidence=confidence)
     curve = width_curve(defense, scores, geometry, scale=scale, confidence=confidence, radii=radii)
+    deployed = native = None
+    if certificate.r is not None:
+        deployed = defense.statistic.deployed_bounds(
+            scores, r=certificate.r, confidence=confidence, scale=scale
+        )
+    if center is not None:
+        native = defense.statistic.native(
+            scores, center=center, confidence=confidence, scale=scale, settings=terms.native
+        )
     return {
         "status": "ok" if certificate.reason is None else "abstained",
         **{name: getattr(certificate, name) for name in Certificate.__dataclass_fields__},
-        **deployed_columns(defense, scores, certificate, scale=scale, confidence=confidence),
-        **native_columns(
-            defense,
-            scores,
-            geometry,
-            scale=scale,
-            confidence=confidence,
-            center=center,
-            native=terms.native,
-        ),
+        "deployed_lower": deployed and deployed.lower,
+        "deployed_upper": deployed and deployed.upper,
+        **native_columns(native, geometry),
         "curve_radius": list(curve.radius),
         "curve_lower": list(curve.lower),
         "curve_upper": list(curve.upper),
@@ -109,51 +112,14 @@ def certificate_columns(
     }
 
 
-def deployed_columns(
-    defense: Defense,
-    scores: Array,
-    certificate: Certificate,
-    *,
-    scale: ScoreScale,
-    confidence: float,
-) -> dict[str, float | None]:
-    """Interval for a fresh estimate of the same size, at the certificate's own radius."""
-    found = (
-        None
-        if certificate.r is None
-        else defense.statistic.deployed_bounds(
-            scores, r=certificate.r, confidence=confidence, scale=scale
-        )
-    )
-    return {
-        "deployed_lower": None if found is None else found.lower,
-        "deployed_upper": None if found is None else found.upper,
-    }
-
-
 def native_columns(
-    defense: Defense,
-    scores: Array,
-    geometry: Geometry,
-    *,
-    scale: ScoreScale,
-    confidence: float,
-    center: float | None,
-    native: NativeSettings,
+    found: NativeCertificate | None, geometry: Geometry
 ) -> dict[str, float | str | None]:
     """The authors' own certificate, with its radius in image units."""
-    found = (
-        None
-        if center is None
-        else defense.statistic.native(
-            scores, center=center, confidence=confidence, scale=scale, settings=native
-        )
-    )
     if found is None:
-        return {"native_radius": None, "native_tolerance": None, "native_reason": None}
-    radius = None if found.radius is None else geometry.radius(found.radius)
+        return dict.fromkeys(("native_radius", "native_tolerance", "native_reason"))
     return {
-        "native_radius": radius,
+        "native_radius": None if found.radius is None else geometry.radius(found.radius),
         "native_tolerance": found.tolerance,
         "native_reason": found.reason,
     }

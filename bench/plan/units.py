@@ -208,12 +208,8 @@ class Plan:
         """Certificates that share the profile's failure probability; 0 where each has its own."""
         if not self.profile.certificate.familywise:
             return 0
-        tables = {(cell.dataset, cell.model, cell.defense, cell.sigma) for cell in self.cells}
-        return sum(
-            (unit.dataset, unit.model, defense, unit.sigma) in tables
-            for unit in self.of_stage("evaluate")
-            for defense in unit.defense.split(",")
-        )
+        tables = set(self.cells)
+        return sum(cell in tables for unit in self.of_stage("evaluate") for cell in unit.cells)
 
     def of_stage(self, stage: str) -> tuple[Unit, ...]:
         """Units of one stage, in order."""

@@ -64,6 +64,7 @@ class Completeness:
         extras: Cells beside the tables, counted apart.
         abstained: Cells without a certificate for most of their images: on how many, and the first
             reason.
+        scope: What was not asked for, if anything, in one sentence.
     """
 
     cells: tuple[Cell, ...]
@@ -73,6 +74,7 @@ class Completeness:
     extras: tuple[Cell, ...] = ()
     abstained: Mapping[Cell, str] = field(default_factory=dict)
     skipped: Mapping[Cell, str] = field(default_factory=dict)
+    scope: str = ""
 
     @property
     def ok(self) -> int:
@@ -94,19 +96,22 @@ class Completeness:
 
     def __str__(self) -> str:
         """The verdict, e.g. ``108/108 cells ok``, and every remark."""
-        lines = [f"{self.ok}/{len(self.cells)} cells ok"]
-        if self.extras:
-            lines.append(f"{self.extras_ok}/{len(self.extras)} extra cells ok")
-        return "\n".join([*lines, *self.remarks, *self.notes])
+        return "\n".join([*self.words, *self.remarks, *self.notes])
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The counts; those beside the tables where there are any."""
+        beside = f"{self.extras_ok}/{len(self.extras)} extra cells ok"
+        return f"{self.ok}/{len(self.cells)} cells ok", *([beside] if self.extras else [])
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is done and yet without an answer: a line a defence, with its first reason."""
+        """What was left out or has no answer: a line a defence, with its first reason."""
         first: dict[str, str] = {}
         for cell, reason in self.abstained.items():
             first.setdefault(cell.defense, reason)
         by_defense = {cell: first[cell.defense] for cell in self.abstained}
-        return tuple(_grouped("no certificate", by_defense))
+        return (*filter(None, [self.scope]), *_grouped("no certificate", by_defense))
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 This room knows words, tables, figures and formats; it must not know a live run.
 """
 
-from bench.analysis.source import CellCount, FrameRun, RunTables, from_folder
+from bench.analysis.source import FrameRun, from_folder
 from bench.report.build import ReportPaths, build, check
 
-__all__ = ["CellCount", "FrameRun", "ReportPaths", "RunTables", "build", "check", "from_folder"]
+__all__ = ["FrameRun", "ReportPaths", "build", "check", "from_folder"]

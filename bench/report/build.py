@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.analysis.source import RunTables, from_folder
+from bench.analysis.source import FrameRun, from_folder
 from bench.base.errors import BenchError
 from bench.base.files import file_sha256
 from bench.base.provenance import code_sha256
@@ -46,7 +46,7 @@ class ReportPaths:
     html: Path
 
 
-def build(run: RunTables, out: Path, *, reps: int = REPS) -> ReportPaths:
+def build(run: FrameRun, out: Path, *, reps: int = REPS) -> ReportPaths:
     """Write the report of ``run`` to the folder ``out``."""
     return write(compose(run, reps=reps), out)
 
@@ -130,7 +130,7 @@ def _digests(out: Path) -> dict[str, str]:
 # --- checking what is written --------------------------------------------------------------------
 
 
-def check(run: RunTables, out: Path, *, reps: int = REPS) -> list[str]:
+def check(run: FrameRun, out: Path, *, reps: int = REPS) -> list[str]:
     """Make the report again from the records and list every file that differs.
 
     Words and numbers are always compared.  Pictures and PDFs are compared byte by byte where the

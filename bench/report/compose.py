@@ -15,7 +15,7 @@ from bench.analysis.frames import rows
 from bench.analysis.matched import Matched, matched
 from bench.analysis.names import PAPERS_DEFENSE
 from bench.analysis.published import published
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.analysis.widths import reference_radii
 from bench.report.document import (
     Block,
@@ -66,7 +66,7 @@ _GUARANTEED = "What is guaranteed, and what attacks broke"
 
 
 @in_own_words
-def compose(run: RunTables, *, reps: int = 1000, reported: Sequence[Reported] = ()) -> Document:
+def compose(run: FrameRun, *, reps: int = 1000, reported: Sequence[Reported] = ()) -> Document:
     """The whole document of a run.
 
     Args:
@@ -96,7 +96,7 @@ def compose(run: RunTables, *, reps: int = 1000, reported: Sequence[Reported] = 
 
 
 def _sections(
-    run: RunTables, found: Mapping[str, Agreement], *, reps: int, reported: Sequence[Reported]
+    run: FrameRun, found: Mapping[str, Agreement], *, reps: int, reported: Sequence[Reported]
 ) -> tuple[tuple[Chapter, ...], list[Verdict]]:
     """All chapters in order: what decides, the paper's form, then what stands behind it."""
     frame, family = run.table("evaluate"), run.profile.certificate.familywise
@@ -119,14 +119,14 @@ def _sections(
     return tuple(chapter for chapter in chapters if chapter is not None), judged
 
 
-def _matched(run: RunTables, modes: Iterable[str], *, reps: int) -> dict[str, Matched]:
+def _matched(run: FrameRun, modes: Iterable[str], *, reps: int) -> dict[str, Matched]:
     """Every evaluated row at equal radius, those beside the tables included."""
     frame = run.everything().table("evaluate")
     found = {mode: matched(frame, mode, reps=reps, seed=run.profile.seed) for mode in modes}
     return {mode: data for mode, data in found.items() if data is not None}
 
 
-def _subtitle(run: RunTables) -> str:
+def _subtitle(run: FrameRun) -> str:
     profile = run.profile
     parts = (
         (len(profile.models), "model"),
@@ -137,7 +137,7 @@ def _subtitle(run: RunTables) -> str:
     return f"Profile {profile.name}: {counted}"
 
 
-def _banner(run: RunTables, refused: Sequence[str] = ()) -> str:
+def _banner(run: FrameRun, refused: Sequence[str] = ()) -> str:
     """Edition, and whatever is not the authors' own: parts of models, data sets of others."""
     text = BANNERS[run.profile.edition]
     if refused:
@@ -154,7 +154,7 @@ def _banner(run: RunTables, refused: Sequence[str] = ()) -> str:
     return f"{text}. Data: {'; '.join(data)}" if data else text
 
 
-def _facts(run: RunTables) -> dict[str, str]:
+def _facts(run: FrameRun) -> dict[str, str]:
     wanted = {"plan_sha256": "plan", "code_sha256": "code", "started": "started"}
     short = {"plan_sha256", "code_sha256"}
     return {
@@ -168,7 +168,7 @@ def _facts(run: RunTables) -> dict[str, str]:
 
 
 def _verdict_box(
-    run: RunTables, found: Mapping[str, Agreement], judged: Sequence[Verdict]
+    run: FrameRun, found: Mapping[str, Agreement], judged: Sequence[Verdict]
 ) -> tuple[str, ...]:
     """How far the run got, how far it can be trusted, and what became of the paper's claims."""
     count = run.completeness
@@ -189,7 +189,7 @@ def _verdict_box(
 
 
 def _papers_form(
-    run: RunTables, found: Mapping[str, Agreement], judged: Sequence[Verdict], *, reps: int
+    run: FrameRun, found: Mapping[str, Agreement], judged: Sequence[Verdict], *, reps: int
 ) -> Chapter:
     """Tables 1 and 2, Figures 3 and 4, and each claim."""
     frame, time = run.table("evaluate"), run.table("time")
@@ -220,7 +220,7 @@ def _papers_form(
     return Chapter("paper", "The paper's tables, figures and claims", tuple(blocks))
 
 
-def _guarantee(run: RunTables, data: Mapping[str, Guarantees]) -> Chapter:
+def _guarantee(run: FrameRun, data: Mapping[str, Guarantees]) -> Chapter:
     promised = card_table(run.cards, id="table-g1", title="Table G1. What each defence promises")
     said = _too_few_draws(data)
     if not any(guarantee.order for guarantee in data.values()):
@@ -248,7 +248,7 @@ def _too_few_draws(data: Mapping[str, Guarantees]) -> tuple[Paragraph, ...]:
 
 
 def _supplement(
-    run: RunTables, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]
+    run: FrameRun, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]
 ) -> Chapter:
     """What stands behind the tables."""
     blocks: list[Block | None] = []
@@ -273,7 +273,7 @@ def _supplement(
     return Chapter("supplement", "Appendix: supplement", tuple(b for b in blocks if b is not None))
 
 
-def _beside(run: RunTables, mode: str) -> list[Block]:
+def _beside(run: FrameRun, mode: str) -> list[Block]:
     """Widths and abstentions of the rows beside the tables."""
     frame = run.extras().table("evaluate")
     if not (frame["mode"] == mode).any():
@@ -287,7 +287,7 @@ def _beside(run: RunTables, mode: str) -> list[Block]:
     return [native_table(data, id=f"table-g5{x}", title=title)]
 
 
-def _audit(run: RunTables) -> list[Block]:
+def _audit(run: FrameRun) -> list[Block]:
     run = run.everything()
     frame, audit = run.table("evaluate"), run.table("audit")
     modes = {str(m): str(k) for m, k in zip(frame["model"], frame["mode"], strict=True)}
@@ -302,9 +302,7 @@ def _audit(run: RunTables) -> list[Block]:
     return [table, Paragraph("**Violated certificates, by photograph.**"), Bullets(broken)]
 
 
-def _cost(
-    run: RunTables, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]
-) -> Chapter:
+def _cost(run: FrameRun, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]) -> Chapter:
     time = run.table("time")
     blocks: list[Block] = []
     for mode, agreement in found.items():

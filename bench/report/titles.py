@@ -10,26 +10,26 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from bench.analysis.names import given_titles
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.report.document import Document
 
 Options = ParamSpec("Options")
 
 
 def in_own_words(
-    compose: Callable[Concatenate[RunTables, Options], Document],
-) -> Callable[Concatenate[RunTables, Options], Document]:
+    compose: Callable[Concatenate[FrameRun, Options], Document],
+) -> Callable[Concatenate[FrameRun, Options], Document]:
     """Compose with the titles of the run's plugins."""
 
     @wraps(compose)
-    def titled(run: RunTables, /, *args: Options.args, **options: Options.kwargs) -> Document:
+    def titled(run: FrameRun, /, *args: Options.args, **options: Options.kwargs) -> Document:
         with given_titles(titles_of(run)):
             return compose(run, *args, **options)
 
     return titled
 
 
-def titles_of(run: RunTables) -> dict[str, str]:
+def titles_of(run: FrameRun) -> dict[str, str]:
     """Titles of defences, as their guarantee cards say, and of models, as their records say."""
     models = run.table("calibration")
     told: dict[str, Any] = dict(zip(models["model"], models["model_title"], strict=True))

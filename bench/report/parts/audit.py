@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, findings, genuine, power, share
+from bench.analysis.audits import Share, displaced, genuine, power, share
 from bench.analysis.frames import grouped, median, numbers
 from bench.analysis.names import defense_order, defense_title, model_order, model_title
 from bench.report.document import Column, Field, Table
@@ -132,11 +132,11 @@ def audit_sentence(audit: pd.DataFrame) -> str:
     text += f"; of planted errors found: {', '.join(wrong)}." if wrong else "."
     if found.failed:
         text += f" {found.failed} of {found.wanted} attacks failed."
-    told = findings(audit)
-    if told.linear:
+    further, balls = displaced(audit)
+    if balls:
         text += (
-            f" Features moved further than the linearisation allows in {told.displaced} of "
-            f"{told.linear} first-order balls."
+            f" Features moved further than the linearisation allows in {further} of "
+            f"{balls} first-order balls."
         )
     return text
 

@@ -19,7 +19,7 @@ from bench.analysis.attacks import Measure, Suppression, by_norm, measured, supp
 from bench.analysis.cost import model_seconds, stability
 from bench.analysis.names import PAPERS_DEFENSE, defense_title, model_order, model_title
 from bench.analysis.published import Published
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.analysis.statistics import Array, clopper_pearson, cluster_interval
 from bench.plan.profile import Profile
 from bench.report.document import Verdict
@@ -43,7 +43,7 @@ _FLAT = 0.05
 class Evidence:
     """What the claims are judged by."""
 
-    run: RunTables
+    run: FrameRun
     found: Mapping[str, Agreement]
     paper: Published
 
@@ -62,7 +62,7 @@ def is_papers_setting(profile: Profile) -> bool:
     )
 
 
-def verdicts(run: RunTables, found: Mapping[str, Agreement], paper: Published) -> list[Verdict]:
+def verdicts(run: FrameRun, found: Mapping[str, Agreement], paper: Published) -> list[Verdict]:
     """All claims, in the order in which the paper makes them."""
     evidence = Evidence(run, found, paper)
     return [

@@ -15,7 +15,7 @@ import pandas as pd
 from bench.analysis.cost import model_seconds
 from bench.analysis.frames import known, numbers, rows
 from bench.analysis.names import PAPERS_DEFENSE, model_title
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.analysis.statistics import Array, cluster_interval, cluster_weights
 from bench.report.document import Verdict
 from bench.report.numbers import Format, number
@@ -26,7 +26,7 @@ _REPS = 1000
 _TIMES = Format(significant=2, unit="×")
 
 
-def figure_claims(run: RunTables) -> tuple[Verdict, ...]:
+def figure_claims(run: FrameRun) -> tuple[Verdict, ...]:
     """Three claims, of which only the direction is judged in every setting."""
     frame = run.table("evaluate")
     ours = frame[(frame["defense"] == PAPERS_DEFENSE) & (frame["status"] == "ok")]

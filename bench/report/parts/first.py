@@ -25,7 +25,7 @@ from bench.analysis.decision import equal_draws as most_draws
 from bench.analysis.frames import of_mode
 from bench.analysis.matched import Matched
 from bench.analysis.names import defense_title
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.analysis.statistics import ENOUGH
 from bench.base.errors import BenchError
 from bench.report.document import Block, Bullets, Chapter
@@ -36,7 +36,7 @@ from bench.report.parts.leaders import listed
 
 
 def decide(
-    run: RunTables, equal: Mapping[str, Matched], *, reps: int, reported: Sequence[Reported] = ()
+    run: FrameRun, equal: Mapping[str, Matched], *, reps: int, reported: Sequence[Reported] = ()
 ) -> tuple[Decision, tuple[str, ...]] | None:
     """Page 1's numbers and sentences; None where no mode has bounds on a grid of radii.
 
@@ -85,7 +85,7 @@ def _refuse_other_radii(decision: Decision) -> None:
             )
 
 
-def first_section(found: tuple[Decision, tuple[str, ...]], run: RunTables) -> Chapter:
+def first_section(found: tuple[Decision, tuple[str, ...]], run: FrameRun) -> Chapter:
     """The decision table, what to choose, one picture, and what a page can turn over."""
     decision, sentences = found
     blocks: list[Block] = [
@@ -99,7 +99,7 @@ def first_section(found: tuple[Decision, tuple[str, ...]], run: RunTables) -> Ch
     return Chapter("decision", "Which defence?", tuple(blocks))
 
 
-def trust_lines(run: RunTables, found: Mapping[str, Agreement]) -> list[str]:
+def trust_lines(run: FrameRun, found: Mapping[str, Agreement]) -> list[str]:
     """How many photographs and draws the numbers rest on, and what follows from it."""
     sets: dict[str, list[str]] = {}
     for mode, agreement in found.items():

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.analysis.frames import known, rows
 from bench.analysis.matched import Matched, matched
 from bench.analysis.names import PAPERS_DEFENSE, defense_order, defense_title, model_title
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.analysis.widths import reference_radii
 from bench.report.document import Chapter, Column, Field, Paragraph, Table
 from bench.report.numbers import Format, number
@@ -28,7 +28,7 @@ _SHOWN = 3
 _TIMES = Format(1)
 
 
-def proof_section(run: RunTables, *, reps: int) -> Chapter | None:
+def proof_section(run: FrameRun, *, reps: int) -> Chapter | None:
     """All defences on the models with a constant, at equal radius; None where there are none."""
     frame = run.everything().table("evaluate")
     models = proving(frame)

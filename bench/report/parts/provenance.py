@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.analysis.frames import known, rows
 from bench.analysis.names import model_title
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.base.provenance import dotted
 from bench.plan.loading import built_in_profiles, load_profile
 from bench.plan.profile import Profile
@@ -27,7 +27,7 @@ MOST_SATURATED = 0.05
 """Share of saturated FTN outputs above which its radii are marked."""
 
 
-def provenance_section(run: RunTables) -> Chapter:
+def provenance_section(run: FrameRun) -> Chapter:
     """How to reproduce, all facts, and the trained parts."""
     blocks: list[Block] = [
         Paragraph("The same numbers again, in one line:"),
@@ -40,7 +40,7 @@ def provenance_section(run: RunTables) -> Chapter:
     return Chapter("provenance", "Provenance", tuple(blocks))
 
 
-def reproduce_line(run: RunTables) -> str:
+def reproduce_line(run: FrameRun) -> str:
     """The command that repeats this run."""
     profile = run.profile
     return (

@@ -7,11 +7,12 @@ model.  This module knows which models those are; it must not know what a report
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from bench.analysis.names import model_order, model_title
-from bench.analysis.source import FrameRun, RunTables
+from bench.analysis.source import FrameRun
 from bench.records.schema import BY_TABLE
 from bench.report.document import Chapter, Paragraph
 
@@ -19,28 +20,21 @@ _MARKED = ("evaluate", "calibration", "time")
 _SCORES = ("evaluate", "calibration", "time", "attack", "audit", "pictures")
 
 
-def refused_models(run: RunTables) -> tuple[str, ...]:
+def refused_models(run: FrameRun) -> tuple[str, ...]:
     """Models of which any record says that its weights are random."""
     frames = (run.table(name) for name in _MARKED)
     marked = {str(m) for f in frames for m in f.loc[f["weights"] == "random", "model"]}
     return tuple(model_order(marked))
 
 
-def without_models(run: RunTables, models: Sequence[str]) -> RunTables:
+def without_models(run: FrameRun, models: Sequence[str]) -> FrameRun:
     """The run with no record of these models' scores; the run itself if there are none."""
     if not models:
         return run
-    return FrameRun(
-        run.profile,
-        _kept(run, models),
-        run.completeness,
-        run.provenance,
-        run.cards,
-        beside=_kept(run.extras(), models),
-    )
+    return replace(run, tables=_kept(run, models), beside=_kept(run.extras(), models))
 
 
-def _kept(run: RunTables, models: Sequence[str]) -> dict[str, pd.DataFrame]:
+def _kept(run: FrameRun, models: Sequence[str]) -> dict[str, pd.DataFrame]:
     """All tables, without these models' scores."""
     tables = {name: run.table(name) for name in BY_TABLE if name != "draws"}
     for name in _SCORES:

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from bench.analysis.frames import known, rows
 from bench.analysis.names import defense_title
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.report.document import Block, Chapter, Table
 from bench.report.parts.leaders import listed
 
 
-def shipped_defenses(run: RunTables) -> dict[str, float]:
+def shipped_defenses(run: FrameRun) -> dict[str, float]:
     """Titles of defences with a shipped part, and the CPU minutes of all its trainings."""
     whole = run.everything()
     seconds: dict[str, float] = {}
@@ -29,7 +29,7 @@ def shipped_defenses(run: RunTables) -> dict[str, float]:
     }
 
 
-def noted(chapters: Iterable[Chapter], run: RunTables) -> tuple[Chapter, ...]:
+def noted(chapters: Iterable[Chapter], run: FrameRun) -> tuple[Chapter, ...]:
     """The chapters, with a note below each table that shows such a defence."""
     shipped = shipped_defenses(run)
     return tuple(

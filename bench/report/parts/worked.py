@@ -20,7 +20,7 @@ from PIL import Image
 from bench.analysis.attacks import of_kind
 from bench.analysis.frames import known, rows
 from bench.analysis.names import UNDEFENDED, defense_order, defense_title, model_title
-from bench.analysis.source import RunTables
+from bench.analysis.source import FrameRun
 from bench.analysis.statistics import Array
 from bench.report.document import Block, Chapter, Column, Field, Images, Paragraph, Table
 from bench.report.numbers import Format
@@ -33,7 +33,7 @@ _LOWER = Format(3, rounding="down")
 _UPPER = Format(3, rounding="up")
 
 
-def worked_section(run: RunTables) -> Chapter | None:
+def worked_section(run: FrameRun) -> Chapter | None:
     """The section, or None where the run kept no pictures."""
     pictures = run.table("pictures")
     pictures = pictures[pictures["status"] == "ok"]

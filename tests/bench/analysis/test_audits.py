@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.analysis.audits import findings, genuine, power, share, verdict
+from bench.analysis.audits import displaced, genuine, power, share, verdict
 
 
 def record(defense: str = "fs-iqa", group: str = "a", **changes: object) -> dict[str, object]:
@@ -38,7 +38,8 @@ RECORDS = pd.DataFrame(
 def test_planted_controls_do_not_count() -> None:
     planted = RECORDS.assign(violated=True, planted="radius x1.5")
     both = pd.concat([RECORDS, planted], ignore_index=True)
-    assert findings(both) == findings(RECORDS)
+    assert share(genuine(both)) == share(genuine(RECORDS))
+    assert displaced(both) == displaced(RECORDS)
     assert len(genuine(RECORDS.assign(planted=False))) == len(RECORDS)
     assert genuine(RECORDS.assign(planted=True)).empty
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis.source import CellCount, FrameRun
+from bench.analysis.source import FrameRun
 from bench.plan.profile import DataSection, Profile
+from bench.plan.units import Cell
+from bench.records.completeness import Completeness
 
 MODELS = {"koncept": "NR", "dbcnn": "NR", "lpips": "FR", "dists": "FR"}
 DEFENSES = ("ms", "dms-iqa", "fs-iqa")
@@ -50,12 +53,16 @@ def synthetic_run(
         "calibration": lambda: _calibration(models),
         "fit": lambda: _fit(),
     }
-    cells = len(models) * len(defenses) * len(sigmas)
-    remarks = ("failed: embedded / lpips / ms / sigma 0.5 (evaluate: image could not be read)",)
+    cells = [Cell("embedded", *names) for names in product(models, defenses, sigmas)]
+    unread = Cell("embedded", "lpips", "ms", 0.5)
+    if broken and unread not in cells:
+        cells[-1] = unread
     return FrameRun(
         profile=profile,
         tables={name: makers[name]() for name in stages},
-        completeness=CellCount(cells - broken, cells, remarks if broken else ()),
+        completeness=Completeness(
+            tuple(cells), {unread: "evaluate: image could not be read"} if broken else {}, {}
+        ),
         provenance={
             "plan_sha256": "0123456789abcdef" * 4,
             "code_sha256": "ab" * 32,
