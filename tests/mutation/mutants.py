@@ -208,8 +208,7 @@ def main() -> None:
                 prepare(place, file, asked.limit)
             found = outcome(place, file, text, asked.limit)
             tally[file][found] += 1
-            if found != "noticed":
-                print(f"{found}: {file} {what}", flush=True)
+            print(f"{found}: {file} {what}", flush=True)
     print(json.dumps(tally, indent=1))
     whole = sum(tally.values(), Counter[str]())
     print(f"{dict(whole)} of {len(every)} mutants in all, seed {asked.seed}")
