@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from bench.analysis.statistics import Array
+if TYPE_CHECKING:  # a run's start would wait for scipy
+    from bench.analysis.statistics import Array
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

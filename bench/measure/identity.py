@@ -77,13 +77,13 @@ def _fields(part: object) -> dict[str, Any]:
     if is_dataclass(part):
         return {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
     try:
-        made = part.__reduce_ex__(2)  # as pickle and copy do; nothing is written or read
+        made_of = part.__reduce_ex__(2)  # as pickle and copy do; nothing is written or read
     except TypeError as error:
         raise BenchError(
             f"{type(part).__module__}.{type(part).__qualname__}: expected a value that can be told "
             f"from another by its content, found that Python {error}."
         ) from error
-    return {"made of": _plain(made if isinstance(made, str) else made[1:])}
+    return {"made of": _plain(made_of)}
 
 
 def _plain(value: Any) -> Any:
