@@ -34,6 +34,11 @@ from bench.analysis.statistics import (
 
 Metric = Literal["srcc", "plcc"]
 METRICS: tuple[Metric, ...] = ("srcc", "plcc")
+READ = (
+    *("status", "dataset", "model", "mode", "defense", "sigma", "image", "group", "mos", "score"),
+    *("higher_is_better", "undefended", "undefended_higher_is_better"),
+)
+"""Columns that agreement is read from."""
 Key = tuple[str, str, float]
 """(model, defence, sigma); the undefended model has sigma 0."""
 
@@ -170,7 +175,7 @@ class Agreement:
 
 def agreements(run: FrameRun, *, reps: int) -> dict[str, Agreement]:
     """Agreement by mode (``NR``, ``FR``), for modes that have records."""
-    frame = run.table("evaluate")
+    frame = run.table("evaluate")[list(READ)]
     return {
         mode: agreement_of(of_mode(frame, mode), mode, reps=reps, seed=run.profile.seed)
         for mode in ("NR", "FR")
@@ -183,7 +188,7 @@ def certified_only(run: FrameRun, mode: str) -> Agreement:
 
     The paper's algorithm returns no score there.
     """
-    frame = of_mode(run.table("evaluate"), mode)
+    frame = of_mode(run.table("evaluate")[list(READ)], mode)
     issued = frame.assign(score=frame["score"].where(frame["status"] == "ok"))
     return agreement_of(issued, mode, reps=2, seed=run.profile.seed)
 

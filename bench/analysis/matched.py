@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.agreement import Agreement, Scores, agreement_of
+from bench.analysis.agreement import READ, Agreement, Scores, agreement_of
 from bench.analysis.frames import grouped, of_mode
 from bench.analysis.names import UNDEFENDED, defense_order
 from bench.analysis.statistics import Array, bootstrap_srcc, tie_groups
@@ -103,7 +103,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
     Returns:
         None where no record holds bounds on a grid of radii.
     """
-    chosen = _common_models(of_mode(frame, mode))
+    chosen = _common_models(of_mode(frame[[*READ, "rigor"]], mode))
     mine = (frame["mode"] == mode) & frame["model"].isin(chosen["model"].unique())
     grid = radius_grid(judged(frame.loc[mine, ["status", "curve_radius"]]))
     if not grid:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from bench.analysis.frames import plain
+from bench.analysis.frames import nested, plain
 from bench.plan.profile import Profile
 from bench.records.completeness import Completeness
 from bench.records.parquet import completed
@@ -110,7 +111,10 @@ _UNREAD: Mapping[str, frozenset[str]] = {
     )
 }
 """Columns that no part of a report reads."""
-_WORDS = ("status", "dataset", "model", "weights", "mode", "defense", "group", "rigor")
+_WORDS = (
+    *("status", "dataset", "model", "edition", "weights", "mode", "defense", "smoother"),
+    *("group", "rigor"),
+)
 """Columns with few different words."""
 
 
@@ -121,8 +125,26 @@ def _read(run: RunFolder, name: str) -> pd.DataFrame:
     stored = run.arrow(name, wanted)
     if name != "evaluate":
         return completed(stored.to_pandas(), kind)
+    radii = _shared(stored["curve_radius"])
+    stored = stored.drop_columns(["curve_radius"])
     frame = stored.to_pandas(types_mapper=_lists, split_blocks=True, self_destruct=True)
-    return completed(frame.astype(dict.fromkeys(_WORDS, "category")), kind)
+    frame = frame.astype(dict.fromkeys(_WORDS, "category"))
+    return completed(frame.assign(curve_radius=pd.Series(radii, dtype=object)), kind)
+
+
+def _shared(column: pa.ChunkedArray) -> list[list[float]]:
+    """Lists of which most are alike, each different one once."""
+    different: dict[bytes, list[float]] = {}
+    found: list[list[float]] = []
+    for chunk in column.chunks:
+        lists: pd.Series = chunk.to_pandas(types_mapper=_lists)
+        values, ends = nested(lists)
+        for start, end in pairwise(ends.tolist()):
+            key = values[start:end].tobytes()
+            if key not in different:
+                different[key] = values[start:end].tolist()
+            found.append(different[key])
+    return found
 
 
 def _lists(kind: pa.DataType) -> pd.ArrowDtype | None:

@@ -45,7 +45,7 @@ def ordered(
             # Nothing that lives as long as the file may hold the rows that went into it.
             return _spilled(rows, schema, stack.enter_context(tempfile.TemporaryFile(dir=scratch)))
 
-        runs = (kept(sorted(run, key=key)) for run in _runs(rows))
+        runs = map(lambda run: kept(sorted(run, key=key)), _runs(rows))
         merged: list[Iterator[Row]] = []
         while len(group := list(islice(runs, MERGED))) == MERGED:
             merged.append(kept(heapq.merge(*group, key=key)))
