@@ -90,7 +90,8 @@ def _entry(submission: Submission, folder: Path) -> Entry:
         others = f" and {more} more differences" if more else ""
         raise BenchError(f"not verified: {found.differences[0]}{others}")
     stated = tuple(d for d in run.plan().profile.all_defenses if d not in ours)
-    return Entry(submission, folder, found, tuple(rows(from_folder(run), stated)), stated)
+    titles = {name: defense.title for name, defense in ours.items()}
+    return Entry(submission, folder, found, tuple(rows(from_folder(run), titles)), stated)
 
 
 def our_defenses() -> dict[str, Defense]:

@@ -6,7 +6,7 @@ records; it must not know submissions or how a row is shown.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from bench.analysis.decision import broken
 from bench.analysis.frames import grouped
 from bench.analysis.frames import rows as records
 from bench.analysis.matched import Matched, matched
-from bench.analysis.names import defense_title, model_order
+from bench.analysis.names import model_order
 from bench.analysis.source import FrameRun
 
 RADII = (0.01, 0.03, 0.1, 0.3)
@@ -69,20 +69,17 @@ class Row:
     broken: int
 
 
-def rows(run: FrameRun, foreign: Collection[str]) -> Iterator[Row]:
+def rows(run: FrameRun, ours: Mapping[str, str]) -> Iterator[Row]:
     """Every row of a run, those beside the tables included.
 
     Args:
         run: A verified run.
-        foreign: Defences that are not ours; they name themselves.
+        ours: Titles of the defences of this package by name; others name themselves.
     """
     whole = run.everything()
     frame = whole.table("evaluate")
-    titles = {
-        str(card["name"]): str(card.get("title"))[:60]
-        for card in run.cards
-        if card.get("name") in foreign
-    }
+    theirs = {str(c["name"]): str(c["title"])[:60] for c in run.cards if {"name", "title"} <= set(c)}
+    titles = {**theirs, **ours}
     for (edition, mode), part in grouped(frame, ["edition", "mode"]):
         models = model_order(part["model"].unique())
         for model, chosen in ((ALL, models), *((m, [m]) for m in models)):
@@ -103,7 +100,7 @@ def rows(run: FrameRun, foreign: Collection[str]) -> Iterator[Row]:
                     level=level,
                     radius=radius,
                     defense=name,
-                    title=titles.get(name, defense_title(name)),
+                    title=titles.get(name, name),
                     sigma=float(values["sigma"]),
                     srcc=_known(values["srcc"]),
                     low=_known(values["low"]),

@@ -103,8 +103,10 @@ def as_text(row: dict[str, Any], submissions: Sequence[dict[str, Any]]) -> dict[
         "sigma": f"{row['sigma']:g}",
         "srcc": "none fits" if row["srcc"] is None else f"{row['srcc']:.3f}",
         "interval": interval,
-        "width": _share(row["width"], up=True),
+        # Where too few images are certified a width is that of the score range.
+        "width": "–" if row["srcc"] is None else _share(row["width"], up=True),  # noqa: RUF001
         "certified": _share(row["certified"], up=False),
+        "images": f"of {row['images']}",
         "rigor": row["rigor"],
         "seconds": "–" if row["seconds"] is None else f"{row['seconds']:.3g}",  # noqa: RUF001
         "broken": f"{row['broken']}/{row['attacked']}" if row["attacked"] else "–",  # noqa: RUF001

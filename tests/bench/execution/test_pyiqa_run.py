@@ -19,7 +19,7 @@ pytest.importorskip("pyiqa")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 BY_FEATURES = ("cnniqa", "musiq", "topiq_nr")
-FORMULAS = ("ssim", "gmsd", "vif", "entropy")  # the last judges an image alone, no gradient
+FORMULAS = ("ssim", "gmsd", "vif", "piqe")  # the last judges an image alone, without a gradient
 NETWORKS = (*BY_FEATURES, "lpips", "dists", "pieapp")
 PROFILE = """
 name = "metrics"
