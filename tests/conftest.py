@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import socket
 import sys
@@ -52,7 +53,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end without their report, whose drawings take seconds: for tests that read records."""
-    monkeypatch.setattr("bench.cli.run.report_of", lambda folder, out, console: out / "none.md")
+    module = importlib.import_module("bench.report.build")  # the package has a name ``build`` too
+    monkeypatch.setattr(module, "report", lambda folder, out, say: out / "none.md")
 
 
 @pytest.fixture

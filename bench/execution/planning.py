@@ -449,7 +449,7 @@ def _audit(scene: _Scene) -> Iterator[Unit]:
     cells = [cell for cell in _audited(scene) if models is None or cell.model in models]
     turns: Counter[str] = Counter()
     for shared in _sharing(scene, "audit", cells, partial(_audit_cost, scene)):
-        if scene.defenses[shared.defense.split(",")[0]].smoother.noise_kind == "input":
+        if scene.defenses[shared.defense.split(",")[0]].card.rigor == "proved":
             images = _next_images(scene, shared.one_model, turn=turns[shared.one_model])
             turns[shared.one_model] += 1
         else:

@@ -196,13 +196,12 @@ class AuditSection(Section):
     models: tuple[str, ...] | None = None
     """Models whose certificates are attacked; None attacks every model's."""
     images: Count = 10
-    """Images per model, set of draws and noise level, for defences with input noise, whose radius
-    is the same for every image.  Each takes the next ones of the designed order, so that few images
-    each are many photographs in all."""
+    """Images per model, set of draws and noise level, for defences whose radius is proved.  Each
+    takes the next ones of the designed order: few images each are many photographs in all."""
     first_order_images: Count | None = None
-    """The same for defences with feature noise, whose radius every image has of its own: None
-    takes all, and with them the largest radius.  Of fewer, half are those nearest to perfect
-    quality, where features of squared differences have the smallest Jacobian."""
+    """The same for defences whose radius is not proved, and every image's own: None takes all, and
+    with them the largest radius.  Of fewer, half are those nearest to perfect quality, where
+    features of squared differences have the smallest Jacobian."""
     steps: Count = 40
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """Share of the last direction that a step keeps: averages the noise of a few draws."""

@@ -25,6 +25,7 @@ CHOICE = {"models", "defenses", "extras"}
 OWN = {"time", "attack", "audit"}
 """Settings of one stage of the same name, which decide nothing about the others."""
 CHOICE_OF_IMAGES = {"limit", "limits"}
+CHOICE_OF_ATTACKED = {"models", "images", "first_order_images"}
 
 
 def terms(plan: Plan, stage: str) -> str | None:
@@ -35,6 +36,7 @@ def terms(plan: Plan, stage: str) -> str | None:
     if plan.profile.certificate.familywise:
         return None
     choice: dict[str, Any] = {
+        "audit": CHOICE_OF_ATTACKED,
         **dict.fromkeys(CHOICE | OWN - {stage}, True),
         "data": CHOICE_OF_IMAGES,
     }

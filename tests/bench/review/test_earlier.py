@@ -96,6 +96,14 @@ def test_other_attacks_take_all_but_the_attacks(tmp_path: Path) -> None:
     assert not run.outcomes("audit") and len(SMALL.of_stage("audit")) > 0
 
 
+def test_more_attacked_images_keep_what_attacks_found(tmp_path: Path) -> None:
+    before = finished(tmp_path)
+    audit = SMALL.profile.audit.model_copy(update={"images": 3, "models": ("lpips",)})
+    run = RunFolder.create(tmp_path, with_profile(SMALL, audit=audit))
+    taken = [unit for unit in SMALL.units if unit.stage != "time"]
+    assert take_over(run, tmp_path) == {before.path.name: len(taken)}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
