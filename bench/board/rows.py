@@ -78,9 +78,8 @@ def rows(run: FrameRun, ours: Mapping[str, str]) -> Iterator[Row]:
     """
     whole = run.everything()
     frame = whole.table("evaluate")
-    theirs = {
-        str(c["name"]): str(c["title"])[:60] for c in run.cards if {"name", "title"} <= set(c)
-    }
+    named = [card for card in run.cards if "name" in card and "title" in card]
+    theirs = {str(card["name"]): str(card["title"])[:60] for card in named}
     titles = {**theirs, **ours}
     for (edition, mode), part in grouped(frame, ["edition", "mode"]):
         models = model_order(part["model"].unique())

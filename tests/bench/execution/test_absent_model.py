@@ -1,7 +1,7 @@
 """Without KonCept's files the five other published models finish, and the report says so.
 
-Random weights, marked as such, in the layouts in which the authors' files are published.  It takes
-a minute and a half of one core, most of it for HyperIQA's 25 crops.
+Random weights, marked as such, in the layouts in which the authors' files are published.  It
+takes a minute and a half of one core, most of it for HyperIQA's 25 crops.
 """
 
 from __future__ import annotations

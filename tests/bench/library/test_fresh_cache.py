@@ -1,6 +1,6 @@
 """On an empty cache every defence of every model certifies: what is missing is fitted first.
 
-What the shipped profile needs is measured by `pytest -n0 -m slow --durations=0` of this file.
+The slow tests take the profile that a user has, and its parts as they are shipped.
 """
 
 from __future__ import annotations
@@ -93,27 +93,27 @@ def check_sense(found: DefendedScore, radius: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_cache")
-def test_six_defences_of_six_models_with_the_default_profile() -> None:
-    """Only FS-IQA is fitted, once for each model; the denoisers come with the package."""
+@pytest.mark.parametrize("model", [*NR, *FR])
+def test_six_defences_of_a_model_with_the_default_profile(model: str) -> None:
+    """Only FS-IQA is fitted, once; the denoisers come with the package."""
     pair, listening = picture(), Listening()
-    for model in (*NR, *FR):
-        intervals = 0
-        for defense in DEFENSES:
-            found = certify(
-                model,
-                pair.image.transpose(1, 2, 0),
-                reference=None if model in NR else pair.reference.transpose(1, 2, 0),
-                defense=defense,
-                sigma=0.25,
-                radius=ASKED,
-                device="cpu",
-                progress=listening,
-            )
-            assert (found.model, found.defense) == (model, defense)
-            check_sense(found, ASKED)
-            intervals += not found.abstained
-        assert intervals >= len(DEFENSES) - 1  # only a linearisation may have nothing to say
-    assert listening.fitted == [f"ftn of {model}" for model in (*NR, *FR)]
+    intervals = 0
+    for defense in DEFENSES:
+        found = certify(
+            model,
+            pair.image.transpose(1, 2, 0),
+            reference=None if model in NR else pair.reference.transpose(1, 2, 0),
+            defense=defense,
+            sigma=0.25,
+            radius=ASKED,
+            device="cpu",
+            progress=listening,
+        )
+        assert (found.model, found.defense) == (model, defense)
+        check_sense(found, ASKED)
+        intervals += not found.abstained
+    assert intervals >= len(DEFENSES) - 1  # only a linearisation may have nothing to say
+    assert listening.fitted == [f"ftn of {model}"]
 
 
 @pytest.mark.slow
