@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import ipaddress
 import socket
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.bench.unreported import without_report
 
 _connect = socket.socket.connect
 
@@ -53,8 +54,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end without their report, whose drawings take seconds: for tests that read records."""
-    module = importlib.import_module("bench.report.build")  # the package has a name ``build`` too
-    monkeypatch.setattr(module, "report", lambda folder, out, say: out / "none.md")
+    without_report(monkeypatch)
 
 
 @pytest.fixture

@@ -129,10 +129,9 @@ class _Selection:
 
 
 @pytest.fixture
-def run_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_report: None) -> Any:
     """``run`` on the small plan, with fake stages; returns the exit code."""
     monkeypatch.setattr("bench.execution.planning.guarantee_cards", lambda plan, registry: [])
-    monkeypatch.setattr(run_module, "report_of", lambda run, out, console: out / "report.md")
 
     def carry_out(
         *stages: Any, resume: bool = True, results: Path = tmp_path, report: bool = True

@@ -15,6 +15,7 @@ from bench.base.cache import Cache
 from bench.base.errors import BAD_INPUT, OK
 from bench.cli.app import main
 from bench.records.folder import RunFolder
+from tests.bench.unreported import without_report
 
 DATASET = """
 name = "tiny"
@@ -101,7 +102,7 @@ def machine(folder: Path, profile: Path, monkeypatch: pytest.MonkeyPatch) -> Mac
     made = Machine(folder, profile)
     monkeypatch.setenv("BENCH_CACHE", str(made.cache))
     # What counts here is in the records, and a report takes as long as the rest.
-    monkeypatch.setattr("bench.cli.run.report_of", lambda folder, out, console: out)
+    without_report(monkeypatch)
     return made
 
 
