@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from torch import Tensor, nn
@@ -108,9 +108,10 @@ def _plain(value: Any) -> Any:
 
 
 def _name(value: Any) -> list[Any]:
-    """Where a function or class stands: two lambdas of a module have one name, but not one line."""
-    line = getattr(getattr(value, "__code__", None), "co_firstlineno", None)
-    return [value.__module__, value.__qualname__, line]
+    """Where a function or class stands: two lambdas have one name, but not one place."""
+    code = getattr(value, "__code__", None)
+    places = list(code.co_positions()) if isinstance(code, CodeType) else []
+    return [value.__module__, value.__qualname__, hashlib.sha256(repr(places).encode()).hexdigest()]
 
 
 def _held(value: Any) -> list[Any]:

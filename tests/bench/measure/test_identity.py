@@ -250,8 +250,7 @@ VALUES = (
     *(partial(max, 1), partial(max, 2), partial(min, 1), partial(max, default=1)),
     *(Slotted(1), Slotted(2), Attributes(1), Attributes(2), Slotted(1).get, Slotted(2).get),
     *(scaled(1), scaled(2), scaled(Slotted(1)), scaled(scaled), with_default(1), with_default(2)),
-    lambda x: x,
-    lambda x: 2 * x,
+    *(lambda x: x, lambda x: 2 * x),
 )
 
 
