@@ -119,7 +119,7 @@ def index() -> str:
     """The index of the committed reports: report, question, answer."""
     recorded, real = read(RECORDED), read(f"{REFERENCE}/real")
     claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
-    broke = [line for line in choices(recorded) if "attacks broke" in line]
+    broke = [line.split("; of")[0] for line in choices(recorded) if "attacks broke" in line]
     small = read(f"{REFERENCE}/timing/cpu-compact")
     rows = [
         ("recorded", "Which defence? Compact networks.", choices(recorded)),

@@ -11,7 +11,7 @@ the one with the highest SRCC is taken.  The choice is made on the same images t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,8 @@ class Matched:
     """One mode at equal radius.
 
     Attributes:
-        agreement: SRCC of every defence and noise level, on the models that all of them have.
+        agreement: SRCC of every defence and noise level that all its models have.
+        absent: Defences that are in no comparison: not all of these models were run with them.
         rigor: How far each defence's radius is proved.
         best: A row for each radius and defence: the noise level that is best of those that certify
             enough images.
@@ -52,6 +53,7 @@ class Matched:
     """
 
     agreement: Agreement
+    absent: tuple[str, ...]
     rigor: Mapping[str, str]
     best: pd.DataFrame
     frontier: pd.DataFrame
@@ -103,7 +105,8 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
     Returns:
         None where no record holds bounds on a grid of radii.
     """
-    chosen = _common_models(of_mode(frame[[*READ, "rigor"]], mode))
+    whole = of_mode(frame[[*READ, "rigor"]], mode)
+    chosen = _common_models(whole)
     mine = (frame["mode"] == mode) & frame["model"].isin(chosen["model"].unique())
     grid = radius_grid(judged(frame.loc[mine, ["status", "curve_radius"]]))
     if not grid:
@@ -118,13 +121,36 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
         "frontier": levels["own"] <= NARROW,
     }
     tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
-    return Matched(agreement, rigor, **tables, levels=levels, single=single, records=frame)
+    absent = tuple(defense_order(set(whole["defense"]) - set(chosen["defense"])))
+    return Matched(agreement, absent, rigor, **tables, levels=levels, single=single, records=frame)
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:
-    """Records of the models on which most noise levels and defences were run."""
-    pairs = frame[["model", "defense", "sigma"]].drop_duplicates().groupby("model").size()
-    return frame[frame["model"].isin(pairs.index[pairs == pairs.max()])] if len(pairs) else frame
+    """The largest block of models and of levels (defence, noise level) that all of them have.
+
+    A defence on two models of three does not make the others' means ones over two.
+    """
+    levels = {
+        model: set(zip(part["defense"], part["sigma"], strict=True))
+        for (model,), part in grouped(frame, ["model"])
+    }
+    if not levels:
+        return frame
+    order = sorted(levels, key=lambda model: -len(levels[model]))
+    blocks = [order[: count + 1] for count in range(len(order))]
+    block = max(blocks, key=lambda some: len(some) * len(_shared(levels, some)))
+    kept = pd.MultiIndex.from_tuples(_shared(levels, block))
+    return frame[
+        frame["model"].isin(block)
+        & pd.MultiIndex.from_frame(frame[["defense", "sigma"]]).isin(kept)
+    ]
+
+
+def _shared(
+    levels: Mapping[str, set[tuple[str, float]]], models: Sequence[str]
+) -> list[tuple[str, float]]:
+    """Levels that all of some models have."""
+    return sorted(set.intersection(*(levels[model] for model in models)))
 
 
 def _level(records: pd.DataFrame, agreement: Agreement, defense: str, sigma: float) -> pd.DataFrame:

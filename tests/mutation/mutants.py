@@ -68,7 +68,7 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 }
 SKIPPED = (ast.JoinedStr, ast.AnnAssign, ast.Raise)
 """Sentences and types: their wording decides no number."""
-LARGEST_FILE = 2**26
+LARGEST_FILE = 2**30
 """Bytes: a mutant that writes without end fills no disk."""
 
 

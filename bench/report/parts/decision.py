@@ -241,6 +241,10 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         "Where no noise level fits, none certifies 90 % of the images. Images broken: by an attack "
         "inside the certified ball, of those attacked; a dash where none was."
     )
+    absent = dict.fromkeys(name for data in decision.data.values() for name in data.absent)
+    if absent:
+        names = listed(defense_title(name) for name in absent)
+        notes.append(f"In no comparison at equal radius: {names}, not run with every model.")
     return (*notes, *busy_note(decision.busy))
 
 

@@ -132,6 +132,20 @@ def test_extra_levels_of_some_models_are_compared_on_these_models() -> None:
     assert matched(SMALL, "FR", reps=5, seed=1) is None
 
 
+def test_a_defence_on_some_models_does_not_shrink_the_others_comparison() -> None:
+    both = [
+        cell("ms", sigma, noise=0.2, widths=(0.1, 0.2, 5.0), model=model)
+        for model in ("dbcnn", "koncept")
+        for sigma in (0.1, 0.5)
+    ]
+    alone = cell("dms", 0.1, noise=0.0, widths=(0.1, 0.2, 5.0))
+    found = compared(*both, alone)
+    assert found.agreement.models == ("dbcnn", "koncept")
+    assert (found.agreement.defenses, found.absent) == (("ms",), ("dms",))
+    assert set(found.best["defense"]) == {"ms"}
+    assert compared(SMALL, LARGE).absent == ()
+
+
 def test_widths_of_one_radius_are_those_of_all_curves_at_once() -> None:
     wide = cell("ms", 0.1, noise=0.2, widths=(0.4, 2.0, 10.0), model="koncept", scale=0.5)
     tight = cell("ms", 0.5, noise=0.2, widths=(0.1, 0.2, 5.0), model="koncept", abstained=2)
