@@ -126,8 +126,13 @@ def state_sha256(module: nn.Module) -> str:
     >>> state_sha256(nn.ReLU()) == state_sha256(nn.Tanh())
     True
     """
+    return tensors_sha256(module.state_dict())
+
+
+def tensors_sha256(state: Mapping[str, Tensor]) -> str:
+    """Digest of named tensors, whatever their order, by name, type and shape."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

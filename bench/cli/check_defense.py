@@ -20,15 +20,13 @@ def check_defense(
 ) -> None:
     """Run the conformance kit on a defence: does it keep what it promises?"""
     from bench.library.selection import open_registry
-    from defenses.conformance import CHECKS, Report, run
-    from defenses.conformance.report import Candidate
+    from defenses.conformance import Report, outcomes
 
     registry = open_registry(opt.plugin_paths(plugin), kinds=("defense",))
-    candidate = Candidate(registry.defense(name), seed)
-    outcomes = []
-    for title in CHECKS:  # each line when it is known: the whole kit may take a minute
-        outcomes.append(run(title, candidate))
-        print(outcomes[-1], flush=True)  # noqa: T201
-    report = Report(name, tuple(outcomes))
-    print(str(report).rsplit("\n", 1)[-1])  # noqa: T201 - the verdict, below the lines above
+    known = []
+    for outcome in outcomes(registry.defense(name), seed=seed):
+        known.append(outcome)
+        print(outcome, flush=True)  # noqa: T201
+    report = Report(name, tuple(known))
+    print(report.verdict)  # noqa: T201
     raise typer.Exit(OK if report.ok else SOME_FAILED)

@@ -5,11 +5,10 @@ This module knows which work a profile asks for; it must not know how the work i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import groupby, product
+from itertools import cycle, groupby, islice, product
 from typing import TYPE_CHECKING, Any
 
 from bench.base.errors import BenchError, unknown
@@ -447,11 +446,11 @@ def _audit(scene: _Scene) -> Iterator[Unit]:
     """One search per image serves every defence with the same smoother, as draws do."""
     models = scene.profile.audit.models
     cells = [cell for cell in _audited(scene) if models is None or cell.model in models]
-    turns: Counter[str] = Counter()
+    # Every search goes on where the last one stopped: few images each, many photographs in all.
+    turns = {name: _turns(scene, name) for name in dict.fromkeys(cell.model for cell in cells)}
     for shared in _sharing(scene, "audit", cells, partial(_audit_cost, scene)):
         if scene.defenses[shared.defense.split(",")[0]].card.rigor == "proved":
-            images = _next_images(scene, shared.one_model, turn=turns[shared.one_model])
-            turns[shared.one_model] += 1
+            images = next(turns[shared.one_model])
         else:
             images = _first_order_images(scene, shared.one_model)
         for image in images:
@@ -467,11 +466,12 @@ def _audit_cost(scene: _Scene, defense: Any) -> float:
     return float(2 * settings.steps * per_step * (settings.restarts + 2) + looked)
 
 
-def _next_images(scene: _Scene, model: str, *, turn: int) -> list[str]:
-    """Every search goes on where the last one stopped: few images each, many photographs in all."""
-    order, count = scene.some(model, len(scene.images[model])), scene.profile.audit.images
-    first = turn * count
-    return [order[index % len(order)] for index in range(first, first + min(count, len(order)))]
+def _turns(scene: _Scene, model: str) -> Iterator[list[str]]:
+    """The designed order of a model's images in equal parts, one after the other and round."""
+    order = scene.some(model, len(scene.images[model]))
+    images, size = cycle(order), min(scene.profile.audit.images, len(order))
+    while True:
+        yield list(islice(images, size))
 
 
 def _first_order_images(scene: _Scene, model: str) -> list[str]:

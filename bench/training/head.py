@@ -12,9 +12,8 @@ and the model's title repeats it, so it cannot pass for the authors' model.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -32,7 +31,7 @@ from bench.base.errors import BenchError
 from bench.datasets.base import Dataset, Item, select
 from iqa_models.base import IQAModel
 from iqa_models.folders import cache_folder
-from iqa_models.weights import WeightsError
+from iqa_models.weights import WeightsError, tensors_sha256
 
 Array = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -91,16 +90,7 @@ def trunk_of(model: IQAModel) -> Trunk:
     """A model without its linear head ``fc``, up to its features."""
     bound = model.bind()
     parts = {key: value for key, value in model.state_dict().items() if not key.startswith("fc.")}
-    return Trunk(bound.features, state_digest(parts), bound.device)
-
-
-def state_digest(parts: Mapping[str, Tensor]) -> str:
-    """Digest of named tensors."""
-    digests = {
-        name: hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-        for name, value in parts.items()
-    }
-    return content_key(**digests)
+    return Trunk(bound.features, tensors_sha256(parts), bound.device)
 
 
 def features_of(

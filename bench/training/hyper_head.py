@@ -28,11 +28,11 @@ from torch import Tensor
 from bench.base.cache import Cache, content_key
 from bench.base.errors import BenchError
 from bench.datasets.base import Dataset, Item, select
-from bench.training.head import Trunk, features_of, state_digest, unit_scores
+from bench.training.head import Trunk, features_of, unit_scores
 from bench.training.progress import Resumable
 from iqa_models.folders import cache_folder
-from iqa_models.hyperiqa import TRUNK_PREFIX, HyperIQA, published_trunk
-from iqa_models.weights import WeightsError, save_tensors
+from iqa_models.hyperiqa import TRUNK_PREFIX, HyperIQA, head_state, published_trunk
+from iqa_models.weights import WeightsError, save_tensors, tensors_sha256
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def pooled_trunk(model: HyperIQA) -> Trunk:
         return torch.cat([part.flatten(1) for part in parts], dim=1).view(len(images), 2, -1).half()
 
     base = {k: v for k, v in model.state_dict().items() if k.startswith(TRUNK_PREFIX)}
-    sha256 = content_key(trunk=state_digest(base), crops=repr(model.crops), what="pooled")
+    sha256 = content_key(trunk=tensors_sha256(base), crops=repr(model.crops), what="pooled")
     return Trunk(extract, sha256, next(model.parameters()).device)
 
 
@@ -154,11 +154,6 @@ def _srcc(model: HyperIQA, rows: Tensor, targets: Tensor) -> float:
     if float(predicted.std()) == 0:  # the same of all photographs: no correlation is defined
         return 0.0
     return round(float(spearmanr(predicted.numpy(), targets.numpy())[0]), 4)
-
-
-def head_state(model: HyperIQA) -> dict[str, Tensor]:
-    """Everything of a model's state but its trunk."""
-    return {k: v for k, v in model.state_dict().items() if not k.startswith(TRUNK_PREFIX)}
 
 
 class Head:

@@ -19,14 +19,14 @@ found with near certainty (see ``defenses.conformance.statistics.SETTINGS``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from defenses.base import Defense
 from defenses.conformance import promise, smoothers, statistics
 from defenses.conformance.report import Candidate, CheckResult, NotApplicable, Refusal, Report
 
-__all__ = ["CHECKS", "CheckResult", "DefenseConformance", "Report", "check"]
+__all__ = ["CHECKS", "CheckResult", "DefenseConformance", "Report", "check", "outcomes"]
 
 Check = Callable[[Candidate], str]
 
@@ -66,8 +66,14 @@ def check(defense: Defense, *, seed: int = 0, settings: Any = None) -> Report:
     Returns:
         One outcome per check; a check that raises anything has failed.
     """
+    return Report(defense.name, tuple(outcomes(defense, seed=seed, settings=settings)))
+
+
+def outcomes(defense: Defense, *, seed: int = 0, settings: Any = None) -> Iterator[CheckResult]:
+    """What ``check`` reports, each as soon as it is known: the whole kit may take a minute."""
     candidate = _candidate(defense, seed, settings)
-    return Report(defense.name, tuple(run(name, candidate) for name in CHECKS))
+    for name in CHECKS:
+        yield run(name, candidate)
 
 
 def run(name: str, candidate: Candidate) -> CheckResult:

@@ -72,10 +72,14 @@ class Report:
         """The checks that failed."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
 
+    @property
+    def verdict(self) -> str:
+        """Whether the defence conforms, in a line."""
+        return f"{self.defense} {'conforms' if self.ok else f'fails {len(self.failures)} checks'}"
+
     def __str__(self) -> str:
         """One line per check, and the verdict."""
-        verdict = "conforms" if self.ok else f"fails {len(self.failures)} checks"
-        return "\n".join([*map(str, self.outcomes), f"{self.defense} {verdict}"])
+        return "\n".join([*map(str, self.outcomes), self.verdict])
 
 
 class Refusal(AssertionError):
