@@ -7,7 +7,7 @@ is not proved is chosen for its guarantee.  This module must not know how a lead
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.decision import ALIKE, Broken, Leading
@@ -17,6 +17,9 @@ from bench.analysis.widths import PROVED
 from bench.report.numbers import PERCENT, SECONDS, number
 from bench.report.parts.decision import WIDTH, Decision
 from bench.report.parts.leaders import listed
+
+LIKELY = 0.5
+"""Share of planted errors from which an error of that size would likely have been found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ def choices(
         _accurate(plain),
         _guaranteed(guaranteed),
         *_cheapest(decision),
+        *_proved(decision),
         *_unproved(decision),
     )
 
@@ -159,6 +163,36 @@ def _cheap(seconds: Mapping[str, float]) -> str:
         nearest = min(rest, key=lambda d: rest[d])
         text += f"; next {defense_title(nearest)}, {number(rest[nearest], SECONDS)} s"
     return text + ")"
+
+
+def _proved(decision: Decision) -> Iterator[str]:
+    """What attacks broke of the proved radii, and whether they would have noticed a wrong one."""
+    found = [
+        one
+        for defense, one in decision.broken.items()
+        if decision.rigor.get(defense) == PROVED and one.attacked
+    ]
+    if not found:
+        return
+    broken, attacked = sum(one.violated for one in found), sum(one.attacked for one in found)
+    yield (
+        f"**Proved radii under attack:** {broken} of {attacked:,} certificates broken, on at most "
+        f"{max(one.images for one in found)} images of each defence{_noticed(found)}."
+    )
+
+
+def _noticed(found: Sequence[Broken]) -> str:
+    """Errors planted in all of them, and what follows for a real one."""
+    totals: dict[str, tuple[int, int]] = {}
+    for name, one in (item for broken in found for item in broken.planted.items()):
+        seen, claims = totals.get(name, (0, 0))
+        totals[name] = seen + one.found, claims + one.claims
+    shares = [seen / claims for seen, claims in totals.values() if claims]
+    if not shares:
+        return ""
+    told = listed(f"{name} in {seen} of {claims:,}" for name, (seen, claims) in totals.items())
+    chance = "have been seen" if max(shares) >= LIKELY else "have gone unseen"
+    return f"; of errors planted they found {told}: one like the largest would likely {chance}"
 
 
 def _unproved(decision: Decision) -> Iterator[str]:

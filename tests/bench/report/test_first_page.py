@@ -143,6 +143,26 @@ def test_a_broken_interval_is_not_to_be_relied_on(whole: FrameRun) -> None:
     assert any("it was not attacked in this run, so do not rely" in line for line in unseen)
 
 
+@pytest.mark.parametrize(("seen", "chance"), [(0.4, "gone unseen"), (0.6, "been seen")])
+def test_unbroken_proofs_stand_beside_what_attacks_would_notice(
+    whole: FrameRun, seen: float, chance: str
+) -> None:
+    audit = whole.table("audit").assign(violated=False)
+    proved = audit[audit["rigor"] == "proved"]
+    planted = [
+        proved.assign(planted=name, violated=np.arange(len(proved)) < share * len(proved))
+        for name, share in (("radius x1.5", 0.0), ("radius x2", seen))
+    ]
+    tables = {**whole.tables, "audit": pd.concat([audit, *planted], ignore_index=True)}
+    (line,) = (one for one in _said(replace(whole, tables=tables)) if "Proved radii" in one)
+    count = int(np.ceil(seen * len(proved)))
+    assert f"0 of {len(proved):,} certificates broken" in line and len(proved) > 4
+    assert f"radius x1.5 in 0 of {len(proved):,} and radius x2 in {count} of" in line
+    assert line.endswith(f"one like the largest would likely have {chance}.")
+    (plain,) = (one for one in _said(whole) if "Proved radii" in one)
+    assert "planted" not in plain
+
+
 def test_images_are_counted_and_not_cells(whole: FrameRun) -> None:
     found = broken(whole.table("audit"))["fs-iqa"]
     assert (found.violated, found.images_violated, found.images) == (2, 1, 3)
