@@ -59,9 +59,24 @@ class Engine:
 
     @torch.no_grad()
     def draw(
-        self, smoother: Smoother, target: Target, image: Tensor, *, noise: NoiseStream, samples: int
+        self,
+        smoother: Smoother,
+        target: Target,
+        image: Tensor,
+        *,
+        noise: NoiseStream,
+        samples: int,
+        first: int = 0,
     ) -> Array:
-        """Scores ``(samples,)`` of ``image`` ``(1, 3, H, W)``, in the order of the stream.
+        """Scores ``(samples - first,)`` of ``image`` ``(1, 3, H, W)``, in the order of the stream.
+
+        Args:
+            smoother: Where the noise is added.
+            target: What is smoothed.
+            image: Pixels.
+            noise: Which stream.
+            samples: Draws of it, at least one more than ``first``.
+            first: How many of them to leave out, from the first one on.
 
         Raises:
             torch.OutOfMemoryError: Not even one noisy image fits.
@@ -71,7 +86,7 @@ class Engine:
         while True:
             try:
                 with computing_in(self.precision, image.device):
-                    return self._draw(smoother, target, image, noise=noise, samples=samples)
+                    return self._draw(smoother, target, image, noise, samples, first)
             except torch.OutOfMemoryError:
                 if smoother.noise_kind == "features" or not self._halved(
                     _key(smoother, target, image)
@@ -82,21 +97,33 @@ class Engine:
         """Rows of each pass over ``samples`` draws."""
         if smoother.noise_kind == "features":
             return samples  # a matrix product: all draws at once, one backbone pass
-        if self.pinned and image.device.type == "cpu":
+        if self.fixed(smoother, image):
             return cpu_rows(image.shape[-2], image.shape[-1])
         limit = self.limits.get(_key(smoother, target, image), self.batch)
         return balanced(samples, limit)
 
+    def fixed(self, smoother: Smoother, image: Tensor) -> bool:
+        """Whether a draw is the same bits however many there are."""
+        return self.pinned and image.device.type == "cpu" and smoother.noise_kind != "features"
+
     def _draw(
-        self, smoother: Smoother, target: Target, image: Tensor, *, noise: NoiseStream, samples: int
+        self,
+        smoother: Smoother,
+        target: Target,
+        image: Tensor,
+        noise: NoiseStream,
+        samples: int,
+        first: int,
     ) -> Array:
         image = _laid_out(image)
         self._fit(smoother, target, image)
         rows = self.rows(smoother, target, image, samples=samples)
+        skipped = first // rows * rows  # whole passes here, too
         chunks = noise.chunks(
             smoother.noise_shape(target, image),
             kind=smoother.noise_kind,
             draws=-(-samples // rows) * rows,  # whole passes; the surplus is cut off below
+            first=skipped,
             device=image.device,
         )
         sample = self._sampler(smoother)
@@ -105,7 +132,9 @@ class Engine:
             one_for_each(sample(target, image, _laid_out(part)), len(part), smoother.name).float()
             for part in batches(chunks, size=rows)
         ]
-        return np.asarray(torch.cat(scores)[:samples].cpu().numpy(), dtype=np.float64)
+        return np.asarray(
+            torch.cat(scores)[first - skipped : samples - skipped].cpu().numpy(), dtype=np.float64
+        )
 
     def _sampler(self, smoother: Smoother) -> Callable[..., Tensor]:
         if not self.compile:

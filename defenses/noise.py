@@ -63,7 +63,13 @@ class NoiseStream:
         return key_seed("inner", *astuple(self))
 
     def chunks(
-        self, shape: tuple[int, ...], *, kind: str, draws: int, device: torch.device | None = None
+        self,
+        shape: tuple[int, ...],
+        *,
+        kind: str,
+        draws: int,
+        first: int = 0,
+        device: torch.device | None = None,
     ) -> Iterator[Tensor]:
         """Yield standard normal chunks of :func:`chunk_size` rows, the last one cut to ``draws``.
 
@@ -71,6 +77,7 @@ class NoiseStream:
             shape: Shape of one draw, e.g. ``(3, H, W)`` or ``(512,)``.
             kind: What is perturbed, ``"input"`` or ``"features"``.
             draws: Total number of draws, at least 1.
+            first: How many of them to leave out, from the first one on.
             device: Where the draws are generated; the stream is defined per device type.
 
         Raises:
@@ -80,7 +87,7 @@ class NoiseStream:
             raise ValueError(f"a noise stream needs at least 1 draw, found {draws}.")
         where = device or torch.device("cpu")
         size = chunk_size(kind)
-        for index in range(-(-draws // size)):
+        for index in range(first // size, -(-draws // size)):
             seed = key_seed(
                 self.seed,
                 self.purpose,
@@ -93,7 +100,7 @@ class NoiseStream:
             )
             # A whole chunk is always drawn, so a shorter stream is a prefix of a longer one.
             noise = standard_normal(seed, (size, *shape), where)
-            yield noise[: min(size, draws - index * size)]
+            yield noise[max(0, first - index * size) : min(size, draws - index * size)]
 
     def draw(
         self, shape: tuple[int, ...], *, kind: str, draws: int, device: torch.device | None = None

@@ -136,7 +136,7 @@ def run_benchmark(
     from bench.execution.runner import execute
     from bench.library.selection import absent_models, open_registry
     from bench.records.folder import RunFolder
-    from bench.review.earlier import take_over
+    from bench.review.earlier import take_first_draws, take_over
 
     registry = open_registry(how.plugins, data_root=how.data_root)
     plan = selection.make_plan(registry, how)
@@ -154,6 +154,8 @@ def run_benchmark(
         else:
             for name, units in take_over(folder, results).items():
                 console.print(f"taken over from {name}: {units} units")
+            for name, draws in take_first_draws(folder, results).items():
+                console.print(f"taken over from {name}: {draws:,} first draws")
         weigh = priced(folder, plan, registry, how, consent, console)
         cards = guarantee_cards(plan, registry)
         verdict = execute(folder, how, progress_for(console), cards=cards, weigh=weigh)

@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bench.base.devices import own_device
 from bench.base.errors import BenchError
 from bench.base.provenance import code_sha256
 from bench.execution.process import keep_freed_memory, may_grow
+from bench.records.folder import RunFolder
+from bench.records.journal import beginnings
+from bench.records.schema import DrawRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.execution.options import Execution
     from bench.execution.worker import Assignment
     from bench.measure.stages import Stage
     from bench.plan.units import Plan
     from bench.plugins.registry import Kind
+    from defenses.base import Array
 
 
 def open_context(plan: Plan, assignment: Assignment) -> Any:
@@ -38,7 +47,20 @@ def open_context(plan: Plan, assignment: Assignment) -> Any:
     device = own_device() if assignment.pinned else how.device
     opened = context.open_context(plan, plugins=how.plugins, data_root=how.data_root, device=device)
     opened.say = NowAndThen()
+    opened.first_draws = first_draws(RunFolder(Path(assignment.run)))
     return opened
+
+
+def first_draws(run: RunFolder) -> Callable[[str], Array]:
+    """What an earlier run drew of a unit, by its key, in no order; read when asked for."""
+    begun = run.journaled(beginnings("evaluate"))
+
+    def find(unit: str) -> Array:
+        entry = begun.entry(unit)
+        records = () if entry is None else entry.records
+        return np.array([s for r in records if isinstance(r, DrawRecord) for s in r.scores])
+
+    return find
 
 
 class NowAndThen:

@@ -20,7 +20,7 @@ from bench.execution.runner import execute
 from bench.library.selection import Selection, absent_models, chosen_stages, open_registry
 from bench.plan.loading import Overrides
 from bench.records.folder import RunFolder
-from bench.review.earlier import take_over
+from bench.review.earlier import take_first_draws, take_over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,8 +109,8 @@ def run(
 ) -> Run:
     """Run the benchmark, or what is left of it: calling it again goes on where it was.
 
-    Units that an earlier run of ``results`` has done are taken over; a published model whose files
-    are missing is skipped, and its records say so.
+    Units that an earlier run of ``results`` has done are taken over, and first draws of one with
+    fewer; a published model whose files are missing is skipped, and its records say so.
 
     Args:
         profile: A shipped profile's name or a file; None of the following changes it.
@@ -147,6 +147,7 @@ def run(
     how = replace(how, absent=absent_models(plan, registry, strict=False))
     folder = RunFolder.create(Path(results), plan)
     take_over(folder, Path(results))
+    take_first_draws(folder, Path(results))
     execute(
         folder,
         how,

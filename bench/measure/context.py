@@ -29,7 +29,7 @@ from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Cell, Plan
 from bench.plugins.registry import Registry
 from bench.plugins.sources import modules_sha256
-from defenses.base import Defense, Example, Part, ScoreScale, Target
+from defenses.base import Array, Defense, Example, Part, ScoreScale, Target
 from defenses.engine import GIB, Engine, cpu_rows
 from defenses.noise import NoiseStream
 from defenses.shipped import Shipped, find, part_key
@@ -54,6 +54,7 @@ class Context:
         terms: What all certificates of the run share.
         plugin_code: Digests of the plugin code that a model comes from; none for ours.
         say: Told how far something long is.
+        first_draws: What an earlier run drew of a unit's noise, by the unit's key, in no order.
     """
 
     profile: Profile
@@ -65,6 +66,7 @@ class Context:
     terms: Terms
     plugin_code: Callable[[str], Mapping[str, str]] = lambda model: {}
     say: Callable[[str], object] = lambda text: None
+    first_draws: Callable[[str], Array] = lambda unit: np.empty(0)
 
     def __post_init__(self) -> None:
         """Give every loader of this context its own memory."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +60,12 @@ class Defended:
         return found
 
     def draw(
-        self, noise: NoiseStream, *, at: Tensor | None = None, samples: int | None = None
+        self,
+        noise: NoiseStream,
+        *,
+        at: Tensor | None = None,
+        samples: int | None = None,
+        first: int = 0,
     ) -> Array:
         """Scores under keyed noise.
 
@@ -67,6 +73,7 @@ class Defended:
             noise: Which.
             at: Another image of the same size, e.g. an attacked one.
             samples: Another number of draws than a certificate's.
+            first: How many of them to leave out, from the first one on.
         """
         return self.engine.draw(
             self.defense.smoother,
@@ -74,7 +81,19 @@ class Defended:
             self.image if at is None else at,
             noise=noise,
             samples=samples or self.samples,
+            first=first,
         )
+
+    def draw_on(self, known: Array) -> Array:
+        """Scores under the certificate's own noise, in no order.
+
+        Args:
+            known: The first ones of the stream, in no order; drawn again unless that would give the
+                same bits.
+        """
+        same = self.engine.fixed(self.defense.smoother, self.image)
+        kept = known if same else known[:0]
+        return np.concatenate([kept, self.draw(self.noise, first=len(kept))])
 
     def score(self, noise: NoiseStream, *, at: Tensor | None = None) -> float:
         """Defended score as a user would compute it.

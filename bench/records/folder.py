@@ -4,6 +4,7 @@
         plan.json                 what is to be done
         run.json                  versions, platform, digests, when
         journal/<stage>-*.jsonl   results as they come; the truth until a stage is sealed
+        journal/begun-*.jsonl     first draws of an earlier run, until then
         <table>.parquet           results of complete stages
         units/<stage>.parquet     status of every unit; seals the stage if none has failed
 
@@ -31,7 +32,7 @@ from bench.records.completeness import (
     completeness,
     mostly_abstained,
 )
-from bench.records.journal import JournalWriter, Latest, journal_files
+from bench.records.journal import JournalWriter, Latest, beginnings, journal_files
 from bench.records.schema import BY_TABLE
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ class RunFolder:
             )
             if not _all_final(latest.outcomes):
                 return
-        for file in journal_files(self.journal, stage):
+        both = (stage, beginnings(stage))
+        for file in (f for name in both for f in journal_files(self.journal, name)):
             file.unlink(missing_ok=True)
 
     def table(self, name: str) -> pd.DataFrame:

@@ -148,6 +148,11 @@ def journal_files(folder: Path, stage: str) -> list[Path]:
     return sorted(folder.glob(f"{stage}-*.jsonl")) if folder.is_dir() else []
 
 
+def beginnings(stage: str) -> str:
+    """Name of the journals of what earlier runs did of a stage's units, without ending them."""
+    return f"begun-{stage}"
+
+
 def read_file(path: Path) -> Iterator[Entry]:
     """Entries of one file, in order.
 
@@ -273,6 +278,10 @@ class Latest:
                 outcomes[entry.unit], places[entry.unit] = new, (path, start)
                 tables.update(record.table for record in entry.records)
         return cls(outcomes, frozenset(tables), places, files)
+
+    def entry(self, unit: str) -> Entry | None:
+        """The last entry of a unit, read anew."""
+        return _entry_at(*self._places[unit]) if unit in self._places else None
 
     def entries(self) -> Iterator[Entry]:
         """The last entry of every unit, read anew and one at a time."""

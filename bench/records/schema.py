@@ -90,6 +90,7 @@ class DrawRecord(Record):
     spectral_delta: Finite | None = None
     forward_passes: Finite = 0.0
     seconds: Finite = 0.0
+    """In this run; its first draws may be an earlier one's."""
 
 
 class EvaluationRecord(Record):

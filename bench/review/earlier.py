@@ -1,24 +1,29 @@
 """Results of earlier runs that are this run's too: the same units, under the same settings.
 
-``--limit 8`` after ``--limit 4``, or all models after one, has half of its work done.  This module
-knows plans and entries; it must not know how a result is made.
+``--limit 8`` after ``--limit 4``, or all models after one, has half of its work done; so has
+``--samples 400`` after ``--samples 200``.  This module knows plans and entries; it must not know
+how a result is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bench.base.errors import BenchError
 from bench.plan.units import STAGES, Plan, canonical
 from bench.records.folder import RunFolder
-from bench.review.entries import entries_of
+from bench.records.journal import Entry, beginnings, journal_files
+from bench.records.schema import DrawRecord, FitRecord
+from bench.review.entries import entries_of, place, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from bench.records.journal import Entry
+    from bench.plan.units import Unit
+    from bench.review.entries import Place
 
 CHOICE = {"models", "defenses", "extras"}
 """Settings that choose among units, and decide nothing about any of them."""
@@ -26,6 +31,11 @@ OWN = {"time", "attack", "audit"}
 """Settings of one stage of the same name, which decide nothing about the others."""
 CHOICE_OF_IMAGES = {"limit", "limits"}
 CHOICE_OF_ATTACKED = {"models", "images", "first_order_images"}
+FIRST_DRAWS = "first draws"
+"""No stage: what a larger number of draws begins with."""
+NUMBERS_OF_DRAWS = {"samples", "feature_samples"}
+UNCOUNTED = {"prepare", "fit", FIRST_DRAWS}
+"""What these numbers decide nothing about."""
 
 
 def terms(plan: Plan, stage: str) -> str | None:
@@ -39,6 +49,7 @@ def terms(plan: Plan, stage: str) -> str | None:
         "audit": CHOICE_OF_ATTACKED,
         **dict.fromkeys(CHOICE | OWN - {stage}, True),
         "data": CHOICE_OF_IMAGES,
+        "certificate": NUMBERS_OF_DRAWS if stage in UNCOUNTED else set(),
     }
     return canonical(
         {
@@ -51,28 +62,36 @@ def terms(plan: Plan, stage: str) -> str | None:
     )
 
 
+def _alike(one: Plan, other: Plan, stage: str) -> bool:
+    return terms(one, stage) == terms(other, stage) is not None
+
+
+def _others(run: RunFolder, results: Path) -> Iterator[tuple[RunFolder, Plan]]:
+    """The other runs of a folder; one that cannot be read is passed over: nobody asked for it."""
+    for folder in sorted(file.parent for file in results.glob("*/plan.json")):
+        if folder.resolve() != run.path.resolve():
+            with suppress(BenchError):
+                yield (other := RunFolder(folder)), other.plan()
+
+
 def earlier(run: RunFolder, results: Path) -> Iterator[tuple[str, list[tuple[str, Entry]]]]:
     """Runs in a folder with units of this one: name, and (stage, entry) of each such unit.
 
-    Timings are left out: they are the machine's of that day.  A run that cannot be read is passed
-    over: nobody asked for it.
+    Timings are left out: they are the machine's of that day.
     """
     plan = run.plan()
     wanted = {unit.key: unit.stage for unit in plan.units if unit.stage != "time"}
-    for folder in sorted(file.parent for file in results.glob("*/plan.json")):
-        if folder.resolve() == run.path.resolve() or not wanted:
-            continue
+    for other, theirs in _others(run, results):
         try:
-            found = _entries(RunFolder(folder), plan, wanted)
+            found = _entries(other, theirs, plan, wanted) if wanted else []
         except BenchError:
             continue
         if found:
-            yield folder.name, [(wanted.pop(entry.unit), entry) for entry in found]
+            yield other.path.name, [(wanted.pop(entry.unit), entry) for entry in found]
 
 
-def _entries(other: RunFolder, plan: Plan, wanted: Collection[str]) -> list[Entry]:
-    theirs = other.plan()
-    alike = [stage for stage in STAGES if terms(theirs, stage) == terms(plan, stage) is not None]
+def _entries(other: RunFolder, theirs: Plan, plan: Plan, wanted: Collection[str]) -> list[Entry]:
+    alike = [stage for stage in STAGES if _alike(theirs, plan, stage)]
     common = {unit.key for stage in alike for unit in theirs.of_stage(stage)} & set(wanted)
     if not common:
         return []
@@ -102,3 +121,73 @@ def take_over(run: RunFolder, results: Path) -> dict[str, int]:
     if taken:
         run.note(taken_over=taken)
     return taken
+
+
+# --- a larger number of draws --------------------------------------------------------------------
+
+
+def take_first_draws(run: RunFolder, results: Path) -> dict[str, int]:
+    """Put what earlier runs drew, but fewer times, beside the journals of one; draws by run.
+
+    A draw's noise is keyed by its number, and on a CPU its score is the same bits however many
+    there are.  Where one pass serves all draws nothing is saved, so nothing is taken; nor are few
+    draws taken from many, which are kept sorted: which came first is forgotten.
+
+    Raises:
+        BenchError: The run is in use.
+    """
+    plan, name = run.plan(), beginnings("evaluate")
+    done = run.outcomes("evaluate")
+    wanted = {place(unit): unit for unit in plan.of_stage("evaluate") if unit.key not in done}
+    if plan.device != "cpu" or not wanted or journal_files(run.journal, name):
+        return {}
+    taken: dict[str, int] = {}
+    with run.locked(), run.writer(name) as writer:
+        for other, records in _shorter(run, results, wanted):
+            for where, record in records.items():
+                writer.append(Entry.of(wanted.pop(where).key, [record]))
+            taken[other] = sum(len(record.scores) for record in records.values())
+    if taken:
+        run.note(first_draws=taken)
+    return taken
+
+
+def _shorter(
+    run: RunFolder, results: Path, wanted: Mapping[Place, Unit]
+) -> Iterator[tuple[str, dict[Place, DrawRecord]]]:
+    """Runs that differ in fewer draws alone, the most draws first: name, and those of use."""
+    plan = run.plan()
+    alike = [
+        (other, theirs)
+        for other, theirs in _others(run, results)
+        if _alike(theirs, plan, FIRST_DRAWS) and _draws(theirs) < _draws(plan)
+    ]
+    ours = _parts(entries_of(run, plan)) if alike else {}
+    for other, theirs in sorted(alike, key=lambda pair: -_draws(pair[1])):
+        try:
+            entries = entries_of(other, theirs)
+        except BenchError:
+            continue
+        found = {
+            place_of(record): record
+            for entry in entries.values()
+            for record in entry.records
+            if isinstance(record, DrawRecord)
+            and entry.final
+            and (unit := wanted.get(place_of(record))) is not None
+            and len(record.scores) == _draws(theirs)
+            and record.forward_passes < unit.forward_passes
+        }
+        # Draws of two networks are no sample of either.
+        if found and all(ours.get(name, part) == part for name, part in _parts(entries).items()):
+            yield other.path.name, found
+
+
+def _draws(plan: Plan) -> int:
+    return plan.profile.certificate.draws("input")
+
+
+def _parts(entries: Mapping[str, Entry]) -> dict[str, str | None]:
+    """Digest of every trained part, by its content key."""
+    records = (record for entry in entries.values() for record in entry.records)
+    return {r.artifact: r.sha256 for r in records if isinstance(r, FitRecord) and r.status == "ok"}

@@ -88,6 +88,30 @@ def test_a_shorter_stream_is_a_prefix_of_a_longer_one(case: str) -> None:
     assert np.array_equal(draws(case, samples=9), draws(case)[:9])
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_draws_may_be_left_out(case: str) -> None:
+    smoother, made = CASES[case]
+    rest = Engine(batch=32).draw(smoother, made(), image(), noise=STREAM, samples=40, first=9)
+    assert np.array_equal(rest, draws(case)[9:])
+
+
+@pytest.mark.parametrize(("side", "rows", "made"), [(96, 16, [16] * 2), (512, 2, [2] * 14)])
+def test_passes_of_draws_that_are_left_out_are_not_made(
+    side: int, rows: int, made: list[int]
+) -> None:
+    assert cpu_rows(side, side) == rows
+    smoother, bound, picture = Counting(([],)), target(), torch.zeros(1, 3, side, side)
+
+    def draw(first: int) -> Array:
+        smoother.seen[0].clear()
+        return Engine(batch=32).draw(
+            smoother, bound, picture, noise=STREAM, samples=60, first=first
+        )
+
+    everything, rest = draw(0), draw(33)
+    assert np.array_equal(rest, everything[33:]) and smoother.seen[0] == made
+
+
 def test_unpinned_passes_agree_up_to_rounding() -> None:
     loose = draws("input", batch=7, pinned=False)
     assert loose == pytest.approx(draws("input"), abs=1e-5)

@@ -72,6 +72,13 @@ def test_batches_only_cut(draws: int, size: int) -> None:
     assert torch.equal(torch.cat(cut), STREAM.draw((2,), kind="input", draws=draws))
 
 
+@pytest.mark.parametrize("kind", ["input", "features"])
+@pytest.mark.parametrize("first", [7, 16, 33, 256, 299])
+def test_the_first_draws_may_be_left_out(kind: str, first: int) -> None:
+    rest = torch.cat(list(STREAM.chunks((2,), kind=kind, draws=300, first=first)))
+    assert torch.equal(rest, STREAM.draw((2,), kind=kind, draws=300)[first:])
+
+
 def test_chunks_are_independent_of_each_other_and_of_the_global_state() -> None:
     torch.manual_seed(0)
     first = draw(STREAM)

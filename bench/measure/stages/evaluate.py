@@ -68,7 +68,7 @@ def evaluate(
     """Draw once, then certify with every defence of the unit."""
     one = sharing(context.defended(unit.cells[0], pair, unit.one_image), context)
     started = time.perf_counter()
-    draws = one.draw(one.noise)
+    draws = one.draw_on(context.first_draws(unit.key))
     seconds = time.perf_counter() - started + geometry_seconds
     undefended = one.undefended()
     try:

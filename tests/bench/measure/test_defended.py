@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -22,9 +22,17 @@ from defenses.certify import sorted_draws
 from defenses.engine import Engine
 from defenses.noise import NoiseStream
 from defenses.reference_models import grey, linear_model
+from defenses.smoothers import InputSmoother
 
 SIGMA = 0.1
 SECTION = CertificateSection(samples=40, feature_samples=70)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLike(InputSmoother):
+    """All draws in one pass."""
+
+    noise_kind: Literal["input", "features"] = "features"
 
 
 def defended(image: str = "a", *, samples: int = 40, confidence: float = 0.9) -> Defended:
@@ -54,6 +62,27 @@ def test_draws_follow_from_the_key() -> None:
     ]
     assert len({tuple(one.draw(noise)) for noise in (one.noise, *others)}) == 5
     assert one.stream("repeat", repeat=1) == NoiseStream(3, "repeat", "set", "a", SIGMA, 1)
+
+
+def test_known_draws_are_not_made_again() -> None:
+    one = defended()
+    everything = one.draw(one.noise)
+    known = np.sort(everything[:23])
+    assert np.array_equal(sorted_draws(one.draw_on(known)), sorted_draws(everything))
+    assert np.array_equal(one.draw_on(known - 1.0), [*(known - 1.0), *everything[23:]])
+    assert np.array_equal(one.draw_on(known[:0]), everything)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"defense": replace(ms.DEFENSE, smoother=FeatureLike())},
+        {"engine": Engine(batch=512, pinned=False)},
+    ],
+)
+def test_known_draws_are_made_again_where_their_number_decides_bits(changes: Any) -> None:
+    one = replace(defended(), **changes)
+    assert np.array_equal(one.draw_on(np.full(23, -1.0)), one.draw(one.noise))
 
 
 def test_a_score_elsewhere_moves_with_the_image() -> None:

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from bench.analysis.frames import plain, rows
-from bench.plan.units import Plan
+from bench.execution.workshop import first_draws
+from bench.plan.units import Plan, Unit
 from bench.records.folder import RunFolder
-from bench.review.earlier import take_over
+from bench.records.journal import Entry, beginnings
+from bench.records.schema import DrawRecord, FitRecord
+from bench.review.earlier import take_first_draws, take_over
 from tests.bench.fake_run import fake_plan, fake_run
-from tests.bench.selections import selected, with_profile
+from tests.bench.selections import edit, selected, with_profile
 
 
 def limited(plan: Plan, limit: int) -> Plan:
@@ -129,3 +132,154 @@ def test_a_run_with_results_and_a_damaged_one_are_left_alone(tmp_path: Path) -> 
     assert take_over(before, tmp_path) == {}
     (before.path / "evaluate.parquet").write_bytes(b"damaged")
     assert take_over(RunFolder.create(tmp_path, LARGE), tmp_path) == {}
+
+
+# --- a larger number of draws --------------------------------------------------------------------
+
+
+def drawn(samples: int, **changes: Any) -> Plan:
+    """The plan with a number of draws that decides the passes of input noise alone."""
+    plan = fake_plan(images=4, samples=samples)
+    units = tuple(
+        replace(unit, forward_passes=float(samples) if unit.smoother == "input" else 1.0)
+        for unit in plan.units
+    )
+    fit = Unit("fit", "set", "lpips", "ms", sigma=0.1, detail="part")
+    return replace(plan, units=(fit, *units), **changes)
+
+
+def with_parts(results: Path, plan: Plan, sha256: str = "a") -> RunFolder:
+    """A finished run whose draws say what they cost, with one trained part."""
+    run = fake_run(results, plan)
+    passes = {"input": float(plan.profile.certificate.samples), "features": 1.0}
+    edit(run, "draws", lambda rows: [r.update(forward_passes=passes[r["smoother"]]) for r in rows])
+    (unit,) = plan.of_stage("fit")
+    part = FitRecord(
+        status="ok",
+        artifact="key",
+        part="part",
+        dataset="set",
+        model="lpips",
+        sigma=0.1,
+        sha256=sha256,
+    )
+    with run.writer("fit") as writer:
+        writer.append(Entry.of(unit.key, [part]))
+    return run
+
+
+def begun(run: RunFolder) -> dict[str, list[float]]:
+    """First draws of a run by unit."""
+    found = run.journaled(beginnings("evaluate"))
+    draws = {e.unit: r for e in found.entries() for r in e.records if isinstance(r, DrawRecord)}
+    assert all(found.entry(unit) is not None for unit in draws) and found.entry("other") is None
+    return {unit: record.scores for unit, record in draws.items()}
+
+
+def test_more_draws_begin_with_those_of_fewer(tmp_path: Path) -> None:
+    before = with_parts(tmp_path, drawn(50))
+    most = with_parts(tmp_path, drawn(120))
+    with_parts(tmp_path, drawn(300))
+    plan = drawn(200)
+    run = RunFolder.create(tmp_path, plan)
+    with_fit = take_over(run, tmp_path)
+    assert list(with_fit.values()) == [1] and set(run.units_done()) == {plan.units[0].key}
+    wanted = {
+        unit.key: plain(row["scores"])
+        for unit in plan.of_stage("evaluate")
+        for row in rows(most.table("draws"))
+        if row["status"] == "ok" and place_of_row(row) == (unit.model, unit.sigma, unit.image)
+        if unit.smoother == row["smoother"] == "input"
+    }
+    assert take_first_draws(run, tmp_path) == {most.path.name: 120 * len(wanted)}
+    assert begun(run) == wanted and len(wanted) == 2 * 2 * 4 - 2  # two abstained
+    assert run.provenance()["first_draws"] == {most.path.name: 120 * len(wanted)}
+    assert before.path.name not in run.provenance()["first_draws"]
+    assert take_first_draws(run, tmp_path) == {}  # a second call of the same run
+
+
+def place_of_row(row: Any) -> tuple[Any, ...]:
+    return row["model"], row["sigma"], row["image"]
+
+
+def test_units_that_are_done_take_no_draws(tmp_path: Path) -> None:
+    with_parts(tmp_path, drawn(50))
+    run = fake_run(tmp_path, drawn(200))
+    assert take_first_draws(run, tmp_path) == {} and not begun(run)
+
+
+def test_draws_of_another_choice_of_defences_are_the_same_draws(tmp_path: Path) -> None:
+    part = selected(drawn(50), defenses=("ms",))
+    assert {unit.defense for unit in part.units} == {"ms"}
+    with_parts(tmp_path, part)
+    run = RunFolder.create(tmp_path, drawn(200))
+    assert sum(take_first_draws(run, tmp_path).values()) == 50 * 14
+    assert {key.split("|")[3] for key in begun(run)} == {"rs-reg,cert-reg,ms"}
+
+
+def test_first_draws_go_when_their_stage_is_complete(tmp_path: Path) -> None:
+    with_parts(tmp_path, drawn(50))
+    run = RunFolder.create(tmp_path, drawn(200))
+    take_first_draws(run, tmp_path)
+    run.seal("fit")
+    assert begun(run)
+    run.seal("evaluate")
+    assert not begun(run)
+
+
+def test_a_worker_finds_the_first_draws_of_a_unit(tmp_path: Path) -> None:
+    with_parts(tmp_path, drawn(50))
+    run = RunFolder.create(tmp_path, drawn(200))
+    take_first_draws(run, tmp_path)
+    find, there = first_draws(run), begun(run)
+    assert all(find(unit).tolist() == scores for unit, scores in there.items()) and there
+    assert find("other").shape == (0,) and find("other").dtype == float
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_sha256": "2" * 64},
+        {"data_sha256": {"set": "3" * 64}},
+        {"device": "cuda"},
+        {"plugins": {"mine.py": "4" * 64}},
+        {"profile": fake_plan(samples=200).profile.model_copy(update={"seed": 1})},
+        {"profile": fake_plan(samples=200).profile.model_copy(update={"options": {}})},
+        {"profile": fake_plan(samples=200, familywise=True).profile},
+    ],
+)
+def test_draws_under_other_settings_are_not_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with_parts(tmp_path, drawn(50))
+    run = RunFolder.create(tmp_path, drawn(200, **changes))
+    assert take_over(run, tmp_path) == take_first_draws(run, tmp_path) == {}
+    assert not list(run.journal.glob("*"))
+
+
+def test_draws_on_a_gpu_depend_on_their_number(tmp_path: Path) -> None:
+    with_parts(tmp_path, drawn(50, device="cuda"))
+    run = RunFolder.create(tmp_path, drawn(200, device="cuda"))
+    assert len(take_over(run, tmp_path)) == 1 and take_first_draws(run, tmp_path) == {}
+
+
+def test_draws_through_another_trained_part_are_not_taken(tmp_path: Path) -> None:
+    with_parts(tmp_path, drawn(50), "one")
+    run = with_parts_only(tmp_path, drawn(200), "other")
+    assert take_first_draws(run, tmp_path) == {}
+
+
+def with_parts_only(results: Path, plan: Plan, sha256: str) -> RunFolder:
+    """A run that has trained its part, and nothing else."""
+    run = with_parts(results, plan, sha256)
+    for file in (*run.path.glob("*.parquet"), *run.path.glob("units/*.parquet")):
+        file.unlink()
+    return run
+
+
+def test_cut_draws_and_damaged_runs_are_passed_over(tmp_path: Path) -> None:
+    cut = with_parts(tmp_path, drawn(50))
+    edit(cut, "draws", lambda rows: [row.update(scores=row["scores"][:-1]) for row in rows])
+    damaged = with_parts(tmp_path, drawn(60))
+    (damaged.path / "draws.parquet").write_bytes(b"damaged")
+    (tmp_path / "no-plan").mkdir()
+    (tmp_path / "no-plan" / "plan.json").write_text("{}")
+    assert take_first_draws(RunFolder.create(tmp_path, drawn(200)), tmp_path) == {}
