@@ -46,7 +46,13 @@ Defenses = Annotated[
 ]
 Sigmas = Annotated[str | None, typer.Option("--sigmas", help="Noise levels, separated by commas.")]
 Limit = Annotated[int | None, typer.Option("--limit", help="Test images per data set.")]
-Samples = Annotated[int | None, typer.Option("--samples", help="Draws per certificate.")]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        help="Draws per certificate; on a CPU, those of an earlier run with fewer are used.",
+    ),
+]
 NoExtras = Annotated[
     bool, typer.Option("--no-extras", help="Only the tables' cells, no rows beside them.")
 ]
