@@ -71,15 +71,18 @@ class ScoringModel(IQAModel):
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
         """What goes into the layer, ``(B, D)``; the score ``(B, 1)`` where none is known."""
-        both = (images, *(part.expand_as(images) for part in reference or ()))
         if self.layer is None:
-            return one_each(self.network(*both), images, self.card).unsqueeze(1)
+            return one_each(self.answer(images, reference), images, self.card).unsqueeze(1)
         with caught_input(self.network.get_submodule(self.layer)) as caught:
             try:
-                self.network(*both)
+                self.answer(images, reference)
             except _CaughtError:
                 return caught[0].flatten(1)
         raise WeightsError(f"{self.card.name}: its layer {self.layer!r} is not asked for a score.")
+
+    def answer(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Any:
+        """What the network itself says of images, each beside its reference."""
+        return self.network(images, *(part.expand_as(images) for part in reference or ()))
 
     def head(self, features: Tensor) -> Tensor:
         """The layer's own score ``(B,)``, or the only feature."""

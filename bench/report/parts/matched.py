@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bench.analysis.cost import model_seconds
+from bench.analysis.cost import mean_seconds
 from bench.analysis.frames import known, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, NARROW, Matched
 from bench.analysis.names import defense_order, defense_title, model_title
@@ -286,8 +286,7 @@ def detail_table(data: Matched, time: pd.DataFrame, *, id: str, title: str) -> T
 def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple[Field, ...]:
     value = known(row["srcc"])
     interval = None if value is None or np.isnan(row["low"]) else (row["low"], row["high"])
-    models = data.agreement.models
-    seconds = model_seconds(time, models, row["defense"], certified=True)
+    seconds = mean_seconds(time, data.agreement.models, row["defense"], certified=True)
     kept = "–" if value is None else f"{row['kept']:.0f}/{row['photographs']}"
     return (
         Field(row["radius"]),
@@ -300,5 +299,5 @@ def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple
         Field(row["certified"]),
         Field(row["narrow"]),
         Field(f"{row['images']}/{row['wanted']}"),
-        Field(sum(seconds.values()) / len(seconds) if len(seconds) == len(models) else None),
+        Field(seconds),
     )
