@@ -110,7 +110,7 @@ def make_plan(profile: Profile, registry: Registry, *, device: str = "cpu") -> P
         data_sha256={name: data.sha256 for name, data in datasets.items()},
         code_sha256=code_sha256(),
         device=device,
-        plugins=registry.code(_used(profile, [*opened, *filter(None, [profile.data.train])])),
+        plugins=registry.code(parts_used(profile, [*opened, profile.data.train])),
         extras=tuple(_extras(scene)),
     )
 
@@ -155,12 +155,12 @@ def _check_edition(profile: Profile) -> None:
         )
 
 
-def _used(profile: Profile, datasets: Iterable[str]) -> list[tuple[Kind, str]]:
-    """Parts that a profile asks for, by kind and name."""
+def parts_used(profile: Profile, datasets: Iterable[str | None]) -> list[tuple[Kind, str]]:
+    """Parts that a profile asks for, by kind and name, with those data sets that are named."""
     return [
         *(("defense", name) for name in profile.all_defenses),
         *(("model", name) for name in profile.models),
-        *(("dataset", name) for name in datasets),
+        *(("dataset", name) for name in datasets if name is not None),
     ]
 
 

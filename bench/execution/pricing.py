@@ -25,7 +25,7 @@ from bench.plan.price import Passes
 from bench.plan.units import Plan
 from bench.plugins.registry import Registry
 from defenses.base import Defense, Target
-from defenses.engine import GIB, Engine, cpu_rows
+from defenses.engine import cpu_rows
 from defenses.noise import NoiseStream
 from defenses.precision import computing_in
 from defenses.smoothers import InputSmoother
@@ -150,12 +150,6 @@ def _rig(plan: Plan, registry: Registry, model: str, size: tuple[int, int], devi
     return Rig(suite, registry, profile)
 
 
-def _engine(rig: Rig) -> Engine:
-    settings = rig.profile.certificate
-    memory = int(settings.memory_gib * GIB)
-    return Engine(settings.batch, settings.precision, memory, compile=settings.compile)
-
-
 @torch.no_grad()
 def _seconds(rig: Rig, model: str, defense: Defense | None) -> float:
     bound, image = rig.bound(model, *rig.suite.size), rig.image(*rig.suite.size)
@@ -165,7 +159,8 @@ def _seconds(rig: Rig, model: str, defense: Defense | None) -> float:
     one = _warm(rig, lambda: bound(image))
     if one > LONG and rig.device.type == "cpu":
         return one
-    engine, smoother, target = _engine(rig), InputSmoother(), Target(bound, None, rig.suite.sigma)
+    engine, smoother = rig.terms.engine(), InputSmoother()
+    target = Target(bound, None, rig.suite.sigma)
     noise = NoiseStream(rig.suite.seed, "time", "random", model, rig.suite.sigma)
 
     def draw(samples: int) -> float:
