@@ -197,24 +197,30 @@ class Rig:
 
     def measure(self, point: TimingPoint) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
-        facts = {"dataset": "random", "weights": "random", "code_sha256": self.suite.measured_by}
-        runs = {"warmup": self.suite.warmup, "repeats": self.suite.repeats}
+        suite = self.suite
+        runs: dict[str, Any] = {"warmup": suite.warmup, "repeats": suite.repeats}
+        facts: dict[str, Any] = {
+            "dataset": "random",
+            "weights": "random",
+            "code_sha256": suite.measured_by,
+        }
         try:
             subject = self.subject(point)
             if point.axis == "norm":
-                vjps = EXTRAPOLATED_VJPS if self.suite.extrapolate else None
+                vjps = EXTRAPOLATED_VJPS if suite.extrapolate else None
                 return measured_norm(subject, **runs, vjps=vjps, axis=point.axis, **facts)
-            facts |= {"axis": point.axis, "peak_flops": self.peak(), **self._effect(point, subject)}
-            return measured(subject, **runs, **facts)
+            effect = self._effect(point, subject)
+            peak = self.peak()
+            return measured(subject, **runs, axis=point.axis, peak_flops=peak, **effect, **facts)
         except Exception as error:
             return TimeRecord(
                 status="failed",
                 reason=describe(error),
                 device=device_name(self.device),
                 threads=torch.get_num_threads(),
-                sigma=self.suite.sigma,
-                edition=self.suite.edition,
-                precision=self.suite.precision,
+                sigma=suite.sigma,
+                edition=suite.edition,
+                precision=suite.precision,
                 **facts,
                 **dataclasses.asdict(point),
             )
