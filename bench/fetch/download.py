@@ -106,9 +106,6 @@ def download(
         progress: told how far it is.
         timeout: seconds without a byte after which a connection counts as cut.
 
-    Returns:
-        The file.
-
     Raises:
         DownloadError: no address had it; one sentence for each.
     """
