@@ -250,8 +250,8 @@ def cert_reg(
 
     If at most floor(trim * n) outputs are invalid, each retained one lies between two valid ones.
 
-    Arguments are those of `rs_reg`, for a fresh trimmed mean: it keeps to the very tolerance that is
-    the half-width of the valid band, and `trim`, in [0, 0.5), is the fraction cut off at each end.
+    Arguments are those of `rs_reg`, for a fresh trimmed mean: it keeps to the very tolerance that
+    is the valid band's half-width; `trim`, in [0, 0.5), is the fraction cut off at each end.
 
     Raises:
         ValueError: If the scores are unsorted or not finite, or a number is out of range.

@@ -170,8 +170,8 @@ def deployed_failure(rank: int, n: int, n_fresh: int, r: float, fresh_rank: int)
     U ~ Beta(rank, n - rank + 1), the fresh one at V ~ Beta(fresh_rank, n_fresh - fresh_rank + 1),
     and the bound fails when V < shift(U, r).
 
-    It is found by the trapezoid rule in z = Phi^-1(U), where the integrand is smooth and vanishes
-    at both ends, so that the rule converges geometrically.
+    `rank` is in 1..n, `fresh_rank` in 1..n_fresh. The trapezoid rule is taken in z = Phi^-1(U),
+    where the integrand is smooth and vanishes at both ends, so that it converges geometrically.
     """
     ends = (
         special.betaincinv(rank, n - rank + 1, 1e-15),
