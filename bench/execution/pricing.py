@@ -43,14 +43,7 @@ Measure = Callable[[Rig, str, Defense | None], float]
 def seconds(
     plan: Plan, registry: Registry, *, device: str, say: Callable[[str], object] = lambda text: None
 ) -> Passes:
-    """Seconds of single passes on one worker of this device, at the size of the plan's images.
-
-    Args:
-        plan: Which models, defences and data sets.
-        registry: Where they come from.
-        device: Torch device.
-        say: Whom to tell what is probed.
-    """
+    """Seconds of single passes on one worker of this device, at the size of the plan's images."""
     with _alone(device):
         return _passes(plan, registry, device, _seconds, say)
 

@@ -237,11 +237,6 @@ class Rig:
 def run_suite(rig: Rig, folder: Path, *, say: Callable[[str], object]) -> list[TimeRecord]:
     """Measure what is not measured yet; records of all points of the suite.
 
-    Args:
-        rig: The suite.
-        folder: Where measurements are kept, one by one.
-        say: Whom to tell how far it is.
-
     Raises:
         KeyboardInterrupt: Asked to stop; every finished measurement is kept.
     """

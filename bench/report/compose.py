@@ -66,13 +66,7 @@ _GUARANTEED = "What is guaranteed, and what attacks broke"
 
 @in_own_words
 def compose(run: FrameRun, *, reps: int = 1000, reported: Sequence[Reported] = ()) -> Document:
-    """The whole document of a run.
-
-    Args:
-        run: Its tables and facts.
-        reps: Bootstrap resamples.
-        reported: Rows that others report, shown on page 1.
-    """
+    """The whole document of a run, with the rows that others report on page 1."""
     refused = refused_models(run)
     run = without_models(run, refused)
     found = agreements(run, reps=reps)
