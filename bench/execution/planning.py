@@ -18,7 +18,8 @@ from bench.measure.identity import same
 from bench.measure.tuning import tuned
 from bench.plan.profile import Profile
 from bench.plan.units import UNDEFENDED, Plan
-from bench.plugins.registry import METRICS, Kind, Registry
+from bench.plugins.registry import Kind, Registry
+from iqa_models.plugin import METRICS
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset, Item

@@ -7,8 +7,7 @@ not know what a plan is priced for.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,20 +43,14 @@ def seconds(
     plan: Plan, registry: Registry, *, device: str, say: Callable[[str], object] = lambda text: None
 ) -> Passes:
     """Seconds of single passes on one worker of this device, at the size of the plan's images."""
-    with _alone(device):
+    # As a worker of the run: on a CPU each has one thread.
+    with threads(1 if device == "cpu" else torch.get_num_threads()):
         return _passes(plan, registry, device, _seconds, say)
 
 
 def operations(plan: Plan, registry: Registry) -> Passes:
     """Floating-point operations of single passes, counted on shapes alone."""
     return _passes(plan, registry, "cpu", _operations, lambda text: None)
-
-
-@contextmanager
-def _alone(device: str) -> Iterator[None]:
-    """As a worker of the run: on a CPU each has one thread."""
-    with threads(1 if device == "cpu" else torch.get_num_threads()):
-        yield
 
 
 def _passes(

@@ -17,9 +17,9 @@ from bench.base.errors import BenchError, unknown
 from bench.base.files import file_sha256
 from bench.fetch.download import DownloadError, Meter, Wanted, download, unpack
 from iqa_models.artifacts import Artifact, Shelf, artifact, artifacts, needed_by, record_sum
+from iqa_models.plugin import METRICS
 from iqa_models.weights import WeightsError
 
-METRICS = "pyiqa:"
 HASHED = re.compile(r"-([0-9a-f]{8})\.\w+$")
 """Names of checkpoints that end with the beginning of their hash."""
 Status = Literal["present", "fetched", "missing", "failed", "replaced"]

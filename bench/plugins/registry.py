@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from bench.base.errors import BenchError, unknown
 from bench.plugins.sources import digest, files_of_entry, files_of_file
-from iqa_models.plugin import ENTRY_POINTS
+from iqa_models.plugin import ENTRY_POINTS, METRICS
 
 Kind = Literal["defense", "model", "dataset"]
 GROUPS: Mapping[Kind, str] = {
@@ -59,8 +59,6 @@ REQUIRED: Mapping[Kind, tuple[str, ...]] = {
 """Attributes without which a part is refused at the door."""
 
 
-METRICS = "pyiqa:"
-"""How names of pyiqa's metrics begin: they are found when asked for."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
