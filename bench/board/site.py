@@ -42,7 +42,8 @@ def write_board(
         told["report"] = (place / report(entry, out / place)).as_posix()
         told["verification"] = (place / "verification.txt").as_posix()
         told["badge"] = f"badges/{entry.submission.slug}.svg"
-        write_text(out / told["verification"], f"{_verified(entry)}\n")
+        who = f"{entry.submission.name} ({entry.submission.url})"
+        write_text(out / told["verification"], f"{who}\n\n{entry.verification}\n")
         write_text(out / told["badge"], badge(entry))
     text = json.dumps(plain, indent=1, sort_keys=True, allow_nan=False)
     write_text(out / "board.json", text + "\n")
@@ -142,7 +143,3 @@ def badge(entry: Entry) -> str:
         f'<text x="{left / 2:g}" y="14">certified-iqa-bench</text>'
         f'<text x="{left + right / 2:g}" y="14">{words}</text></g></svg>\n'
     )
-
-
-def _verified(entry: Entry) -> str:
-    return f"{entry.submission.name} ({entry.submission.url})\n\n{entry.verification}"

@@ -9,7 +9,6 @@ pass through it serves all four questions, which six trainings from scratch coul
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 
