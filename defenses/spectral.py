@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +79,7 @@ def spectral_norm(
     delta: float = 1e-3,
     tolerance: float | None = None,
     chunk: int = 32,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     jvp: JvpMode = "auto",
     vector: bool = False,
 ) -> SpectralNorm:
@@ -95,8 +96,8 @@ def spectral_norm(
         tolerance: Stop an image once its bound is within this share of its estimate; None takes
             all the steps.
         chunk: VJPs computed at once by ``exact``, at least 1.
-        seed: Seed of the random starts, joined with each image's content, so that an image's
-            start does not depend on its neighbours.
+        seed: Seed of the random starts. One integer is joined with each image's content, so that
+            an image's start does not depend on its neighbours; or one integer per image.
         jvp: ``double_vjp``, ``forward`` (forward-mode AD), or ``auto`` for the first that works.
         vector: Whether to return the right singular vectors too.
 
@@ -201,11 +202,15 @@ def _gram(rows: Tensor) -> Tensor:
     return gram
 
 
-def _keys(seed: int, x: Tensor) -> list[list[int]]:
+def _keys(seed: int | Sequence[int], x: Tensor) -> list[list[int]]:
     """One key per image, the same whatever other images are in the batch."""
-    contents = x.detach().cpu().contiguous().to(torch.float64).numpy()
-    digests = [hashlib.sha256(image.tobytes()).digest() for image in contents]
-    return [[abs(seed), *np.frombuffer(digest, dtype=np.uint32).tolist()] for digest in digests]
+    if isinstance(seed, int):
+        contents = x.detach().cpu().contiguous().to(torch.float64).numpy()
+        digests = [hashlib.sha256(image.tobytes()).digest() for image in contents]
+        return [[abs(seed), *np.frombuffer(digest, dtype=np.uint32).tolist()] for digest in digests]
+    if len(seed) != x.shape[0]:
+        raise ValueError(f"need one seed per image, found {len(seed)} for {x.shape[0]} images.")
+    return [[abs(int(key))] for key in seed]
 
 
 def _start(key: list[int], m: int) -> Tensor:

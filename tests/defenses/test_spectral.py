@@ -372,6 +372,9 @@ def test_seeds() -> None:
     first = spectral_norm(net, x, steps=4, seed=1)
     assert torch.equal(first.estimate, spectral_norm(net, x, steps=4, seed=1).estimate)
     assert not torch.equal(first.estimate, spectral_norm(net, x, steps=4, seed=2).estimate)
+    keyed = spectral_norm(net, x, steps=4, seed=[7, 8])
+    single = spectral_norm(net, x[1:], steps=4, seed=[8])
+    assert float(keyed.estimate[1]) == pytest.approx(float(single.estimate[0]), rel=1e-5)
 
 
 def test_top_singular_vector_moves_the_features_most() -> None:
@@ -401,6 +404,7 @@ def test_model_is_left_as_it_was() -> None:
         {"delta": 0.0},
         {"delta": 1.0},
         {"tolerance": -1.0},
+        {"seed": [1]},
         {"x": torch.zeros(0, 3)},
         {"x": torch.zeros(2, 3, dtype=torch.int64)},
         {"function": lambda x: x.sum()},
