@@ -66,12 +66,7 @@ class Others:
         return bool(self.runs or self.rows)
 
 
-NOBODY = Others()
-
-
-def written_report(
-    folder: Path | None, results: Path, reports: Path, others: Others = NOBODY
-) -> Path:
+def written_report(folder: Path | None, results: Path, reports: Path, others: Others) -> Path:
     """Write the report of a run or a timing suite; returns its path.
 
     With others beside it the report is called ``<run>-with-others``.
@@ -87,7 +82,7 @@ def written_report(
     return write(document(), out).markdown
 
 
-def check_report(folder: Path | None, results: Path, reports: Path, others: Others = NOBODY) -> int:
+def check_report(folder: Path | None, results: Path, reports: Path, others: Others) -> int:
     """Make the report again from the records and compare; exit code 1 if anything differs.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, weights_asked_for
 from bench.plugins.registry import Registry
 from bench.plugins.sources import modules_sha256
 from iqa_models.base import Edition, IQAModel, Mode, ModelCard
@@ -198,12 +198,8 @@ def subject(model: str | nn.Module, registry: Registry, edition: Edition, mode: 
 
 
 def _built(plugin: Any, edition: Edition) -> IQAModel:
-    from iqa_models.weights import WeightsError
-
-    try:
+    with weights_asked_for():
         built: IQAModel = plugin.build(edition)
-    except WeightsError as error:
-        raise BenchError(str(error)) from error
     return built
 
 
