@@ -197,13 +197,12 @@ class Rig:
 
     def measure(self, point: TimingPoint) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
+        return self._measure(point).model_copy(update={"code_sha256": self.suite.measured_by})
+
+    def _measure(self, point: TimingPoint) -> TimeRecord:
         suite = self.suite
         runs: dict[str, Any] = {"warmup": suite.warmup, "repeats": suite.repeats}
-        facts: dict[str, Any] = {
-            "dataset": "random",
-            "weights": "random",
-            "code_sha256": suite.measured_by,
-        }
+        facts: dict[str, Any] = {"dataset": "random", "weights": "random"}
         try:
             subject = self.subject(point)
             if point.axis == "norm":
