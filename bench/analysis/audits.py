@@ -108,8 +108,9 @@ def power(audit: pd.DataFrame) -> dict[str, Share]:
 def verdict(audit: pd.DataFrame) -> str | None:
     """What must be said of the claims, in one line; None if none was attacked.
 
-    >>> row = {"status": "ok", "planted": "", "dataset": "a", "group": "b", "defense": "fs-iqa"}
-    >>> verdict(pd.DataFrame([{**row, "violated": True}, {**row, "violated": False}]))
+    >>> row = {"status": "ok", "planted": "", "dataset": "a", "group": "b", "image": "c"}
+    >>> two = [{**row, "defense": "fs-iqa", "violated": wrong} for wrong in (True, False)]
+    >>> verdict(pd.DataFrame(two))
     '1 of 2 certificates violated under attack (fs-iqa)'
     """
     claims = genuine(audit)
