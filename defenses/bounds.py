@@ -57,9 +57,6 @@ def lower_median(sorted_scores: npt.ArrayLike) -> float:
     Args:
         sorted_scores: (n,) increasing finite scores.
 
-    Returns:
-        The lower median.
-
     Raises:
         ValueError: If the scores are not a sorted finite vector.
 
@@ -76,9 +73,6 @@ def trimmed_mean(sorted_scores: npt.ArrayLike, *, trim: float) -> float:
     Args:
         sorted_scores: (n,) increasing finite scores.
         trim: Fraction cut off at each end, in [0, 0.5); 0 gives the mean.
-
-    Returns:
-        The trimmed mean.
 
     Raises:
         ValueError: If the scores are not a sorted finite vector or `trim` is out of range.
@@ -157,17 +151,7 @@ def deployed_median_bounds(
 ) -> Bounds:
     """Interval of the median that a fresh sample of the same size returns within r sigmas.
 
-    Args:
-        sorted_scores: (n,) increasing finite scores of the certification sample.
-        r: Radius divided by sigma, at least 0.
-        confidence: One-sided confidence over both samples together, in (0.5, 1).
-        score_range: Range the score cannot leave; fills in a side that n cannot bound.
-
-    Returns:
-        The interval with the ranks used.
-
-    Raises:
-        ValueError: As `median_bounds`.
+    Arguments and errors are those of `median_bounds`; the confidence is over both samples together.
 
     >>> deployed_median_bounds(np.arange(1.0, 2001.0), r=1.0, confidence=0.999).upper
     1746.0
@@ -199,19 +183,9 @@ def deployed_trimmed_mean_bounds(
 ) -> Bounds:
     """Interval of the trimmed mean that a fresh sample of the same size returns within r sigmas.
 
-    Args:
-        sorted_scores: (n,) increasing finite scores of the certification sample.
-        r: Radius divided by sigma, at least 0.
-        confidence: One-sided confidence of the certification sample, in (0.5, 1).
-        trim: Fraction cut off at each end, in [0, 0.5).
-        failure: Failure probability of the fresh sample per side; 1 - confidence by default.
-        score_range: Range the score cannot leave; fills in a side that n cannot bound.
-
-    Returns:
-        The interval with the ranks used.
-
-    Raises:
-        ValueError: As `median_bounds`, and for `trim`.
+    Arguments and errors are those of `median_bounds`; the confidence is that of the certification
+    sample, `trim`, in [0, 0.5), the fraction cut off at each end, and `failure` the failure
+    probability of the fresh sample per side, 1 - confidence by default.
 
     Source: Miri Rekavandi et al. 2024 (Cert-Reg), inverted for a given radius.
 

@@ -1,7 +1,8 @@
 """Finite-sample statistics behind every certificate: exact binomial limits, quantile bands.
 
-This module must not know smoothing or radii. All limits are one-sided and ``alpha`` is always the
-probability that the limit fails; a two-sided statement costs ``2 * alpha``.
+This module must not know smoothing or radii. All limits are one-sided and ``alpha``, in (0, 1), is
+always the probability that the limit fails; a two-sided statement costs ``2 * alpha``. A sample
+size ``n`` is at least 1.
 """
 
 from __future__ import annotations
@@ -26,12 +27,6 @@ BETA_GRID_REACH = 3.2
 def check_probability(name: str, value: float, low: float = 0.0, high: float = 1.0) -> None:
     """Refuses a number that is not strictly between `low` and `high`.
 
-    Args:
-        name: How the number is called in the message.
-        value: The number.
-        low: Excluded lower end.
-        high: Excluded upper end.
-
     Raises:
         ValueError: If `value` is outside (low, high) or NaN.
     """
@@ -41,11 +36,6 @@ def check_probability(name: str, value: float, low: float = 0.0, high: float = 1
 
 def check_count(name: str, value: int, low: int = 1) -> None:
     """Refuses a count below `low`.
-
-    Args:
-        name: How the count is called in the message.
-        value: The count.
-        low: Smallest allowed value.
 
     Raises:
         ValueError: If `value` is smaller than `low` or not a whole number.
@@ -110,12 +100,7 @@ def quantile_band(n: int, alpha: float) -> QuantileBand:
     At most 65 order statistics with exact Beta limits share the failure probability (Bonferroni);
     in the tails this is much narrower than a Kolmogorov-Smirnov band.
 
-    Args:
-        n: Sample size, at least 1.
-        alpha: Failure probability of the one-sided band, in (0, 1).
-
-    Returns:
-        The band. Its arrays are read-only because they are cached.
+    Its arrays are read-only because they are cached.
 
     Raises:
         ValueError: If an argument is out of range.

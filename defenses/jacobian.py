@@ -69,14 +69,7 @@ class Linearization:
         return self._y.requires_grad
 
     def vjp(self, u: Tensor) -> Tensor:
-        """J^T u for each row.
-
-        Args:
-            u: (B, m) vectors, converted to the features' type.
-
-        Returns:
-            (B, ...) products in the type of ``x``.
-        """
+        """J^T u, (B, ...) in the type of ``x``, for u (B, m), converted to the features' type."""
         if not self.connected:
             return torch.zeros_like(self._x)
         (product,) = torch.autograd.grad(
@@ -85,14 +78,7 @@ class Linearization:
         return product.detach()
 
     def vjp_many(self, u: Tensor) -> Tensor:
-        """J^T u for several vectors per row at once, by vectorised backward passes if possible.
-
-        Args:
-            u: (K, B, m) vectors.
-
-        Returns:
-            (K, B, ...) products.
-        """
+        """J^T u, (K, B, ...), for u (K, B, m), by vectorised backward passes if possible."""
         if not self.connected:
             return torch.zeros(u.shape[0], *self._x.shape, dtype=self._x.dtype, device=u.device)
         try:
@@ -109,14 +95,9 @@ class Linearization:
         return product.detach()
 
     def jvp(self, v: Tensor, *, adjoint: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """J v for each row.
+        """J v, (B, m) in the features' type, for v (B, ...), converted to the type of ``x``.
 
-        Args:
-            v: (B, ...) vectors, converted to the type of ``x``.
-            adjoint: A pair (u, J^T u) against which a new forward derivative is checked once.
-
-        Returns:
-            (B, m) products in the features' type.
+        ``adjoint`` is a pair (u, J^T u) against which a new forward derivative is checked once.
         """
         if self.jvp_mode == "auto":
             return self._settle(v, adjoint)

@@ -21,18 +21,8 @@ def mean_bounds(
 ) -> Bounds:
     """Interval of the smoothed (population) mean within r sigmas: nothing is trimmed.
 
-    Args:
-        sorted_scores: (n,) increasing finite scores under the smoothing noise, inside the range.
-        r: Radius divided by sigma, at least 0.
-        confidence: One-sided confidence of each bound, in (0.5, 1).
-        score_range: (l, u), the range the score cannot leave. A mean has no bound without it.
-
-    Returns:
-        The interval; `at_ceiling` when an end coincides with the score range's.
-
-    Raises:
-        ValueError: If the scores are unsorted, not finite or outside the range, or a number is
-            out of range.
+    Arguments and errors are those of `trimmed_mean_bounds`. A mean has no bound without the range
+    that the score cannot leave; `at_ceiling` when an end coincides with the range's.
 
     Source: Kumar et al. 2020; it uses the whole law of the scores, not their mean alone.
 

@@ -3,7 +3,8 @@
 The largest Ritz value of k steps never exceeds the largest eigenvalue, so on its own it certifies
 nothing. But a start drawn uniformly from the unit sphere of R^m overlaps the top eigenvector by
 less than a quantile q of Beta(1/2, (m-1)/2) only with probability delta; outside that one event
-both bounds below hold together, for every k at once, so that stopping early costs nothing.
+both bounds below hold together, for every k at once, so that stopping early costs nothing. In all
+functions m and k are at least 1, and delta lies in (0, 1).
 """
 
 from __future__ import annotations
@@ -20,12 +21,7 @@ from defenses.confidence import check_count, check_probability
 def start_quantile(m: int, delta: float) -> float:
     """Squared overlap that a random unit start has with any fixed direction, except with delta.
 
-    Args:
-        m: Dimension of the start, at least 1.
-        delta: Failure probability, in (0, 1).
-
-    Returns:
-        The delta quantile of Beta(1/2, (m-1)/2); 1 in one dimension.
+    It is the delta quantile of Beta(1/2, (m-1)/2); 1 in one dimension.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -41,13 +37,7 @@ def start_quantile(m: int, delta: float) -> float:
 def apriori_factor(m: int, k: int, delta: float) -> float:
     """Factor on a singular value's Ritz estimate that makes it an upper bound for any spectrum.
 
-    Args:
-        m: Dimension of the start, at least 1.
-        k: Lanczos steps, at least 1.
-        delta: Failure probability, in (0, 1).
-
-    Returns:
-        ``cosh(arccosh(q^-1/2) / (2k - 1))`` with q of `start_quantile`, at least 1.
+    It is ``cosh(arccosh(q^-1/2) / (2k - 1))`` with q of `start_quantile`, at least 1.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -70,8 +60,8 @@ def aposteriori_bound(
     Args:
         ritz_values: (k,) Ritz values, the eigenvalues of the tridiagonal matrix, in any order.
         betas: (k,) norms of the residuals of steps 1..k, the last one included; all >= 0.
-        delta: Failure probability, in (0, 1).
-        m: Dimension of the start, at least 1.
+        delta: Failure probability.
+        m: Dimension of the start.
 
     Returns:
         The t above all Ritz values at which the Lanczos polynomial reaches q^-1/2; the largest Ritz

@@ -250,16 +250,8 @@ def cert_reg(
 
     If at most floor(trim * n) outputs are invalid, each retained one lies between two valid ones.
 
-    Args:
-        sorted_scores: (n,) increasing finite scores at the clean image.
-        center: The noiseless score, or any value fixed before the scores were drawn.
-        tolerance: Half-width of the valid band, and what the trimmed mean keeps to.
-        probability: Probability with which a fresh trimmed mean keeps to it, in (0, 1).
-        trim: Fraction cut off at each end, in [0, 0.5).
-        confidence: Confidence of the valid share's limit, in (0.5, 1).
-
-    Returns:
-        The certificate.
+    Arguments are those of `rs_reg`, for a fresh trimmed mean: it keeps to the very tolerance that
+    is the valid band's half-width; `trim`, in [0, 0.5), is the fraction cut off at each end.
 
     Raises:
         ValueError: If the scores are unsorted or not finite, or a number is out of range.

@@ -1,9 +1,12 @@
 """Which order statistic bounds a smoothed score: exact ranks, for the model and for its sample.
 
-Ranks are 1-indexed, as in the literature; 0 and n + 1 mean "no bound". `r` is the radius in units
-of the smoothing noise. Every rank comes from an exact binomial or Beta probability; none is an
-interpolated quantile, so ties and atoms of the score law do no harm. This module must not know the
-scores, only how many there are.
+Ranks are 1-indexed, as in the literature; 0 and n + 1 mean "no bound". Every rank comes from an
+exact binomial or Beta probability; none is an interpolated quantile, so ties and atoms of the score
+law do no harm. This module must not know the scores, only how many there are.
+
+Everywhere `n` is the size of the certification sample and `n_fresh` that of the sample drawn at the
+attacked image (both at least 1), `r` the radius in units of the smoothing noise (at least 0),
+`confidence` one-sided, in (0.5, 1), and `trim` the share cut off at each end, in [0, 0.5).
 """
 
 from __future__ import annotations
@@ -25,9 +28,6 @@ LARGEST_USEFUL_N = 10**12
 def check_ratio(r: float) -> None:
     """Refuses a radius ratio that is negative, infinite or NaN.
 
-    Args:
-        r: Radius divided by the noise's standard deviation.
-
     Raises:
         ValueError: If `r` is not a finite number of at least 0.
     """
@@ -37,9 +37,6 @@ def check_ratio(r: float) -> None:
 
 def check_confidence(confidence: float) -> None:
     """Refuses a one-sided confidence outside (0.5, 1).
-
-    Args:
-        confidence: Probability that one bound holds.
 
     Raises:
         ValueError: If it is out of range.
@@ -74,7 +71,7 @@ def lower_rank(n: int, *, probability: float, alpha: float) -> int:
     """Largest rank q whose order statistic is a lower confidence limit of a quantile.
 
     Args:
-        n: Sample size, at least 1.
+        n: Sample size.
         probability: Level of the quantile, in [0, 1].
         alpha: Failure probability, in (0, 1).
 
@@ -99,11 +96,6 @@ def lower_rank(n: int, *, probability: float, alpha: float) -> int:
 def median_ranks(n: int, r: float, confidence: float) -> tuple[int, int]:
     """Exact ranks that bound the smoothed (population) median within r sigmas.
 
-    Args:
-        n: Number of scores drawn, at least 1.
-        r: Radius divided by sigma, at least 0.
-        confidence: One-sided confidence of each rank, in (0.5, 1).
-
     Returns:
         (lower_rank, upper_rank), 1-indexed; (0, n + 1) when n is too small for r.
 
@@ -122,14 +114,7 @@ def median_ranks(n: int, r: float, confidence: float) -> tuple[int, int]:
 
 
 def smallest_n(r: float, confidence: float) -> int | None:
-    """Smallest sample for which a median bound exists at r.
-
-    Args:
-        r: Radius divided by sigma, at least 0.
-        confidence: One-sided confidence, in (0.5, 1).
-
-    Returns:
-        The sample size, or None where it would exceed `LARGEST_USEFUL_N`.
+    """Smallest sample for which a median bound exists at r; None beyond `LARGEST_USEFUL_N`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -161,12 +146,7 @@ def lower_median_rank(n: int) -> int:
 def trimmed_count(n: int, trim: float) -> int:
     """Scores cut off at *each* end of a trimmed mean: floor(trim * n), never rounded up.
 
-    Args:
-        n: Sample size, at least 1.
-        trim: Fraction cut off at each end, in [0, 0.5).
-
-    Returns:
-        The count; products such as 0.29 * 100 = 28.999... are read as the 29 they stand for.
+    Products such as 0.29 * 100 = 28.999... are read as the 29 they stand for.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -190,16 +170,8 @@ def deployed_failure(rank: int, n: int, n_fresh: int, r: float, fresh_rank: int)
     U ~ Beta(rank, n - rank + 1), the fresh one at V ~ Beta(fresh_rank, n_fresh - fresh_rank + 1),
     and the bound fails when V < shift(U, r).
 
-    Args:
-        rank: Rank used as the lower bound, 1..n.
-        n: Size of the certification sample.
-        n_fresh: Size of the fresh sample.
-        r: Radius divided by sigma.
-        fresh_rank: Rank reported from the fresh sample, 1..n_fresh.
-
-    Returns:
-        The failure probability, by the trapezoid rule in z = Phi^-1(U), where the integrand is
-        smooth and vanishes at both ends, so that the rule converges geometrically.
+    `rank` is in 1..n, `fresh_rank` in 1..n_fresh. The trapezoid rule is taken in z = Phi^-1(U),
+    where the integrand is smooth and vanishes at both ends, so that it converges geometrically.
     """
     ends = (
         special.betaincinv(rank, n - rank + 1, 1e-15),
@@ -227,11 +199,7 @@ def deployed_median_ranks(n: int, n_fresh: int, r: float, failure: float) -> tup
     A certificate of the population median is violated more often than it says by the sample
     median that a deployed system returns; these ranks are wide enough for both samples at once.
 
-    Args:
-        n: Size of the certification sample, at least 1.
-        n_fresh: Size of the sample drawn at the attacked image, at least 1.
-        r: Radius divided by sigma, at least 0.
-        failure: Failure probability per side, over both samples together, in (0, 0.5).
+    `failure`, in (0, 0.5), is the failure probability per side, over both samples together.
 
     Returns:
         (lower_rank, upper_rank), 1-indexed; 0 or n + 1 for "no bound". Slightly asymmetric for
@@ -267,13 +235,8 @@ def deployed_trimmed_mean_ranks(
     The fresh trimmed mean is at least its smallest retained score, X'_(k+1); that is kept above the
     bound unless more than k of the fresh scores fall below it.
 
-    Args:
-        n: Size of the certification sample, at least 1.
-        n_fresh: Size of the fresh sample, at least 1.
-        r: Radius divided by sigma, at least 0.
-        trim: Fraction cut off at each end, in [0, 0.5).
-        failure: Failure probability of the fresh sample, per side, in (0, 1).
-        confidence: One-sided confidence of the certification sample, in (0.5, 1).
+    `failure`, in (0, 1), is the failure probability of the fresh sample, per side; the confidence
+    is that of the certification sample.
 
     Returns:
         (lower_rank, upper_rank), 1-indexed; (0, n + 1) for "no bound". Each side holds except

@@ -136,22 +136,11 @@ def spectral_norm(
         return run.result(vector)
 
 
-def top_singular_vector(
-    function: Function, x: Tensor, *, steps: int = 20, seed: int | Sequence[int] = 0
-) -> Tensor:
+def top_singular_vector(function: Function, x: Tensor, *, steps: int = 20, seed: int = 0) -> Tensor:
     """Direction in which the features move most, estimated by Lanczos: a start for attacks.
 
-    Args:
-        function: Maps images (B, C, H, W) to features (B, m), each image on its own.
-        x: (B, C, H, W) images.
-        steps: Lanczos steps, at least 1.
-        seed: As in `spectral_norm`.
-
-    Returns:
-        (B, C, H, W) vectors of unit l2 norm; its sign is arbitrary.
-
-    Raises:
-        ValueError: As `spectral_norm`.
+    (B, C, H, W) vectors of unit l2 norm, of arbitrary sign; arguments and errors are those of
+    `spectral_norm`.
 
     >>> x = torch.zeros(1, 1, 1, 2)
     >>> vector = top_singular_vector(lambda x: x.flatten(1) * torch.tensor([3.0, 1.0]), x)

@@ -56,6 +56,16 @@ def whole(variant: str, key: str, architecture: Callable[[], IQAModel]) -> Publi
     )
 
 
+def headed(trunk: PublishedRecipe, key: str, *, note: str) -> PublishedRecipe:
+    """The recipe of a trunk under a head of its own file, which may say more than the note."""
+
+    def build(sources: Sources) -> Built:
+        model, state = trunk.build(sources)
+        return model, state | read_state(sources[key])
+
+    return PublishedRecipe("head", (*trunk.needs, key), build, note=note, noted_by=key)
+
+
 def chosen_recipe(name: str, recipes: Recipes, shelf: Shelf) -> PublishedRecipe:
     """The variant that the shelf's mapping names, else the first that is complete.
 

@@ -19,6 +19,7 @@ from iqa_models.assembly import (
     PublishedRecipe,
     Sources,
     build_published,
+    headed,
     read_state,
     renamed,
     whole,
@@ -137,11 +138,6 @@ def _trunk(sources: Sources) -> Built:
     return model, with_counters(model, state | head)
 
 
-def _with_head(sources: Sources) -> Built:
-    model, state = _trunk(sources)
-    return model, state | read_state(sources["dbcnn_head"])
-
-
 TRUNK = PublishedRecipe("trunk", ("vgg16_features", "dbcnn_scnn"), _trunk)
 
 
@@ -160,12 +156,6 @@ MODEL = ModelPlugin(
     published=published,
     recipes=(
         whole("koniq", "dbcnn_koniq", published),
-        PublishedRecipe(
-            "head",
-            (*TRUNK.needs, "dbcnn_head"),
-            _with_head,
-            note="head not the authors'",
-            noted_by="dbcnn_head",
-        ),
+        headed(TRUNK, "dbcnn_head", note="head not the authors'"),
     ),
 )

@@ -24,6 +24,7 @@ from iqa_models.assembly import (
     PublishedRecipe,
     Sources,
     build_published,
+    headed,
     read_state,
     renamed,
     whole,
@@ -303,11 +304,6 @@ def _trunk(sources: Sources) -> Built:
     return model, with_counters(model, single | head_state(model))
 
 
-def _with_head(sources: Sources) -> Built:
-    model, state = _trunk(sources)
-    return model, state | read_state(sources["hyperiqa_head"])
-
-
 TRUNK = PublishedRecipe("trunk", ("resnet50_imagenet",), _trunk)
 
 
@@ -327,12 +323,6 @@ MODEL = ModelPlugin(
     published=published,
     recipes=(
         whole("koniq", "hyperiqa_koniq", published),
-        PublishedRecipe(
-            "head",
-            (*TRUNK.needs, "hyperiqa_head"),
-            _with_head,
-            note="ImageNet trunk on one crop, head not the authors'",
-            noted_by="hyperiqa_head",
-        ),
+        headed(TRUNK, "hyperiqa_head", note="ImageNet trunk on one crop, head not the authors'"),
     ),
 )

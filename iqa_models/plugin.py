@@ -30,6 +30,8 @@ _PAPERS: Mapping[str, str] = {
 }
 ENTRY_POINTS: Mapping[str, str] = {**_PAPERS, "lipsim": "iqa_models.lipsim:MODEL"}
 """The same table as the entry-point group ``certified_iqa_bench.iqa_models``."""
+METRICS = "pyiqa:"
+"""How names of pyiqa's metrics begin on the command line: they are found when asked for."""
 
 
 class UnknownModelError(LookupError):

@@ -20,12 +20,9 @@ from torch import Tensor, nn
 
 from iqa_models.assembly import Built, PublishedRecipe, Sources, read_state
 from iqa_models.base import Edition, IQAModel, ModelCard
-from iqa_models.plugin import ModelPlugin
+from iqa_models.plugin import METRICS, ModelPlugin
 from iqa_models.trunks import frozen, without_inplace
 from iqa_models.weights import WeightsError
-
-PREFIX = "pyiqa:"
-"""What a metric's name begins with on the command line."""
 
 LAYERS: Mapping[str, str] = {
     "cnniqa": "fc3",
@@ -71,15 +68,18 @@ class ScoringModel(IQAModel):
 
     def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
         """What goes into the layer, ``(B, D)``; the score ``(B, 1)`` where none is known."""
-        both = (images, *(part.expand_as(images) for part in reference or ()))
         if self.layer is None:
-            return one_each(self.network(*both), images, self.card).unsqueeze(1)
+            return one_each(self.answer(images, reference), images, self.card).unsqueeze(1)
         with caught_input(self.network.get_submodule(self.layer)) as caught:
             try:
-                self.network(*both)
+                self.answer(images, reference)
             except _CaughtError:
                 return caught[0].flatten(1)
         raise WeightsError(f"{self.card.name}: its layer {self.layer!r} is not asked for a score.")
+
+    def answer(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Any:
+        """What the network itself says of images, each beside its reference."""
+        return self.network(images, *(part.expand_as(images) for part in reference or ()))
 
     def head(self, features: Tensor) -> Tensor:
         """The layer's own score ``(B,)``, or the only feature."""
@@ -154,19 +154,19 @@ def metric_card(metric: str) -> ModelCard:
     """
     configs = _configs()
     if metric not in configs:
-        raise WeightsError(f"{PREFIX}{metric}: expected one of pyiqa's metrics, found none of it.")
+        raise WeightsError(f"{METRICS}{metric}: expected one of pyiqa's metrics, found none of it.")
     config = configs[metric]
     low, high = stated_range(str(config.get("score_range", "")))
     mode = config["metric_mode"]
     if not math.isfinite(high - low) or config["metric_opts"]["type"] in _OF_SETS:
         raise WeightsError(
-            f"{PREFIX}{metric}: expected a score of one image in a finite range, found "
+            f"{METRICS}{metric}: expected a score of one image in a finite range, found "
             f"{config.get('score_range')!r} of {config['metric_opts']['type']}."
         )
     from importlib.metadata import version
 
     return ModelCard(
-        name=f"{PREFIX}{metric}",
+        name=f"{METRICS}{metric}",
         title=f"{metric} (pyiqa)",
         mode=mode,
         score_range=(low, high),
@@ -200,7 +200,7 @@ def _configs() -> Mapping[str, Any]:
         from pyiqa.default_model_configs import DEFAULT_CONFIGS
     except ImportError as error:
         raise WeightsError(
-            f"{PREFIX}...: expected the package pyiqa, found none; pip install pyiqa."
+            f"{METRICS}...: expected the package pyiqa, found none; pip install pyiqa."
         ) from error
     found: Mapping[str, Any] = DEFAULT_CONFIGS
     return found
@@ -226,7 +226,7 @@ def metric_network(metric: str) -> tuple[nn.Module, Asked]:
             network: nn.Module = build_network(options)
     except Exception as error:  # whatever an architecture does with what it does not get
         raise WeightsError(
-            f"{PREFIX}{metric}: its network cannot be built without files that only pyiqa opens "
+            f"{METRICS}{metric}: its network cannot be built without files that only pyiqa opens "
             f"({type(error).__name__}: {error})."
         ) from error
     without_inplace(network)

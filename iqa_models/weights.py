@@ -155,15 +155,13 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is truncated or not a PyTorch checkpoint.") from error
-    while isinstance(found, dict) and (inner := [k for k in WRAPPERS if _is_dict(found.get(k))]):
-        found = found[inner[0]]
+    while isinstance(found, dict) and (
+        inner := [one for key in WRAPPERS if isinstance(one := found.get(key), dict)]
+    ):
+        found = inner[0]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise WeightsError(f"{path} holds {type(found).__name__}, expected a dict of tensors.")
     return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
-
-
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 def _some(keys: list[str]) -> str:

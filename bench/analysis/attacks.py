@@ -238,13 +238,12 @@ class Suppression:
     interval: tuple[float, float] | None
 
 
-def suppressions(rows: pd.DataFrame, *, reps: int = 2000, seed: int = 0) -> list[Suppression]:
+def suppressions(rows: pd.DataFrame, *, reps: int = 2000) -> list[Suppression]:
     """Suppression by the paper's defence in every measure: upwards first, transfer first.
 
     Args:
         rows: What :func:`measured` made.
         reps: Resamples of photographs.
-        seed: Of the resampling.
     """
     if rows.empty:
         return []
@@ -263,13 +262,12 @@ def suppressions(rows: pd.DataFrame, *, reps: int = 2000, seed: int = 0) -> list
             ),
             measure=measure,
             reps=reps,
-            seed=seed,
         )
     ]
 
 
 def _suppressed(
-    plain: pd.DataFrame, defended: pd.DataFrame, *, measure: Measure, reps: int, seed: int
+    plain: pd.DataFrame, defended: pd.DataFrame, *, measure: Measure, reps: int
 ) -> Iterator[tuple[float, tuple[float, float] | None]]:
     """Suppression of one attack in one measure, if both sides have gains."""
     before, after = (
@@ -285,7 +283,7 @@ def _suppressed(
         return
     gains = before.to_numpy(dtype=np.float64), after[before.columns].to_numpy(dtype=np.float64)
     groups = [str(group) for group in before.index.get_level_values("group")]
-    weights = cluster_weights(groups, reps=reps, seed=seed)
+    weights = cluster_weights(groups, reps=reps, seed=0)
     value = float(_one_minus_ratio(np.ones((1, len(groups))), *gains)[0])
     samples = _one_minus_ratio(weights, *gains)
     yield value, cluster_interval(value, samples, groups=len(set(groups)))
@@ -299,11 +297,8 @@ def _one_minus_ratio(weights: Array, plain: Array, defended: Array) -> Array:
 
 
 def by_norm(
-    found: Sequence[Suppression], *, attack: str, measure: Measure, direction: str = "up"
+    found: Sequence[Suppression], *, attack: str, measure: Measure
 ) -> Mapping[str, Suppression]:
-    """Suppressions of one attack in one measure, by norm."""
-    return {
-        s.norm: s
-        for s in found
-        if (s.attack, s.measure, s.direction) == (attack, measure, direction)
-    }
+    """Suppressions of one attack upwards in one measure, by norm."""
+    wanted = (attack, measure, "up")
+    return {s.norm: s for s in found if (s.attack, s.measure, s.direction) == wanted}

@@ -41,6 +41,7 @@ class Share:
 
     Attributes:
         found, claims: Claims found wrong, of those attacked.
+        images_found, images: Images with such a claim, of those attacked.
         photographs_found, photographs: Photographs with such a claim, of those attacked.
         failed: Claims whose attack failed; nothing is known of them.
     """
@@ -50,6 +51,8 @@ class Share:
     photographs_found: int
     photographs: int
     failed: int = 0
+    images_found: int = 0
+    images: int = 0
 
     @property
     def wanted(self) -> int:
@@ -84,6 +87,8 @@ def share(audit: pd.DataFrame) -> Share:
         photographs_found=_photographs(broken),
         photographs=_photographs(tried),
         failed=int((audit["status"] == "failed").sum()),
+        images_found=broken["image"].nunique(),
+        images=tried["image"].nunique(),
     )
 
 
@@ -103,8 +108,9 @@ def power(audit: pd.DataFrame) -> dict[str, Share]:
 def verdict(audit: pd.DataFrame) -> str | None:
     """What must be said of the claims, in one line; None if none was attacked.
 
-    >>> row = {"status": "ok", "planted": "", "dataset": "a", "group": "b", "defense": "fs-iqa"}
-    >>> verdict(pd.DataFrame([{**row, "violated": True}, {**row, "violated": False}]))
+    >>> row = {"status": "ok", "planted": "", "dataset": "a", "group": "b", "image": "c"}
+    >>> two = [{**row, "defense": "fs-iqa", "violated": wrong} for wrong in (True, False)]
+    >>> verdict(pd.DataFrame(two))
     '1 of 2 certificates violated under attack (fs-iqa)'
     """
     claims = genuine(audit)

@@ -95,13 +95,7 @@ def by_width(
 ) -> Leading:
     """Who of some defences has the narrowest intervals, as shares of the own spread of scores.
 
-    Args:
-        data: The comparison at equal radius.
-        frame: The evaluation records it was made of.
-        radius: Where.
-        among: Who is compared.
-        reps: Resamples of photographs.
-        seed: Of the resampling.
+    ``frame`` holds the evaluation records that ``data`` was made of.
     """
     table = _candidates(data, radius)
     table = table[table["defense"].isin(among)]

@@ -94,16 +94,9 @@ class Matched:
 
 
 def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched | None:
-    """Compare all defences of one mode at equal radius.
+    """Compare all defences of one mode at equal radius, those beside the tables too.
 
-    Args:
-        frame: Evaluation records, of the tables and beside them.
-        mode: ``NR`` or ``FR``.
-        reps: Bootstrap resamples.
-        seed: Fixes them.
-
-    Returns:
-        None where no record holds bounds on a grid of radii.
+    None where no record holds bounds on a grid of radii.
     """
     whole = of_mode(frame[[*READ, "rigor"]], mode)
     chosen = _common_models(whole)

@@ -77,7 +77,7 @@ _OF_MODELS = ("calibration",)
 """Kinds of records that belong to no row."""
 
 
-def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> FrameRun:
+def from_folder(run: RunFolder) -> FrameRun:
     """Read everything a report needs from a run's folder."""
     from bench.plan.units import STAGES
 
@@ -101,7 +101,7 @@ def from_folder(run: RunFolder, *, cards: Sequence[Mapping[str, Any]] = ()) -> F
         beside={name: found[name][mask] for name, mask in extra.items()},
         completeness=replace(counted, scope=scope),
         provenance=facts,
-        cards=tuple(cards) or tuple(facts.get("cards", ())),
+        cards=tuple(facts.get("cards", ())),
     )
 
 

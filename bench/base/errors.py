@@ -5,7 +5,8 @@ It knows how a mistake is worded; it must not know who prints it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from iqa_models.names import unknown_name
@@ -24,6 +25,21 @@ class BenchError(Exception):
 def unknown(kind: str, name: str, known: Iterable[str]) -> BenchError:
     """The error for a name that nothing has."""
     return BenchError(unknown_name(kind, name, known))
+
+
+@contextmanager
+def weights_asked_for() -> Iterator[None]:
+    """What is done inside needs weights; where they are missing or damaged, that is bad input.
+
+    Raises:
+        BenchError: They are.
+    """
+    from iqa_models.weights import WeightsError
+
+    try:
+        yield
+    except WeightsError as error:
+        raise BenchError(str(error)) from error
 
 
 def invalid(error: ValidationError, *, whole: str) -> str:

@@ -106,11 +106,8 @@ def as_json(entries: Sequence[Entry], refused: Sequence[Refused]) -> dict[str, A
         "v": 1,
         "submissions": [
             {
-                "name": entry.submission.name,
+                **entry.submission.model_dump(include={"name", "url", "licence", "made"}),
                 "slug": entry.submission.slug,
-                "url": entry.submission.url,
-                "licence": entry.submission.licence,
-                "made": entry.submission.made,
                 "certificates": entry.verification.certificates,
                 "aggregates": entry.verification.aggregates,
                 "notes": list(entry.verification.notes),

@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from bench.base.files import write_atomically
+from bench.base.files import write_text
 from bench.board.entries import Entry, Refused, as_json
 from bench.board.rows import ALL, RADII
 
@@ -42,11 +42,13 @@ def write_board(
         told["report"] = (place / report(entry, out / place)).as_posix()
         told["verification"] = (place / "verification.txt").as_posix()
         told["badge"] = f"badges/{entry.submission.slug}.svg"
-        _write(out / told["verification"], f"{_verified(entry)}\n")
-        _write(out / told["badge"], badge(entry))
-    _write(out / "board.json", json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        who = f"{entry.submission.name} ({entry.submission.url})"
+        write_text(out / told["verification"], f"{who}\n\n{entry.verification}\n")
+        write_text(out / told["badge"], badge(entry))
+    text = json.dumps(plain, indent=1, sort_keys=True, allow_nan=False)
+    write_text(out / "board.json", text + "\n")
     page = out / "index.html"
-    _write(page, html(plain))
+    write_text(page, html(plain))
     return page
 
 
@@ -141,11 +143,3 @@ def badge(entry: Entry) -> str:
         f'<text x="{left / 2:g}" y="14">certified-iqa-bench</text>'
         f'<text x="{left + right / 2:g}" y="14">{words}</text></g></svg>\n'
     )
-
-
-def _verified(entry: Entry) -> str:
-    return f"{entry.submission.name} ({entry.submission.url})\n\n{entry.verification}"
-
-
-def _write(file: Path, text: str) -> None:
-    write_atomically(file, lambda part: part.write_text(text, encoding="utf-8"))

@@ -12,7 +12,6 @@ This module knows files and digests; it must not know what any record means.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.base.errors import BenchError, invalid
-from bench.base.files import file_sha256, write_atomically
+from bench.base.files import file_sha256, write_json, write_text
 from bench.base.provenance import now, version
 from bench.plan.units import STAGES
 from bench.records.folder import RunFolder
@@ -92,11 +91,11 @@ def write_submission(
         if (run.path / relative).is_file():
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.path / relative, folder / relative)
-    _write(folder / "run.json", json.dumps(_told(run), indent=1, sort_keys=True))
-    _write(folder / LICENCE, _licence(face))
+    write_json(folder / "run.json", _told(run))
+    write_text(folder / LICENCE, f"{_licence(face)}\n")
     files = {str(f.relative_to(folder).as_posix()): file_sha256(f) for f in _files(folder)}
     whole = face.model_copy(update={"files": files})
-    _write(folder / FACE, whole.model_dump_json(indent=1))
+    write_text(folder / FACE, whole.model_dump_json(indent=1) + "\n")
     return folder
 
 
@@ -177,7 +176,3 @@ def _licence(face: Submission) -> str:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def _write(file: Path, text: str) -> None:
-    write_atomically(file, lambda part: part.write_text(text + "\n", encoding="utf-8"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.base.errors import OK, SOME_FAILED, BenchError
+from bench.base.errors import OK, SOME_FAILED, weights_asked_for
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
@@ -40,17 +40,14 @@ def prefetch(
     from bench.fetch.prefetch import prefetch as fetch
     from iqa_models import names
     from iqa_models.artifacts import Shelf
-    from iqa_models.weights import WeightsError
 
     everything = models is None and datasets is None
     wanted = chosen_artifacts(
         names() if everything else opt.split(models) or (),
         DATASETS if everything else opt.split(datasets) or (),
     )
-    try:
+    with weights_asked_for():
         shelf = Shelf.open()
-    except WeightsError as error:
-        raise BenchError(str(error)) from error
     console = Console(stderr=True)
     with _bars(console) as watch:
         outcomes = fetch(wanted, shelf, offline=offline, watch=watch)

@@ -6,6 +6,7 @@ It must not know what a report says.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from bench.base.errors import OK, SOME_FAILED, BenchError
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.records.folder import RunFolder
     from bench.report.document import Document
 
@@ -63,59 +66,57 @@ class Others:
         return bool(self.runs or self.rows)
 
 
-NOBODY = Others()
-
-
-def written_report(
-    folder: Path | None, results: Path, reports: Path, others: Others = NOBODY
-) -> Path:
+def written_report(folder: Path | None, results: Path, reports: Path, others: Others) -> Path:
     """Write the report of a run or a timing suite; returns its path.
 
     With others beside it the report is called ``<run>-with-others``.
     """
     from bench.library.selection import chosen_run
     from bench.report.build import report, write
-    from bench.report.timing import read_timing, timing_folder
+    from bench.report.timing import timing_folder
 
-    if (timing := timing_folder(folder)) is not None:
-        _refuse(others, timing)
-        return write(read_timing(timing), reports / timing.name).markdown
-    run = chosen_run(folder, results)
-    if others:
-        return write(_document(run, others), _beside(run, reports)).markdown
-    return report(run, reports / run.path.name)
+    if not others and timing_folder(folder) is None:
+        run = chosen_run(folder, results)
+        return report(run, reports / run.path.name)
+    _, out, document = _wanted(folder, results, reports, others)
+    return write(document(), out).markdown
 
 
-def check_report(folder: Path | None, results: Path, reports: Path, others: Others = NOBODY) -> int:
+def check_report(folder: Path | None, results: Path, reports: Path, others: Others) -> int:
     """Make the report again from the records and compare; exit code 1 if anything differs.
 
     Raises:
         BenchError: There is no report to check.
     """
-    from bench.library.selection import chosen_run
-    from bench.report import check, from_folder
     from bench.report.build import check_document
-    from bench.report.timing import read_timing, timing_folder
 
-    if (timing := timing_folder(folder)) is not None:
-        _refuse(others, timing)
-        out = existing_report(timing, reports / timing.name)
-        remarks = check_document(read_timing(timing), out)
-    else:
-        run = chosen_run(folder, results)
-        out = existing_report(
-            run.path, _beside(run, reports) if others else reports / run.path.name
-        )
-        remarks = (
-            check_document(_document(run, others), out) if others else check(from_folder(run), out)
-        )
+    records, out, document = _wanted(folder, results, reports, others)
+    if not (out / "report.md").is_file():
+        raise BenchError(f"{out}: expected a report of {records}, found none.")
+    remarks = check_document(document(), out)
     for remark in remarks or [f"{out}: every file is what the records say"]:
         print(remark)  # noqa: T201
     return SOME_FAILED if remarks else OK
 
 
-def _beside(run: RunFolder, reports: Path) -> Path:
-    return reports / f"{run.path.name}-with-others"
+def _wanted(
+    folder: Path | None, results: Path, reports: Path, others: Others
+) -> tuple[Path, Path, Callable[[], Document]]:
+    """Folders of the records and of their report, and what makes it.
+
+    Raises:
+        BenchError: There are no such records.
+    """
+    from bench.library.selection import chosen_run
+    from bench.report.timing import read_timing, timing_folder
+
+    if (timing := timing_folder(folder)) is not None:
+        if others:
+            raise BenchError(f"{timing}: expected a run to put rows beside, found a timing suite.")
+        return timing, reports / timing.name, partial(read_timing, timing)
+    run = chosen_run(folder, results)
+    name = f"{run.path.name}-with-others" if others else run.path.name
+    return run.path, reports / name, partial(_document, run, others)
 
 
 def _document(run: RunFolder, others: Others) -> Document:
@@ -129,19 +130,3 @@ def _document(run: RunFolder, others: Others) -> Document:
     further = {path.name: from_folder(chosen_run(path, path.parent)) for path in others.runs}
     rows = [row for path in others.rows for row in read_reported(path)]
     return compose(with_runs(from_folder(run), further), reps=REPS, reported=rows)
-
-
-def _refuse(others: Others, timing: Path) -> None:
-    if others:
-        raise BenchError(f"{timing}: expected a run to put rows beside, found a timing suite.")
-
-
-def existing_report(folder: Path, out: Path) -> Path:
-    """The folder of the report of some records.
-
-    Raises:
-        BenchError: There is none.
-    """
-    if not (out / "report.md").is_file():
-        raise BenchError(f"{out}: expected a report of {folder}, found none.")
-    return out

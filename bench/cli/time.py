@@ -105,7 +105,7 @@ def time(
 
 def measure(rig: Rig, out: Path, reports: Path) -> int:
     """Measure what is left, print the table and the report's path; returns the exit code."""
-    from bench.cli.report import written_report
+    from bench.cli.report import Others, written_report
     from bench.execution.process import keep_freed_memory
     from bench.execution.timing_suite import run_suite
 
@@ -120,7 +120,7 @@ def measure(rig: Rig, out: Path, reports: Path) -> int:
     show(records)
     typer.echo(f"records: {out}")
     if records:
-        typer.echo(f"report: {written_report(out, out.parent, reports)}")
+        typer.echo(f"report: {written_report(out, out.parent, reports, Others())}")
     return SOME_FAILED if any(record.status == "failed" for record in records) else OK
 
 

@@ -192,15 +192,12 @@ class EmbeddedDataset:
 def embedded(
     *, folder: Path | None = None, recipe: Recipe | None = None, jobs: int = 1
 ) -> EmbeddedDataset:
-    """Open the embedded data set, making and caching it on first use.
+    """Open the embedded data set, memory-mapped, making and caching it on first use.
 
     Args:
         folder: cache folder; by default `BENCH_CACHE` or the user's cache folder.
         recipe: crops and size; by default the full set at 96 x 128.
         jobs: processes used while making it.
-
-    Returns:
-        The data set; its pixels are memory-mapped.
     """
     chosen = recipe or Recipe()
     make = partial(generate, chosen, jobs=jobs)

@@ -7,8 +7,7 @@ not know what a plan is priced for.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from bench.plan.price import Passes
 from bench.plan.units import Plan
 from bench.plugins.registry import Registry
 from defenses.base import Defense, Target
-from defenses.engine import GIB, Engine, cpu_rows
+from defenses.engine import cpu_rows
 from defenses.noise import NoiseStream
 from defenses.precision import computing_in
 from defenses.smoothers import InputSmoother
@@ -43,28 +42,15 @@ Measure = Callable[[Rig, str, Defense | None], float]
 def seconds(
     plan: Plan, registry: Registry, *, device: str, say: Callable[[str], object] = lambda text: None
 ) -> Passes:
-    """Seconds of single passes on one worker of this device, at the size of the plan's images.
-
-    Args:
-        plan: Which models, defences and data sets.
-        registry: Where they come from.
-        device: Torch device.
-        say: Whom to tell what is probed.
-    """
-    with _alone(device):
+    """Seconds of single passes on one worker of this device, at the size of the plan's images."""
+    # As a worker of the run: on a CPU each has one thread.
+    with threads(1 if device == "cpu" else torch.get_num_threads()):
         return _passes(plan, registry, device, _seconds, say)
 
 
 def operations(plan: Plan, registry: Registry) -> Passes:
     """Floating-point operations of single passes, counted on shapes alone."""
     return _passes(plan, registry, "cpu", _operations, lambda text: None)
-
-
-@contextmanager
-def _alone(device: str) -> Iterator[None]:
-    """As a worker of the run: on a CPU each has one thread."""
-    with threads(1 if device == "cpu" else torch.get_num_threads()):
-        yield
 
 
 def _passes(
@@ -150,12 +136,6 @@ def _rig(plan: Plan, registry: Registry, model: str, size: tuple[int, int], devi
     return Rig(suite, registry, profile)
 
 
-def _engine(rig: Rig) -> Engine:
-    settings = rig.profile.certificate
-    memory = int(settings.memory_gib * GIB)
-    return Engine(settings.batch, settings.precision, memory, compile=settings.compile)
-
-
 @torch.no_grad()
 def _seconds(rig: Rig, model: str, defense: Defense | None) -> float:
     bound, image = rig.bound(model, *rig.suite.size), rig.image(*rig.suite.size)
@@ -165,7 +145,8 @@ def _seconds(rig: Rig, model: str, defense: Defense | None) -> float:
     one = _warm(rig, lambda: bound(image))
     if one > LONG and rig.device.type == "cpu":
         return one
-    engine, smoother, target = _engine(rig), InputSmoother(), Target(bound, None, rig.suite.sigma)
+    engine, smoother = rig.terms.engine(), InputSmoother()
+    target = Target(bound, None, rig.suite.sigma)
     noise = NoiseStream(rig.suite.seed, "time", "random", model, rig.suite.sigma)
 
     def draw(samples: int) -> float:

@@ -36,7 +36,7 @@ from bench.plugins.registry import Registry
 from bench.records.journal import Entry
 from bench.records.schema import TimeRecord
 from defenses.base import Defense, Target
-from defenses.engine import GIB, Engine
+from defenses.engine import Engine
 from defenses.networks import TRANSFORMED
 from defenses.noise import NoiseStream, key_seed, keyed_weights, wide_generator
 from iqa_models.base import BoundModel, IQAModel
@@ -59,6 +59,7 @@ class Rig:
     def __init__(self, suite: Suite, registry: Registry, profile: Profile) -> None:
         self.suite, self.registry, self.profile = suite, registry, profile
         self.device = torch.device(suite.device)
+        self.terms = Terms(profile.certificate, profile.certificate.confidence)
         self._speeds: dict[tuple[Any, ...], tuple[float, float]] = {}
         self.network = cache(self._network)
         self.part = cache(self._part)
@@ -120,17 +121,11 @@ class Rig:
     @torch.no_grad()
     def subject(self, point: TimingPoint) -> Timed:
         """What a point times."""
-        suite, certificate = self.suite, self.profile.certificate
-        defense = self.defense(point.defense)
+        suite, defense = self.suite, self.defense(point.defense)
         model = self.bound(point.model, point.height, point.width)
         target = Target(model, self.part(point.defense, point.model), suite.sigma)
-        chosen = point.batch is not None
-        engine = Engine(
-            batch=point.batch or certificate.batch,
-            precision=suite.precision,
-            memory=None if chosen else int(certificate.memory_gib * GIB),
-            pinned=not chosen,
-            compile=certificate.compile,
+        engine = dataclasses.replace(
+            self.terms.engine(batch=point.batch), precision=suite.precision
         )
         image = self.image(point.height, point.width)
         defended = Defended(
@@ -140,7 +135,7 @@ class Rig:
             scale=defense.smoother.scale(model.card, MOS_RANGE),
             engine=engine,
             noise=NoiseStream(suite.seed, "time", "random", point.model, suite.sigma),
-            terms=Terms(certificate, certificate.confidence),
+            terms=self.terms,
             samples=point.samples,
         )
         return Timed(
@@ -196,49 +191,36 @@ class Rig:
         features = smoother.noise_kind == "features"
         once = 4.0 * defended.geometry_settings.steps * plain if features else 0.0
         once += plain + 2.0 * row * subject.samples_measured
-        if point.axis == "norm":
-            vjps = EXTRAPOLATED_VJPS if self.suite.extrapolate else TRANSFORMED
-            return (self.suite.warmup + self.suite.repeats) * once + 2.0 * vjps * plain
-        return (self.suite.warmup + self.suite.repeats) * once
+        vjps = EXTRAPOLATED_VJPS if self.suite.extrapolate else TRANSFORMED
+        exact = 2.0 * vjps * plain if point.axis == "norm" else 0.0
+        return (self.suite.warmup + self.suite.repeats) * once + exact
 
     def measure(self, point: TimingPoint) -> TimeRecord:
         """The record of a point; what goes wrong is its reason."""
         return self._measure(point).model_copy(update={"code_sha256": self.suite.measured_by})
 
     def _measure(self, point: TimingPoint) -> TimeRecord:
+        suite = self.suite
+        runs: dict[str, Any] = {"warmup": suite.warmup, "repeats": suite.repeats}
+        facts: dict[str, Any] = {"dataset": "random", "weights": "random"}
         try:
             subject = self.subject(point)
             if point.axis == "norm":
-                return measured_norm(
-                    subject,
-                    warmup=self.suite.warmup,
-                    repeats=self.suite.repeats,
-                    vjps=EXTRAPOLATED_VJPS if self.suite.extrapolate else None,
-                    dataset="random",
-                    weights="random",
-                    axis=point.axis,
-                )
-            return measured(
-                subject,
-                warmup=self.suite.warmup,
-                repeats=self.suite.repeats,
-                dataset="random",
-                weights="random",
-                axis=point.axis,
-                peak_flops=self.peak(),
-                **self._effect(point, subject),
-            )
+                vjps = EXTRAPOLATED_VJPS if suite.extrapolate else None
+                return measured_norm(subject, **runs, vjps=vjps, axis=point.axis, **facts)
+            effect = self._effect(point, subject)
+            peak = self.peak()
+            return measured(subject, **runs, axis=point.axis, peak_flops=peak, **effect, **facts)
         except Exception as error:
             return TimeRecord(
                 status="failed",
                 reason=describe(error),
-                dataset="random",
-                weights="random",
                 device=device_name(self.device),
                 threads=torch.get_num_threads(),
-                sigma=self.suite.sigma,
-                edition=self.suite.edition,
-                precision=self.suite.precision,
+                sigma=suite.sigma,
+                edition=suite.edition,
+                precision=suite.precision,
+                **facts,
                 **dataclasses.asdict(point),
             )
 
@@ -253,11 +235,6 @@ class Rig:
 
 def run_suite(rig: Rig, folder: Path, *, say: Callable[[str], object]) -> list[TimeRecord]:
     """Measure what is not measured yet; records of all points of the suite.
-
-    Args:
-        rig: The suite.
-        folder: Where measurements are kept, one by one.
-        say: Whom to tell how far it is.
 
     Raises:
         KeyboardInterrupt: Asked to stop; every finished measurement is kept.

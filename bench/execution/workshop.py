@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bench.execution.worker import Assignment
     from bench.measure.stages import Stage
     from bench.plan.units import Plan
-    from bench.plugins.registry import Kind
     from defenses.base import Array
 
 
@@ -98,14 +97,11 @@ def check_plugins(plan: Plan, how: Execution) -> None:
     """
     if not plan.plugins:
         return
+    from bench.execution.planning import parts_used
     from bench.plugins.registry import Registry
 
     data = plan.profile.data
-    used: list[tuple[Kind, str]] = [
-        *(("defense", name) for name in plan.profile.all_defenses),
-        *(("model", name) for name in plan.profile.models),
-        *(("dataset", name) for name in (data.nr, data.fr, data.train) if name is not None),
-    ]
+    used = parts_used(plan.profile, (data.nr, data.fr, data.train))
     found = Registry.open(how.plugins, data_root=how.data_root).code(used)
     for name, sha256 in plan.plugins.items():
         if sha256 not in found.values():  # a renamed file is the same code

@@ -8,7 +8,6 @@ most frequent complaint about published weights) is recognised by its first byte
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.base.errors import BenchError
+from bench.base.files import file_sha256
 
 Meter = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all if the server says)."""
@@ -36,24 +36,17 @@ GROWTH = 20
 ATTEMPTS = 3
 """Tries per address; a cut connection goes on where it ended."""
 
-MAGIC: dict[str, tuple[bytes, ...]] = {
-    ".pth": (b"PK\x03\x04", b"\x80"),
-    ".zip": (b"PK\x03\x04", b"PK\x05\x06"),
-    ".h5": (b"\x89HDF",),
-    ".tgz": (b"\x1f\x8b",),
-    ".gz": (b"\x1f\x8b",),
+KINDS: dict[str, tuple[str, tuple[bytes, ...]]] = {
+    ".pth": ("a PyTorch checkpoint", (b"PK\x03\x04", b"\x80")),
+    ".zip": ("a zip archive", (b"PK\x03\x04", b"PK\x05\x06")),
+    ".h5": ("an HDF5 file", (b"\x89HDF",)),
+    ".tgz": ("a gzipped tar", (b"\x1f\x8b",)),
+    ".gz": ("a gzipped file", (b"\x1f\x8b",)),
 }
-"""How files of a kind begin: zip or plain pickle, zip, HDF5, gzip."""
+"""What files are by their ending, and how they begin; checkpoints are zips or plain pickles."""
 ENCRYPTED = 0x1
 """The bit of a zip member's flags that says so."""
 
-KINDS = {
-    ".pth": "a PyTorch checkpoint",
-    ".zip": "a zip archive",
-    ".h5": "an HDF5 file",
-    ".tgz": "a gzipped tar",
-    ".gz": "a gzipped file",
-}
 HUB = "https://huggingface.co"
 
 
@@ -113,9 +106,6 @@ def download(
         progress: told how far it is.
         timeout: seconds without a byte after which a connection counts as cut.
 
-    Returns:
-        The file.
-
     Raises:
         DownloadError: no address had it; one sentence for each.
     """
@@ -124,7 +114,7 @@ def download(
     problems = []
     for url in map(reached, wanted.urls):
         try:
-            _fetch(url, wanted, part, progress, timeout)
+            _Source(url, wanted, part, progress, timeout).fetch()
         except DownloadError as error:
             problems.append(str(error))
             continue
@@ -144,50 +134,96 @@ def reached(url: str) -> str:
     return mirror + url.removeprefix(HUB) if mirror and url.startswith(f"{HUB}/") else url
 
 
-def _fetch(url: str, wanted: Wanted, part: Partial, progress: Meter | None, timeout: float) -> None:
-    """Bring the part file to its full, checked content."""
-    trouble = ""
-    for _ in range(ATTEMPTS):
-        try:
-            if _receive(url, wanted, part, progress, timeout):
-                return _check_sum(url, wanted, part)
-            trouble = "the connection was cut before the end"
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 416:  # the part is longer than the file: start again
-                part.discard()
-                trouble = "HTTP 416"
-                continue
-            raise DownloadError(
-                f"{url}: expected {wanted.file}, found HTTP {error.code}."
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            trouble = str(reason) or type(error).__name__
-    raise DownloadError(
-        f"{url}: expected {wanted.file}, found {trouble} after {ATTEMPTS} tries; "
-        "what has arrived is kept and the next call goes on from there."
-    )
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One address of a wanted file, and what has arrived from it."""
 
+    url: str
+    wanted: Wanted
+    part: Partial
+    progress: Meter | None
+    timeout: float
 
-def _receive(
-    url: str, wanted: Wanted, part: Partial, progress: Meter | None, timeout: float
-) -> bool:
-    """Append what the server sends; True when the file is complete."""
-    request = _request(url)
-    kept = part.resumable(url)
-    if kept is not None:
-        # If-Range: a server whose file has changed since sends all of the new one instead.
-        request.add_header("Range", f"bytes={kept[0]}-")
-        request.add_header("If-Range", kept[1])
-    with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310 - checked
-        start = kept[0] if kept is not None and response.status == 206 else 0
-        if start == 0:
-            part.discard()
-            part.mark.write_text(f"{url}\n{_validator(response)}", encoding="utf-8")
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length is not None else None
-        return _append(response, url, wanted, part, start, total, progress)
+    def fetch(self) -> None:
+        """Bring the part file to its full, checked content."""
+        trouble = ""
+        for _ in range(ATTEMPTS):
+            try:
+                if self._receive():
+                    return self._check_sum()
+                trouble = "the connection was cut before the end"
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code == 416:  # the part is longer than the file: start again
+                    self.part.discard()
+                    trouble = "HTTP 416"
+                    continue
+                raise self._unlike(self.wanted.file, f"HTTP {error.code}") from error
+            except (OSError, http.client.HTTPException) as error:
+                reason = getattr(error, "reason", None) or error
+                trouble = str(reason) or type(error).__name__
+        raise self._unlike(
+            self.wanted.file,
+            f"{trouble} after {ATTEMPTS} tries; what has arrived is kept and the next call goes on "
+            "from there",
+        )
+
+    def _receive(self) -> bool:
+        """Append what the server sends; True when the file is complete."""
+        request = _request(self.url)
+        kept = self.part.resumable(self.url)
+        if kept is not None:
+            # If-Range: a server whose file has changed since sends all of the new one instead.
+            request.add_header("Range", f"bytes={kept[0]}-")
+            request.add_header("If-Range", kept[1])
+        with urllib.request.urlopen(request, timeout=self.timeout) as response:  # noqa: S310 - checked
+            start = kept[0] if kept is not None and response.status == 206 else 0
+            if start == 0:
+                self.part.discard()
+                self.part.mark.write_text(f"{self.url}\n{_validator(response)}", encoding="utf-8")
+            length = response.headers.get("Content-Length")
+            return self._append(response, start, start + int(length) if length else None)
+
+    def _append(self, response: Any, done: int, total: int | None) -> bool:
+        with self.part.path.open("ab" if done else "wb") as file:
+            while chunk := response.read(CHUNK):
+                if done == 0:
+                    self._check_kind(chunk)
+                file.write(chunk)
+                done += len(chunk)
+                if self.progress is not None:
+                    self.progress(done, total)
+        return done > 0 and (total is None or done == total)
+
+    def _check_kind(self, head: bytes) -> None:
+        """Refuse what does not begin like the wanted kind of file, above all web pages."""
+        expected, begins = KINDS.get(Path(self.wanted.file).suffix, ("a data file", (b"",)))
+        page = head.lstrip()[:1] == b"<"
+        if not page and head.startswith(begins):
+            return
+        self.part.discard()
+        known = f" with sha256 {self.wanted.sha256}..." if self.wanted.sha256 else ""
+        raise self._unlike(
+            f"{expected}, {self.wanted.file}{known}",
+            f"{'a web page' if page else 'something else'} that begins with {head[:40]!r}; nothing "
+            "was kept",
+        )
+
+    def _check_sum(self) -> None:
+        """Refuse a complete file of the wrong content."""
+        sha256 = self.wanted.sha256
+        if sha256 is None:
+            return
+        found = file_sha256(self.part.path)
+        if not found.startswith(sha256.lower()):
+            self.part.discard()
+            raise self._unlike(
+                f"{self.wanted.file} with sha256 {sha256}...",
+                f"{found[: max(16, len(sha256))]}...; nothing was kept",
+            )
+
+    def _unlike(self, expected: str, found: str) -> DownloadError:
+        return DownloadError(f"{self.url}: expected {expected}, found {found}.")
 
 
 def _request(url: str) -> urllib.request.Request:
@@ -201,57 +237,6 @@ def _validator(response: Any) -> str:
     """A strong mark of the file's version, empty if the server gives none."""
     tag = response.headers.get("ETag") or ""
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified") or ""
-
-
-def _append(
-    response: Any,
-    url: str,
-    wanted: Wanted,
-    part: Partial,
-    start: int,
-    total: int | None,
-    progress: Meter | None,
-) -> bool:
-    done = start
-    with part.path.open("ab" if start else "wb") as file:
-        while chunk := response.read(CHUNK):
-            if done == 0:
-                _check_kind(chunk, url, wanted, part)
-            file.write(chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, total)
-    return done > 0 and (total is None or done == total)
-
-
-def _check_kind(head: bytes, url: str, wanted: Wanted, part: Partial) -> None:
-    """Refuse what does not begin like the wanted kind of file, above all web pages."""
-    suffix = Path(wanted.file).suffix
-    page = head.lstrip()[:1] == b"<"
-    if not page and head.startswith(MAGIC.get(suffix, (b"",))):
-        return
-    part.discard()
-    expected = KINDS.get(suffix, "a data file")
-    known = f" with sha256 {wanted.sha256}..." if wanted.sha256 else ""
-    found = "a web page" if page else "something else"
-    raise DownloadError(
-        f"{url}: expected {expected}, {wanted.file}{known}, found {found} that begins with "
-        f"{head[:40]!r}; nothing was kept."
-    )
-
-
-def _check_sum(url: str, wanted: Wanted, part: Partial) -> None:
-    """Refuse a complete file of the wrong content."""
-    if wanted.sha256 is None:
-        return
-    with part.path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(wanted.sha256.lower()):
-        part.discard()
-        raise DownloadError(
-            f"{url}: expected {wanted.file} with sha256 {wanted.sha256}..., found "
-            f"{found[: max(16, len(wanted.sha256))]}...; nothing was kept."
-        )
 
 
 def unpack(archive: Path, folder: Path) -> Path:

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bench.base.errors import BenchError, unknown
+from bench.base.errors import BenchError, unknown, weights_asked_for
 from bench.base.files import file_sha256
 from bench.fetch.download import DownloadError, Meter, Wanted, download, unpack
 from iqa_models.artifacts import Artifact, Shelf, artifact, artifacts, needed_by, record_sum
-from iqa_models.weights import WeightsError
+from iqa_models.plugin import METRICS
 
-METRICS = "pyiqa:"
 HASHED = re.compile(r"-([0-9a-f]{8})\.\w+$")
 """Names of checkpoints that end with the beginning of their hash."""
 Status = Literal["present", "fetched", "missing", "failed", "replaced"]
@@ -76,11 +75,9 @@ def metric(name: str) -> Artifact:
     """
     from iqa_models.pyiqa_metrics import artifact_name, metric_plugin, whole_checkpoint
 
-    try:
+    with weights_asked_for():
         (recipe,) = metric_plugin(name).recipes
         entry, url = artifact(artifact_name(name)), whole_checkpoint(name)
-    except WeightsError as error:
-        raise BenchError(str(error)) from error
     if url is None or not recipe.needs or entry.urls:
         return entry
     found = HASHED.search(url)

@@ -36,7 +36,7 @@ from bench.plugins.registry import Registry
 from defenses.base import Defense
 from iqa_models.base import Mode, ModelCard
 from iqa_models.folders import cache_folder
-from iqa_models.weights import state_sha256
+from iqa_models.weights import WeightsError, state_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class DefendedModel:
         try:
             self._check(pair)
             return DefendedScore.of(certify_pair(pair, self._cell, self._context, radius=radius))
-        except ValueError as error:  # of a network: one sentence for whoever called
+        except (ValueError, WeightsError) as error:  # of a network: one sentence for the caller
             raise BenchError(str(error)) from error
 
     def fits(self, model: nn.Module) -> bool:

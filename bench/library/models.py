@@ -6,6 +6,7 @@ It knows modules and what pyiqa's metrics say of themselves; it must not know de
 from __future__ import annotations
 
 import copy
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,64 +15,16 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, weights_asked_for
 from bench.plugins.registry import Registry
 from bench.plugins.sources import modules_sha256
 from iqa_models.base import Edition, IQAModel, Mode, ModelCard
+from iqa_models.pyiqa_metrics import ScoringModel, stated_range
 from iqa_models.trunks import frozen, without_inplace
 
 
-class Wrapped(IQAModel):
-    """A network that is not one of ours, frozen; ours is a copy, the caller's stays as it is.
-
-    Args:
-        card: What is known of it.
-        network: Images ``(B, 3, H, W)``, and references for FR, to scores ``(B,)`` or ``(B, 1)``.
-        layer: Its last layer, whose input are the features; None takes the score as the only one.
-    """
-
-    edition: Edition = "published"
-
-    def __init__(self, card: ModelCard, network: nn.Module, layer: str | None) -> None:
-        super().__init__()
-        self.card = card
-        self.layer = layer
-        self.network = without_inplace(copy.deepcopy(network))
-        # A bound model looks for its device there; some metrics have no parameter at all.
-        self.place = nn.Parameter(torch.zeros(()))
-
-    def encode_reference(self, reference: Tensor) -> tuple[Tensor, ...]:
-        """The reference as it is: what the network makes of it is its own affair."""
-        return (reference,)
-
-    def extract(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
-        """What the last layer gets ``(B, D)``, or the score ``(B, 1)``."""
-        if self.layer is None:
-            return self._answer(images, reference).reshape(len(images), -1)
-        caught: list[Tensor] = []
-        layer = self.network.get_submodule(self.layer)
-        hook = layer.register_forward_pre_hook(lambda module, given: caught.append(given[0]))
-        try:
-            self._answer(images, reference)
-        finally:
-            hook.remove()
-        return caught[-1].flatten(1)
-
-    def head(self, features: Tensor) -> Tensor:
-        """The last layer's answer, ``(B,)``.
-
-        Raises:
-            ValueError: It is not one number for each image.
-        """
-        scores: Tensor = (
-            features if self.layer is None else self.network.get_submodule(self.layer)(features)
-        )
-        if scores.numel() != len(features):
-            raise ValueError(
-                f"{self.card.title}: expected one score for each image, found shape "
-                f"{tuple(scores.shape)} for {len(features)}."
-            )
-        return scores.reshape(-1)
+class Wrapped(ScoringModel):
+    """A network of the caller's, which can be asked whether it is what it is taken for."""
 
     @torch.no_grad()
     def check(self, image: Tensor, reference: Tensor | None) -> None:
@@ -82,27 +35,27 @@ class Wrapped(IQAModel):
             reference: Likewise, for FR.
 
         Raises:
-            ValueError: Two passes differ, or the named layer is not the last one.
+            ValueError: Two passes differ, there is not one score for the image, or the named layer
+                is not the last one.
         """
         bound = None if reference is None else (reference,)
-        once, again = self._answer(image, bound), self._answer(image, bound)
+        once, again = self.answer(image, bound), self.answer(image, bound)
         if not torch.equal(once, again):
             raise ValueError(
                 f"{self.card.title}: expected a fixed function, found two scores for one image: "
                 f"{once.reshape(-1)[0].item():g} and {again.reshape(-1)[0].item():g}."
             )
-        found = self.head(self.extract(image, bound))
-        if not torch.allclose(found, once.reshape(-1).to(found), rtol=1e-4, atol=1e-6):
+        found = once if self.layer is None else self.head(self.extract(image, bound))
+        if found.numel() != 1:
+            raise ValueError(
+                f"{self.card.title}: expected one score for each image, found shape "
+                f"{tuple(found.shape)} for 1."
+            )
+        if not torch.allclose(found.reshape(-1), once.reshape(-1).to(found), rtol=1e-4, atol=1e-6):
             raise ValueError(
                 f"{self.card.title}: expected features= to name the last layer, found that "
                 f"{self.layer!r} alone gives {found.item():g} instead of {once.item():g}."
             )
-
-    def _answer(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:
-        """What the network says."""
-        given = () if reference is None else (reference[0].expand_as(images),)
-        answer: Tensor = self.network(images, *given)
-        return answer
 
 
 def as_model(
@@ -152,7 +105,8 @@ def as_model(
         citation="",
         licence="",
     )
-    return frozen(Wrapped(card, told.network, features))
+    own = without_inplace(copy.deepcopy(told.network))
+    return frozen(Wrapped(own, card=card, layer=features))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,27 +128,14 @@ class _PyiqaWords:
         inner, mode = getattr(network, "net", None), getattr(network, "metric_mode", None)
         if not isinstance(inner, nn.Module) or mode not in ("NR", "FR"):
             return cls(network)
-        told = str(getattr(network, "score_range", ""))
+        low, high = stated_range(str(getattr(network, "score_range", "")))
         return cls(
             network=inner,
             name=str(getattr(network, "metric_name", type(inner).__name__)),
             mode=mode,
-            score_range=_read_range(told),
+            score_range=(low, high) if math.isfinite(high - low) else None,
             higher_is_better=not getattr(network, "lower_better", False),
         )
-
-
-def _read_range(text: str) -> tuple[float, float] | None:
-    """Pyiqa's words for a range as numbers; approximate ends are taken as ends.
-
-    >>> _read_range("~0, ~100"), _read_range("0, ~")
-    ((0.0, 100.0), None)
-    """
-    try:
-        low, high = (float(part.strip().lstrip("~")) for part in text.split(","))
-    except ValueError:
-        return None
-    return low, high
 
 
 def _unknown_range(title: str) -> NoReturn:
@@ -257,12 +198,8 @@ def subject(model: str | nn.Module, registry: Registry, edition: Edition, mode: 
 
 
 def _built(plugin: Any, edition: Edition) -> IQAModel:
-    from iqa_models.weights import WeightsError
-
-    try:
+    with weights_asked_for():
         built: IQAModel = plugin.build(edition)
-    except WeightsError as error:
-        raise BenchError(str(error)) from error
     return built
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bench.base.errors import BenchError
-from bench.datasets import Dataset, Item, Pair
+from bench.datasets import Item, Pair
 from bench.datasets.base import DatasetCard, Split
 from bench.library.pictures import Picture, planes
 
@@ -114,11 +114,6 @@ class Unrated:
     def load(self, item: Item) -> Pair:
         """There is no item."""
         raise BenchError(f"expected no picture to be read, found {item.image_id}.")
-
-
-def dataset_of(rated: Rated) -> Dataset:
-    """Rated pictures as a data set."""
-    return RatedDataset(rated)
 
 
 def _group(index: int, pair: Pair) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.base.errors import BenchError, unknown
+from bench.base.errors import BenchError, unknown, weights_asked_for
 from bench.plan.loading import Overrides, load_profile, overridden
 from bench.plugins.registry import GROUPS, Kind, Registry
 from bench.records.folder import RunFolder
@@ -149,10 +149,8 @@ def absent_models(plan: Plan, registry: Registry, *, strict: bool) -> tuple[tupl
     from iqa_models.weights import WeightsError
 
     absent: dict[str, str] = {}
-    try:
+    with weights_asked_for():
         shelf = Shelf.open()
-    except WeightsError as error:
-        raise BenchError(str(error)) from error
     for model in plan.profile.models:
         try:
             if recipes := getattr(registry.model(model), "recipes", ()):

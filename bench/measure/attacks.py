@@ -22,18 +22,21 @@ Rows = Callable[[Tensor, int], Tensor]
 """The same for K images at once: ``objective(images, step)`` -> ``(K,)``."""
 
 
-def gradient(objective: Objective, image: Tensor, step: int) -> tuple[float, Tensor]:
-    """Value and gradient of the objective at ``image``; non-finite entries become zero.
+def gradient(objective: Rows, images: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """Values of the objective, one for each image or of all, and its gradient at ``images``.
+
+    Entries that are not finite become zero.
 
     Raises:
         ValueError: It has no gradient, so nothing that follows one can find anything.
     """
-    point = image.detach().requires_grad_(True)
-    value = objective(point, step)
-    if not value.requires_grad:
-        raise ValueError(NO_GRADIENT)
-    (slope,) = torch.autograd.grad(value, point)
-    return float(value.detach()), torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
+    with torch.enable_grad():
+        point = images.detach().requires_grad_(True)
+        values = objective(point, step)
+        if not values.requires_grad:
+            raise ValueError(NO_GRADIENT)
+        (slope,) = torch.autograd.grad(values.sum(), point)
+    return values.detach(), torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def project_l2(offset: Tensor, radius: float) -> Tensor:
@@ -113,18 +116,11 @@ def ascend(
     best, best_offset = torch.full((len(starts),), -torch.inf, device=image.device), offset
     heading = torch.zeros_like(offset)
     for step in range(steps + 1):
-        with torch.enable_grad():
-            point = (image + offset).detach().requires_grad_(True)
-            values = objective(point, step)
-            if not values.requires_grad:
-                raise ValueError(NO_GRADIENT)
-            (slope,) = torch.autograd.grad(values.sum(), point)
-        better = values.detach() > best
-        best = torch.where(better, values.detach(), best)
+        values, slope = gradient(objective, image + offset, step)
+        better = values > best
+        best = torch.where(better, values, best)
         best_offset = torch.where(better.view(-1, 1, 1, 1), offset, best_offset)
-        heading = momentum * heading + unit_l2(
-            torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
-        )
+        heading = momentum * heading + unit_l2(slope)
         stride = radius * (1.0 - step / (steps + 1))
         offset = project_l2(offset + stride * unit_l2(heading), radius)
     return best, best_offset

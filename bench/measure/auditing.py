@@ -329,9 +329,5 @@ def interval_use(certificate: Certificate, finding: Finding) -> float | None:
     score, low, high = certificate.score, certificate.lower, certificate.upper
     if score is None or low is None or high is None:
         return None
-    shares: list[Callable[[], float]] = []
-    if high > score:
-        shares.append(lambda: (finding.high.score - score) / (high - score))
-    if score > low:
-        shares.append(lambda: (score - finding.low.score) / (score - low))
-    return max((share() for share in shares), default=None)
+    moved = (finding.high.score - score, high - score), (score - finding.low.score, score - low)
+    return max((by / width for by, width in moved if width > 0), default=None)

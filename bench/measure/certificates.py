@@ -20,6 +20,7 @@ from defenses.base import (
     ScoreScale,
 )
 from defenses.certify import Certificate, certify, width_curve
+from defenses.engine import GIB, Engine
 from defenses.native import NativeCertificate
 
 
@@ -57,6 +58,17 @@ class Terms:
             tolerance=spectral.tolerance,
             radii=self.section.radii,
             seed=seed,
+        )
+
+    def engine(self, *, batch: int | None = None) -> Engine:
+        """What draws; with ``batch`` every pass has so many rows, whatever the device."""
+        section = self.section
+        return Engine(
+            batch=batch or section.batch,
+            precision=section.precision,
+            memory=int(section.memory_gib * GIB) if batch is None else None,
+            pinned=batch is None,
+            compile=section.compile,
         )
 
     @property

@@ -30,7 +30,7 @@ from bench.plan.units import UNDEFENDED, Cell, Plan
 from bench.plugins.registry import Registry
 from bench.plugins.sources import modules_sha256
 from defenses.base import Array, Defense, Example, Part, ScoreScale, Target
-from defenses.engine import GIB, Engine, cpu_rows
+from defenses.engine import cpu_rows
 from defenses.noise import NoiseStream
 from defenses.shipped import Shipped, find, part_key
 from iqa_models.base import BoundModel, IQAModel
@@ -78,19 +78,10 @@ class Context:
         self.part = cache(self._part)
         self.networks: dict[str, nn.Module] = {}
         self.remembered = cache(Remembered)
-        self.engine = cache(self._engine)
+        self.engine = cache(self.terms.engine)
 
     def _model(self, name: str) -> IQAModel:
         return self.load_model(name).to(self.device)
-
-    def _engine(self) -> Engine:
-        settings = self.profile.certificate
-        return Engine(
-            batch=settings.batch,
-            precision=settings.precision,
-            memory=int(settings.memory_gib * GIB),
-            compile=settings.compile,
-        )
 
     # --- data -------------------------------------------------------------------------------
 

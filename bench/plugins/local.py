@@ -23,17 +23,13 @@ HEADER = """\
 """
 
 
-def plugin_files(given: Sequence[Path], *, folder: Path | None = None) -> tuple[str, ...]:
-    """The folder's declared files, then the given ones, each once; names the declared on stderr.
-
-    Args:
-        given: Files of ``--plugin``.
-        folder: Whose declaration counts; None takes the working directory.
+def plugin_files(given: Sequence[Path]) -> tuple[str, ...]:
+    """Files declared here, then those of ``--plugin``, each once; names the declared on stderr.
 
     Raises:
         BenchError: The declaration is not readable, or names a file that is not there.
     """
-    declared = declared_files(folder or Path())
+    declared = declared_files()
     for file in declared:
         print(f"using plugin {file} (declared in {DECLARATION})", file=sys.stderr)  # noqa: T201
     by_place: dict[Path, Path] = {}
@@ -42,13 +38,13 @@ def plugin_files(given: Sequence[Path], *, folder: Path | None = None) -> tuple[
     return tuple(map(str, by_place.values()))
 
 
-def declared_files(folder: Path) -> list[Path]:
-    """Files that a folder's declaration names, relative to the working directory.
+def declared_files() -> list[Path]:
+    """Files that the working directory's declaration names.
 
     Raises:
         BenchError: The declaration is not readable, or names a file that is not there.
     """
-    source = folder / DECLARATION
+    source = Path(DECLARATION)
     if not source.is_file():
         return []
     try:
@@ -59,35 +55,33 @@ def declared_files(folder: Path) -> list[Path]:
     if set(content) != {"plugins"} or not isinstance(names, list):
         raise BenchError(f'{source}: expected plugins = ["file.py", ...] and nothing else.')
     for name in names:
-        if not isinstance(name, str) or not (folder / name).is_file():
+        if not isinstance(name, str) or not Path(name).is_file():
             raise BenchError(
                 f"{source}: expected the names of Python files, found {name!r}, which is none; "
                 "take it out of the list."
             )
-    return [folder / name for name in names]
+    return [Path(name) for name in names]
 
 
-def declare(file: Path, *, folder: Path | None = None) -> Path:
-    """Add a file to a folder's declaration; returns the declaration.
+def declare(file: Path) -> Path:
+    """Add a file to the working directory's declaration; returns the declaration.
 
     Raises:
         BenchError: The present declaration is not readable, or the folder cannot be written.
     """
-    where = folder or Path()
-    files = declared_files(where)
+    files = declared_files()
     if file.resolve() not in {known.resolve() for known in files}:
         files.append(file)
-    names = [_relative(known, where) for known in files]
+    names = [_relative(known) for known in files]
     # A JSON list of strings is a TOML array as well.
     text = f"{HEADER}plugins = {json.dumps(names, indent=4, ensure_ascii=False)}\n"
-    target = where / DECLARATION
-    write_text(target, text)
-    return target
+    write_text(Path(DECLARATION), text)
+    return Path(DECLARATION)
 
 
-def _relative(file: Path, folder: Path) -> str:
+def _relative(file: Path) -> str:
     """As short as possible: a moved folder keeps working."""
     try:
-        return file.resolve().relative_to(folder.resolve()).as_posix()
+        return file.resolve().relative_to(Path().resolve()).as_posix()
     except ValueError:
         return file.resolve().as_posix()

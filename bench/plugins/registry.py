@@ -18,9 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from bench.base.errors import BenchError, unknown
+from bench.base.errors import BenchError, unknown, weights_asked_for
 from bench.plugins.sources import digest, files_of_entry, files_of_file
-from iqa_models.plugin import ENTRY_POINTS
+from iqa_models.plugin import ENTRY_POINTS, METRICS
 
 Kind = Literal["defense", "model", "dataset"]
 GROUPS: Mapping[Kind, str] = {
@@ -59,8 +59,6 @@ REQUIRED: Mapping[Kind, tuple[str, ...]] = {
 """Attributes without which a part is refused at the door."""
 
 
-METRICS = "pyiqa:"
-"""How names of pyiqa's metrics begin: they are found when asked for."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -236,12 +234,9 @@ class Registry:
         if not name.startswith(METRICS):
             return self.get("model", name)
         from iqa_models.pyiqa_metrics import metric_plugin
-        from iqa_models.weights import WeightsError
 
-        try:
+        with weights_asked_for():
             return metric_plugin(name.removeprefix(METRICS))
-        except WeightsError as error:
-            raise BenchError(str(error)) from error
 
     def dataset(self, name: str, *, train: str | None = None) -> Any:
         """An open data set: a plugin's name, or the path of a ``dataset.toml``.

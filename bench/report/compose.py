@@ -52,7 +52,7 @@ from bench.report.parts.refusal import refusal, refusal_section, refused_models,
 from bench.report.parts.shipped import noted
 from bench.report.parts.tables import lead_table, main_table
 from bench.report.parts.worked import worked_section
-from bench.report.titles import in_own_words
+from bench.report.titles import LETTER, called, in_own_words
 
 TITLE = "Certified defences of image-quality models"
 BANNERS = {
@@ -61,19 +61,12 @@ BANNERS = {
     "published": "Published edition: the authors' weights",
 }
 _NUMBER = {"NR": 1, "FR": 2}
-_LETTER = {"NR": "a", "FR": "b"}
 _GUARANTEED = "What is guaranteed, and what attacks broke"
 
 
 @in_own_words
 def compose(run: FrameRun, *, reps: int = 1000, reported: Sequence[Reported] = ()) -> Document:
-    """The whole document of a run.
-
-    Args:
-        run: Its tables and facts.
-        reps: Bootstrap resamples.
-        reported: Rows that others report, shown on page 1.
-    """
+    """The whole document of a run, with the rows that others report on page 1."""
     refused = refused_models(run)
     run = without_models(run, refused)
     found = agreements(run, reps=reps)
@@ -205,7 +198,7 @@ def _papers_form(
         for mode, agreement in found.items()
     ]
     blocks += [
-        width_against_radius(frame, mode=mode, number_=f"3{_LETTER[mode]}")
+        width_against_radius(frame, mode=mode, number_=f"3{LETTER[mode]}")
         or Paragraph(f"Figure 3, {mode}: FS-IQA has no certificate in this run.")
         for mode in found
     ]
@@ -229,12 +222,11 @@ def _guarantee(run: FrameRun, data: Mapping[str, Guarantees]) -> Chapter:
     for mode, guarantee in data.items():
         if not guarantee.order:
             continue
-        x = _LETTER[mode]
-        title = f"Figure 5{x.upper()}. Interval width at equal radius, {mode} models"
-        drawn = equal_radius(guarantee, id=f"figure-5{x}", title=title)
+        named = called("figure", "5", "Interval width at equal radius", mode)
+        drawn = equal_radius(guarantee, **named)
         blocks.append(drawn or Paragraph(f"{mode}: no record holds bounds on a grid of radii."))
-        title = f"Table G2{x}. Each defence at its own radius, {mode} models"
-        blocks.append(native_table(guarantee, id=f"table-g2{x}", title=title))
+        named = called("table", "G2", "Each defence at its own radius", mode)
+        blocks.append(native_table(guarantee, **named))
     blocks += _audit(run)
     return Chapter("guarantee", _GUARANTEED, tuple(blocks))
 
@@ -253,21 +245,15 @@ def _supplement(
     """What stands behind the tables."""
     blocks: list[Block | None] = []
     for mode, agreement in found.items():
-        x, index, models = _LETTER[mode], _NUMBER[mode], f"{mode} models"
-        title = f"Figure S{index}. SRCC of each model, {models}"
+        index = _NUMBER[mode]
+        title = f"Figure S{index}. SRCC of each model, {mode} models"
+        ranking = called("table", "G3", "Certified ranking of images", mode)
+        widths = called("table", "G4", "Width at equal radius, every noise level", mode)
         blocks += [
             model_dots(agreement, id=f"figure-s{index}", title=title),
             lead_table(agreement, PAPERS_DEFENSE, number=f"S{index}"),
-            ranking_table(
-                data[mode],
-                id=f"table-g3{x}",
-                title=f"Table G3{x}. Certified ranking of images, {models}",
-            ),
-            own_width_table(
-                data[mode],
-                id=f"table-g4{x}",
-                title=f"Table G4{x}. Width at equal radius, every noise level, {models}",
-            ),
+            ranking_table(data[mode], **ranking),
+            own_width_table(data[mode], **widths),
             *_beside(run, mode),
         ]
     return Chapter("supplement", "Appendix: supplement", tuple(b for b in blocks if b is not None))
@@ -278,13 +264,9 @@ def _beside(run: FrameRun, mode: str) -> list[Block]:
     frame = run.extras().table("evaluate")
     if not (frame["mode"] == mode).any():
         return []
-    family = run.profile.certificate.familywise
-    x = _LETTER[mode]
-    title = f"Table G5{x}. Rows beside the tables at their own radius, {mode} models"
-    data = guarantees(frame, mode=mode, familywise=family)
-    if not data.order:
-        return []
-    return [native_table(data, id=f"table-g5{x}", title=title)]
+    data = guarantees(frame, mode=mode, familywise=run.profile.certificate.familywise)
+    named = called("table", "G5", "Rows beside the tables at their own radius", mode)
+    return [native_table(data, **named)] if data.order else []
 
 
 def _audit(run: FrameRun) -> list[Block]:
@@ -306,21 +288,14 @@ def _cost(run: FrameRun, found: Mapping[str, Agreement], data: Mapping[str, Guar
     time = run.table("time")
     blocks: list[Block] = []
     for mode, agreement in found.items():
-        x = _LETTER[mode]
-        table = cost_table(
-            time, agreement, id=f"table-c{x}", title=f"Table C{x}. Cost per image, {mode} models"
-        )
+        table = cost_table(time, agreement, **called("table", "C", "Cost per image", mode))
         if table is None:
             blocks.append(Paragraph(f"{mode} models were not timed in this run."))
             continue
         grid = reference_radii(data[mode].grid)
         radius = grid[len(grid) // 2] if grid else None
-        drawn = pareto(
-            cost_frame(time, agreement, data[mode], radius=radius),
-            mode=mode,
-            radius=radius,
-            id=f"figure-7{x}",
-            title=f"Figure 7{x.upper()}. Accuracy and width against time, {mode} models",
-        )
+        cost = cost_frame(time, agreement, data[mode], radius=radius)
+        named = called("figure", "7", "Accuracy and width against time", mode)
+        drawn = pareto(cost, mode=mode, radius=radius, **named)
         blocks += [table, drawn or Paragraph(f"{mode}: not every model was timed under a defence.")]
     return Chapter("cost", "Cost", tuple(blocks))

@@ -124,9 +124,9 @@ def as_steps(ax: Axes) -> None:
         drawn.set_drawstyle("steps-pre")
 
 
-def few_ticks(axis: Any, low: float, high: float, *, count: int = 3) -> None:
+def few_ticks(axis: Any, low: float, high: float) -> None:
     """A few plain ticks on a logarithmic axis, none at its ends."""
-    places = np.geomspace(low, high, count + 2)[1:-1]
+    places = np.geomspace(low, high, 5)[1:-1]
     ticks = list(dict.fromkeys(float(f"{place:.1g}") for place in places))
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())

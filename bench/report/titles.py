@@ -1,19 +1,33 @@
-"""What a run calls its own parts, for as long as its report is composed.
+"""What is called how: a run's own parts while its report is composed, and the tables of a mode.
 
-It knows where a run says so; it must not know what is composed.
+It knows where a run says so, and letters; it must not know what is composed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Literal, ParamSpec
 
 from bench.analysis.names import given_titles
 from bench.analysis.source import FrameRun
 from bench.report.document import Document
 
 Options = ParamSpec("Options")
+LETTER = {"NR": "a", "FR": "b"}
+"""Of the tables and figures that each mode has one of."""
+
+
+def called(kind: Literal["table", "figure"], number: str, words: str, mode: str) -> dict[str, str]:
+    """Id and title of a mode's table or figure.
+
+    >>> called("figure", "5", "Width", "FR")
+    {'id': 'figure-5b', 'title': 'Figure 5B. Width, FR models'}
+    """
+    letter = LETTER[mode]
+    place = f"{number}{letter.upper() if kind == 'figure' else letter}"
+    title = f"{kind.capitalize()} {place}. {words}, {mode} models"
+    return {"id": f"{kind}-{number.lower()}{letter}", "title": title}
 
 
 def in_own_words(

@@ -54,9 +54,7 @@ class Agreement:
 def agreement(evaluations: pd.DataFrame, recorded: pd.DataFrame) -> Agreement | None:
     """Compare SRCC cell by cell on common images; None if there is no common cell.
 
-    Args:
-        evaluations: Records of a run.
-        recorded: Records of the recorded run, with at least :data:`COLUMNS`.
+    Of the recorded run :data:`COLUMNS` are read.
     """
     ours, theirs = by_cell(evaluations), by_cell(recorded)
     found = tuple(

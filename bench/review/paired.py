@@ -95,15 +95,7 @@ def changes(
     seed: int,
     metrics: Sequence[Metric] = METRICS,
 ) -> Iterator[Change]:
-    """Every measure of a cell.
-
-    Args:
-        a: Judged records of the cell in one run, indexed by image.
-        b: The same in the other run.
-        reps: Resamples.
-        seed: Fixes them.
-        metrics: Which measures.
-    """
+    """Every measure of a cell, from its judged records in two runs, indexed by image."""
     common = a.index.intersection(b.index)
     x, y = a.loc[common], b.loc[common]
     groups = x["group"].astype(str).tolist()

@@ -9,15 +9,11 @@ pass through it serves all four questions, which six trainings from scratch coul
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import Tensor, nn
 
 from iqa_models import koncept, lpips
 from iqa_models.lpips import normalize_channels
-
-log = logging.getLogger(__name__)
 
 
 def cosine_filters(*, count: int, size: int) -> Tensor:

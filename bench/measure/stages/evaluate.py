@@ -121,13 +121,7 @@ def without_scores(
 
 def draw_key(unit: Unit) -> dict[str, Any]:
     """Key columns of a draw record."""
-    return {
-        "dataset": unit.dataset,
-        "model": unit.model,
-        "smoother": unit.smoother,
-        "sigma": unit.sigma,
-        "image": unit.image,
-    }
+    return {column: getattr(unit, column) for column in DrawRecord.key}
 
 
 def draw_record(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -33,17 +34,17 @@ def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Re
 
 def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
     """A part that could not be trained."""
-    return [
-        FitRecord(
-            status="failed",
-            reason=reason,
-            artifact=unit.key,
-            part=unit.detail,
-            dataset=unit.dataset,
-            model=unit.model,
-            sigma=unit.sigma,
-        )
-    ]
+    return [FitRecord(status="failed", reason=reason, artifact=unit.key, **columns_of(unit))]
+
+
+def columns_of(unit: Unit) -> dict[str, Any]:
+    """Columns that follow from the unit."""
+    return {
+        "part": unit.detail,
+        "dataset": unit.dataset,
+        "model": unit.model,
+        "sigma": unit.sigma,
+    }
 
 
 def part_named(context: Context, name: str) -> Part:
@@ -148,10 +149,6 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
     return FitRecord(
         status="ok",
         artifact=key,
-        part=unit.detail,
-        dataset=unit.dataset,
-        model=unit.model,
-        sigma=unit.sigma,
         sha256=file_sha256(context.store.state_path(key)),
         parameters=notes["parameters"],
         epochs=len(notes["train_loss"]),
@@ -160,4 +157,5 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         seconds=notes["seconds"],
         saturated_share=notes.get("saturated_share"),
         shipped=notes.get("shipped", False),
+        **columns_of(unit),
     )

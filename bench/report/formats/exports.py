@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
@@ -73,25 +73,25 @@ def csv_text(table: Table) -> str:
     Columns of words name the row; words in a column of numbers (``none fits``) are under ``words``.
     A ditto mark is the value above it that it stands for.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     names = [i for i, column in enumerate(table.columns) if column.kind != "number"]
-    writer.writerow(["row", *(table.columns[i].label for i in names), *_HEADING])
+    lines = [["row", *(table.columns[i].label for i in names), *_HEADING]]
     for number, row in enumerate(table.rows, start=1):
         named = [_word(row[i]) for i in names]
         for column, cell in zip(table.columns, table.meant(row), strict=True):
             if column.kind == "number":
-                writer.writerow([number, *named, column.label, *_parts(cell)])
-    return out.getvalue()
+                lines.append([str(number), *named, column.label, *_parts(cell)])
+    return _csv(lines)
 
 
 def wide_csv_text(table: Table) -> str:
     """The numbers behind a figure: a line for each point, a column for each quantity, in full."""
+    heading = [column.label for column in table.columns]
+    return _csv([heading, *([_word(cell) for cell in row] for row in table.rows)])
+
+
+def _csv(lines: Iterable[list[str]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.label for column in table.columns])
-    for row in table.rows:
-        writer.writerow([_word(cell) for cell in row])
+    csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()
 
 

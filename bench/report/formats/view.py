@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
 from bench.report.document import (
@@ -14,13 +15,10 @@ from bench.report.document import (
     Bullets,
     Column,
     Document,
-    Explorer,
-    Figure,
     Images,
     Paragraph,
     Printed,
     Table,
-    Verdicts,
     grouped_columns,
 )
 
@@ -69,77 +67,41 @@ def spans(text: str) -> Iterator[tuple[Kind, str]]:
 
 
 def block_view(block: Block) -> dict[str, Any]:
-    """One block with its ``type``."""
+    """One block with its ``type`` and its fields, but for pictures and the numbers behind them."""
+    shown = {"type": type(block).__name__.lower(), **_fields(block)}
     match block:
         case Paragraph():
-            return {
-                "type": "paragraph",
-                "kind": block.kind,
-                "text": rich(block.text),
-                "raw": block.text,
-            }
+            shown |= {"text": rich(block.text), "raw": block.text}
         case Bullets():
-            return {"type": "bullets", "items": [rich(item) for item in block.items]}
-        case Verdicts():
-            return {
-                "type": "verdicts",
-                "items": [
-                    {
-                        "claim": rich(v.claim),
-                        "word": v.word,
-                        "scope": v.scope,
-                        "evidence": rich(v.evidence),
-                        "rule": rich(v.rule),
-                    }
-                    for v in block.items
-                ],
-            }
+            shown["items"] = [rich(item) for item in block.items]
         case Images():
-            return {
-                "type": "images",
-                "id": block.id,
-                "about": block.about,
-                "caption": rich(block.caption),
-                "pictures": [label for label, _ in block.pictures],
-            }
-        case Explorer():
-            return {
-                "type": "explorer",
-                "id": block.id,
-                "title": block.title,
-                "caption": rich(block.caption),
-            }
-        case Figure():
-            return _figure_view(block)
+            shown["pictures"] = [label for label, _ in block.pictures]
         case Table():
-            return table_view(block)
+            shown["columns"] = [
+                {"name": c.name, "kind": c.kind, "group": c.group} for c in block.columns
+            ]
+            shown["groups"] = _groups(block.columns)
+            shown["rows"] = [[_cell_view(cell) for cell in row] for row in block.printed()]
+            shown["notes"] = [rich(note) for note in block.notes]
+    return shown
 
 
-def _figure_view(figure: Figure) -> dict[str, Any]:
-    return {
-        "type": "figure",
-        "id": figure.id,
-        "title": figure.title,
-        "alt": figure.alt,
-        "caption": rich(figure.caption),
-        "width": figure.width,
-        "hover": [{"x": h.x, "y": h.y, "text": h.text} for h in figure.hover],
-    }
+_RICH = frozenset({"caption", "claim", "evidence", "rule"})
+"""Fields whose text may hold marks, wherever they stand."""
+_APART = frozenset({"png", "svg", "data", "content", "pictures", "columns", "rows"})
+"""Fields that a template does not read, or reads in another form."""
 
 
-def table_view(table: Table) -> dict[str, Any]:
-    """A table with printed cells and both heading rows."""
-    return {
-        "type": "table",
-        "id": table.id,
-        "title": table.title,
-        "caption": rich(table.caption),
-        "columns": [{"name": c.name, "kind": c.kind, "group": c.group} for c in table.columns],
-        "groups": _groups(table.columns),
-        "rows": [[_cell_view(cell) for cell in row] for row in table.printed()],
-        "notes": [rich(note) for note in table.notes],
-        "rule_after": list(table.rule_after),
-    }
+def _fields(value: Any) -> dict[str, Any]:
+    """A dataclass' fields as JSON has them, texts with marks as runs."""
+    found = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in _APART}
+    return {name: rich(one) if name in _RICH else _plain(one) for name, one in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return _fields(value) if is_dataclass(value) else value
 
 
 def _groups(columns: tuple[Column, ...]) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ def in_the_papers_form(summary: pd.DataFrame, *, about: str) -> Figure:
     word = DIRECTIONS[direction]
     return _drawn(
         shown,
-        [(title, part) for title, part in _by_model(shown)],
+        [(model_title(model), part) for (model,), part in grouped(shown, ["model"])],
         measure="relative",
         id="figure-4",
         title=f"Figure 4. Score gain of I-FGSM in the paper's form: {kind}, {word}",
@@ -143,10 +143,6 @@ def _against(summary: pd.DataFrame, kind: str, direction: str) -> pd.DataFrame:
     """One kind of attack; the undefended model's own is what transfers."""
     kinds = (summary["attack"] == kind) | (summary["defense"] == UNDEFENDED)
     return summary[kinds & (summary["direction"] == direction)]
-
-
-def _by_model(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(model_title(model), part) for (model,), part in grouped(summary, ["model"])]
 
 
 def _drawn(

@@ -88,7 +88,7 @@ def _rows(
                 Field(f"{found.claims}/{found.wanted}"),
                 Field(str(found.photographs)),
                 Field(f"{found.found}/{found.claims}"),
-                Field("{}/{}".format(*_images(claims))),
+                Field(f"{found.images_found}/{found.images}"),
                 Field(found.upper),
                 *(Field(_found(wrong.get(name))) for name in planted),
                 Field(_largest(claims, "interval_use")),
@@ -96,13 +96,6 @@ def _rows(
                 Field(median(numbers(claims, "radius"))),
                 Field(median(numbers(claims, "verified_radius"))),
             )
-
-
-def _images(claims: pd.DataFrame) -> tuple[int, int]:
-    """Images with a violated certificate, and those attacked."""
-    tried = claims[claims["status"] == "ok"].dropna(subset=["violated"])
-    broken = tried[tried["violated"].astype(bool)]
-    return broken["image"].nunique(), tried["image"].nunique()
 
 
 def _found(wrong: Share | None) -> str:
@@ -123,10 +116,9 @@ def audit_sentence(audit: pd.DataFrame) -> str:
     """What was found of the claims as made, and beside it what was found of those made wrong."""
     claims = genuine(audit)
     found = share(claims)
-    broken, tried = _images(claims)
     text = (
-        f"{broken} of {tried} images ({found.photographs} photographs) have a violated certificate "
-        f"({found.found} of {found.claims} certificates)"
+        f"{found.images_found} of {found.images} images ({found.photographs} photographs) have a "
+        f"violated certificate ({found.found} of {found.claims} certificates)"
     )
     wrong = [f"{name} {one.found}/{one.claims}" for name, one in power(audit).items()]
     text += f"; of planted errors found: {', '.join(wrong)}." if wrong else "."

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.agreement import Agreement
-from bench.analysis.cost import model_seconds, repeat_deviation, unsteady
+from bench.analysis.cost import mean_seconds, repeat_deviation, unsteady
 from bench.analysis.frames import distinct, numbers
 from bench.analysis.names import defense_order, defense_title
 from bench.report.document import Column, Field, Table
@@ -72,11 +72,10 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _cost_caption(usable: pd.DataFrame, agreement: Agreement) -> str:
     means = {
-        d: list(model_seconds(usable, agreement.models, d, certified=True).values())
-        for d in agreement.defenses
+        d: mean_seconds(usable, agreement.models, d, certified=True) for d in agreement.defenses
     }
-    known = {d: float(np.mean(v)) for d, v in means.items() if len(v) == len(agreement.models)}
-    if len(known) < len(agreement.defenses):
+    known = {d: mean for d, mean in means.items() if mean is not None}
+    if len(known) < len(means):
         return "Not every model was timed under every defence, so no order is stated."
     cheap = min(known, key=lambda d: known[d])
     dear = max(known, key=lambda d: known[d])
@@ -133,19 +132,13 @@ def cost_frame(
             {
                 "defense": defense,
                 "srcc": float(np.mean([m.value for m in srcc])) if complete else np.nan,
-                "seconds": _model_mean(time, agreement, defense, certified=True),
-                "plain": _model_mean(time, agreement, defense, certified=False),
+                "seconds": mean_seconds(time, agreement.models, defense, certified=True),
+                "plain": mean_seconds(time, agreement.models, defense, certified=False),
                 "width": _width(data, defense, radius),
             }
         )
-    return pd.DataFrame(out)
-
-
-def _model_mean(
-    time: pd.DataFrame, agreement: Agreement, defense: str, *, certified: bool
-) -> float:
-    values = model_seconds(time, agreement.models, defense, certified=certified)
-    return float(np.mean(list(values.values()))) if len(values) == len(agreement.models) else np.nan
+    # A mean that is missing is None, which makes a column of objects where all are.
+    return pd.DataFrame(out).astype({"seconds": float, "plain": float})
 
 
 def _width(data: Guarantees, defense: str, radius: float | None) -> float:

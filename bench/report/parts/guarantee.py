@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.frames import distinct, grouped, known, median, numbers
+from bench.analysis.frames import distinct, grouped, known, median, numbers, of_mode
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ledger
 from bench.analysis.widths import (
@@ -64,8 +64,7 @@ class Guarantees:
     @property
     def frame(self) -> pd.DataFrame:
         """Records of this mode, without their curves."""
-        narrow = [name for name in self.table if not str(name).startswith("curve_")]
-        return self.table.loc[self.table["mode"] == self.mode, narrow]
+        return of_mode(self.table, self.mode)
 
     def curve(self, defense: str) -> pd.DataFrame:
         """One defence's curves, see ``curves``: many times larger than its records."""

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bench.analysis.cost import model_seconds
+from bench.analysis.cost import mean_seconds
 from bench.analysis.frames import known, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, NARROW, Matched
 from bench.analysis.names import defense_order, defense_title, model_title
@@ -24,6 +24,7 @@ from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
 from bench.report.parts.guarantee import SHARE_DOWN, UNPROVED_NOTE, WIDTH_UP, titled
 from bench.report.parts.leaders import listed, rigor_words, too_few
 from bench.report.theme import by_rigor, defense_looks
+from bench.report.titles import called
 
 _WHOLE = Format(0, unit=" %", scale=100)
 _SHOWN = 4
@@ -52,23 +53,11 @@ def matched_section(found: dict[str, Matched], time: pd.DataFrame) -> Chapter | 
     """The chapter; None where no mode has bounds on a grid of radii."""
     blocks: list[Block] = []
     for mode, data in found.items():
-        x = {"NR": "a", "FR": "b"}[mode]
         blocks += [
-            accuracy_figure(data, id=f"figure-8{x}", title=_title(f"8{x.upper()}", mode)),
-            share_figure(
-                data,
-                id=f"figure-9{x}",
-                title=f"Figure 9{x.upper()}. Certified share at equal radius, {mode} models",
-            ),
-            best_table(
-                data, id=f"table-m1{x}", title=f"Table M1{x}. SRCC at equal radius, {mode} models"
-            ),
-            detail_table(
-                data,
-                time,
-                id=f"table-m2{x}",
-                title=f"Table M2{x}. What stands behind it, {mode} models",
-            ),
+            accuracy_figure(data, **called("figure", "8", "Accuracy at equal radius", mode)),
+            share_figure(data, **called("figure", "9", "Certified share at equal radius", mode)),
+            best_table(data, **called("table", "M1", "SRCC at equal radius", mode)),
+            detail_table(data, time, **called("table", "M2", "What stands behind it", mode)),
         ]
     if not blocks:
         return None
@@ -83,10 +72,6 @@ _INTRODUCTION = (
     "these values flatter every defence a little; how many photographs can be left out, one at a "
     "time, without another choice is printed."
 )
-
-
-def _title(number_: str, mode: str) -> str:
-    return f"Figure {number_}. Accuracy at equal radius, {mode} models"
 
 
 # --- figures ----------------------------------------------------------------------------------
@@ -286,8 +271,7 @@ def detail_table(data: Matched, time: pd.DataFrame, *, id: str, title: str) -> T
 def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple[Field, ...]:
     value = known(row["srcc"])
     interval = None if value is None or np.isnan(row["low"]) else (row["low"], row["high"])
-    models = data.agreement.models
-    seconds = model_seconds(time, models, row["defense"], certified=True)
+    seconds = mean_seconds(time, data.agreement.models, row["defense"], certified=True)
     kept = "–" if value is None else f"{row['kept']:.0f}/{row['photographs']}"
     return (
         Field(row["radius"]),
@@ -300,5 +284,5 @@ def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple
         Field(row["certified"]),
         Field(row["narrow"]),
         Field(f"{row['images']}/{row['wanted']}"),
-        Field(sum(seconds.values()) / len(seconds) if len(seconds) == len(models) else None),
+        Field(seconds),
     )
