@@ -5,6 +5,7 @@ It knows which files are documents; it must not know what they say.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ DOCUMENTS = (
         for name in ("report.md", "report.pdf", "figures/*.png", "figures/*.svg")
     ),
 )
+LOG = logging.getLogger("mkdocs.hooks.site")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 ROLE = re.compile(r":(?:func|class|meth|mod|attr):<code>")
 
@@ -56,6 +58,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return LINK.sub(mended, markdown)
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Roles of docstrings are for editors; the site shows the name alone."""
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Roles of docstrings are for editors: the site shows the name alone. A fence must be a block."""
+    if "```" in html:  # a warning is an error of the strict build
+        LOG.warning("%s: a code block was not recognised and is shown as text", page.file.src_uri)
     return ROLE.sub("<code>", html)

@@ -95,7 +95,8 @@ class Wrapped(IQAModel):
         if not torch.allclose(found, once.reshape(-1).to(found), rtol=1e-4, atol=1e-6):
             raise ValueError(
                 f"{self.card.title}: expected features= to name the last layer, found that "
-                f"{self.layer!r} alone gives {found.item():g} instead of {once.item():g}."
+                f"{self.layer!r} alone gives {found.item():g} instead of {once.item():g}: scale "
+                "inside that layer, or leave features= out, which only FS-IQA needs."
             )
 
     def _answer(self, images: Tensor, reference: tuple[Tensor, ...] | None) -> Tensor:

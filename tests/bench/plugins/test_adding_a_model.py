@@ -15,7 +15,7 @@ from PIL import Image
 from bench.cli.app import main
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-BLOCK = re.compile(r"^```(bash|python|toml) ?(?:file=(\S+))?\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(bash|python|toml) ?(?:title="(\S+)")?\n(.*?)^```$", re.M | re.S)
 
 
 def steps(page: str) -> Iterator[tuple[str, str]]:
