@@ -67,7 +67,7 @@ def test_a_model_is_listed_and_planned(
     monkeypatch.chdir(tmp_path)
     listed, planned = follow("adding_a_model.md", capsys, runs=False)
     assert "sharpness" in listed
-    assert "2 cells" in planned
+    assert "2 cells" in planned and "could not be probed" not in planned
 
 
 def test_a_data_set_is_planned(
