@@ -59,7 +59,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Roles of docstrings are for editors: the site shows the name alone. A fence must be a block."""
+    """Roles of docstrings are for editors, the site shows the name alone; a fence is a block."""
     if "```" in html:  # a warning is an error of the strict build
         LOG.warning("%s: a code block was not recognised and is shown as text", page.file.src_uri)
     return ROLE.sub("<code>", html)

@@ -109,7 +109,10 @@ def face_of(folder: Path) -> Submission:
     try:
         return Submission.model_validate_json((folder / FACE).read_bytes())
     except OSError as error:
-        raise BenchError(f"{folder / FACE}: expected a submission, found none.") from error
+        raise BenchError(
+            f"{folder / FACE}: expected a submission, found none; python -m bench submit RUN "
+            "makes one of a run."
+        ) from error
     except ValidationError as error:
         raise BenchError(f"{folder / FACE}: {invalid(error, whole='the file')}") from error
 

@@ -71,14 +71,15 @@ def modules_sha256(*modules: str) -> str:
 
 def _with_local_imports(files: Files) -> Files:
     """The files, and all local modules that they import, directly or not."""
-    found, waiting = dict(files), list(files.values())
+    found, waiting, known = dict(files), list(files.values()), set(files.values())
     while waiting:
         for module in _imported(waiting.pop()):
             place = _place(module)
-            if place is None or place in found.values() or not _is_local(place):
+            if place is None or place in known or not _is_local(place):
                 continue
-            new = {n: p for n, p in _top_level(module).items() if p not in found.values()}
+            new = {n: p for n, p in _top_level(module).items() if p not in known}
             found |= new
+            known.update(new.values())
             waiting += new.values()
     return found
 

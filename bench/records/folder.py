@@ -272,7 +272,9 @@ class RunFolder:
         outcomes = {key: o for stage in stages for key, o in self.outcomes(stage).items()}
         counted = completeness(plan.cells, units, outcomes, extras=plan.extras)
         if "prepare" in stages:
-            counted = replace(counted, untrained=self.arrow("training", ["reason"])["reason"].to_pylist())
+            counted = replace(
+                counted, untrained=self.arrow("training", ["reason"])["reason"].to_pylist()
+            )
         if "evaluate" not in stages:
             return counted
         ended = self.arrow("evaluate", [*CELL_COLUMNS, "status", "reason"])
