@@ -87,7 +87,9 @@ def write_submission(
         )
     folder = out / face.slug
     if folder.exists():
-        raise BenchError(f"{folder}: expected no such folder yet, found one.")
+        raise BenchError(
+            f"{folder}: expected no such folder yet, found one; remove it, or take another --name."
+        )
     for relative in sorted(_ALLOWED - {LICENCE, "run.json"}):
         if (run.path / relative).is_file():
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)

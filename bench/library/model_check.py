@@ -18,6 +18,8 @@ from iqa_models.base import IQAModel
 ROWS = 3
 SIDE = 64
 """Least side of the images that are asked about; larger where the card says so."""
+NOISE = 0.25
+"""Of the images: an ordinary noise level, which leaves [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def outcomes(model: IQAModel, *, seed: int = 0) -> Iterator[CheckResult]:
     """
     side = max(SIDE, model.card.min_size)
     noise = torch.Generator().manual_seed(seed)
-    images = 0.5 + 0.4 * torch.randn(ROWS + 1, 3, side, side + 9, generator=noise)
+    images = 0.5 + NOISE * torch.randn(ROWS + 1, 3, side, side + 9, generator=noise)
     reference = images[ROWS:].clamp(0, 1) if model.card.mode == "FR" else None
     asked = Asked(model, images[:ROWS], reference)
     for name, check in CHECKS.items():
