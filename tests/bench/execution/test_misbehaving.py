@@ -190,7 +190,8 @@ MODEL = Plugin()
         (
             "features.detach()",
             SOME_FAILED,
-            "1/2 cells ok\nfailed: mine / stiff / fs-iqa / sigma 0.1 (evaluate: ValueError: "
+            "1/2 cells ok\nfailed: mine / stiff / fs-iqa / sigma 0.1 (2 units, the first "
+            "evaluate: ValueError: "
             "the features of Stiff have no gradient: expected them to be computed",
         ),
         (

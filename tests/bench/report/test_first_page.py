@@ -295,4 +295,5 @@ def test_bad_rows_are_refused(text: str, words: str, tmp_path: Path) -> None:
 def test_where_all_scores_are_alike_nobody_is_called_accurate() -> None:
     said = most_accurate({"NR": Leading({}, ())})
     assert said.startswith("**If only accuracy matters:** nobody has an SRCC")
-    assert "choose" in most_accurate({"NR": Leading({"ms": 0.5}, ("ms",)), "FR": Leading({}, ())})
+    told = {"NR": Leading({"ms": 0.5, "dms": 0.4}, ("ms",)), "FR": Leading({}, ())}
+    assert "guarantee: NR choose MS (0.50) (SRCC)." in most_accurate(told)
