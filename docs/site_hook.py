@@ -25,6 +25,8 @@ DOCUMENTS = (
 )
 LOG = logging.getLogger("mkdocs.hooks.site")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+FENCE = re.compile(r'^ *```(?! *$|[\w+-]+(?: +\w+="[^"]*")* *$).*$', re.M)
+"""How a code block begins that the site would show as text."""
 ROLE = re.compile(r":(?:func|class|meth|mod|attr):<code>")
 
 
@@ -42,6 +44,8 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links to folders become links to their README; what is no document loses its link."""
+    for fence in FENCE.findall(markdown):  # a warning is an error of the strict build
+        LOG.warning('%s: %s: expected a language and title="..."', page.file.src_uri, fence)
     folder = Path(page.file.src_uri).parent
 
     def mended(found: re.Match[str]) -> str:
@@ -58,8 +62,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return LINK.sub(mended, markdown)
 
 
-def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Roles of docstrings are for editors, the site shows the name alone; a fence is a block."""
-    if "```" in html:  # a warning is an error of the strict build
-        LOG.warning("%s: a code block was not recognised and is shown as text", page.file.src_uri)
+def on_page_content(html: str, **_: Any) -> str:
+    """Roles of docstrings are for editors; the site shows the name alone."""
     return ROLE.sub("<code>", html)
