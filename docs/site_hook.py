@@ -5,6 +5,7 @@ It knows which files are documents; it must not know what they say.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -22,7 +23,10 @@ DOCUMENTS = (
         for name in ("report.md", "report.pdf", "figures/*.png", "figures/*.svg")
     ),
 )
+LOG = logging.getLogger("mkdocs.hooks.site")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+FENCE = re.compile(r'^ *```(?! *$|[\w+-]+(?: +\w+="[^"]*")* *$).*$', re.M)
+"""How a code block begins that the site would show as text."""
 ROLE = re.compile(r":(?:func|class|meth|mod|attr):<code>")
 
 
@@ -40,6 +44,8 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links to folders become links to their README; what is no document loses its link."""
+    for fence in FENCE.findall(markdown):  # a warning is an error of the strict build
+        LOG.warning('%s: %s: expected a language and title="..."', page.file.src_uri, fence)
     folder = Path(page.file.src_uri).parent
 
     def mended(found: re.Match[str]) -> str:

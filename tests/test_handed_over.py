@@ -131,6 +131,7 @@ class Stranger:
             ],
             "board": [["board", *runs], ["board", str(self.run.parent)]],
             "check-defense": [["check-defense", "planted"]],
+            "check-model": [["check-model", "planted"]],
             "new-defense": [["new-defense", "planted", "--out", str(home)]],
             "certify": [
                 ["certify", str(self.data / "1.png"), *CERTIFY],

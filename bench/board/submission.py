@@ -86,7 +86,9 @@ def write_submission(
         )
     folder = out / face.slug
     if folder.exists():
-        raise BenchError(f"{folder}: expected no such folder yet, found one.")
+        raise BenchError(
+            f"{folder}: expected no such folder yet, found one; remove it, or take another --name."
+        )
     for relative in sorted(_ALLOWED - {LICENCE, "run.json"}):
         if (run.path / relative).is_file():
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +110,10 @@ def face_of(folder: Path) -> Submission:
     try:
         return Submission.model_validate_json((folder / FACE).read_bytes())
     except OSError as error:
-        raise BenchError(f"{folder / FACE}: expected a submission, found none.") from error
+        raise BenchError(
+            f"{folder / FACE}: expected a submission, found none; python -m bench submit RUN "
+            "makes one of a run."
+        ) from error
     except ValidationError as error:
         raise BenchError(f"{folder / FACE}: {invalid(error, whole='the file')}") from error
 

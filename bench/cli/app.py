@@ -19,6 +19,7 @@ from bench.cli import (
     board,
     certify,
     check_defense,
+    check_model,
     compare,
     fit,
     list,
@@ -54,6 +55,7 @@ app.command("verify")(verify.verify)
 app.command("compare")(compare.compare)
 app.command("merge")(merge.merge)
 app.command("check-defense")(check_defense.check_defense)
+app.command("check-model")(check_model.check_model)
 app.command("new-defense")(new_defense.new_defense)
 app.command("certify", epilog=certify.EXAMPLES)(certify.certify)
 app.command("time")(time.time)

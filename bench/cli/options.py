@@ -94,6 +94,8 @@ Reports = Annotated[Path, typer.Option("--reports", help="Folder of all reports.
 Run = Annotated[
     Path | None, typer.Argument(help="Folder of a run; default: the latest.", metavar="[RUN]")
 ]
+PLANNING = "planning; the shipped data set is made when it is first asked for"
+"""What a terminal shows meanwhile: the first time is half a minute."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

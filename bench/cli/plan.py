@@ -30,11 +30,14 @@ def plan(
     asked: opt.Asked,
 ) -> None:
     """Show cells, passes and time before anything starts; time is probed on this machine."""
+    from rich.console import Console
+
     from bench.library.selection import open_registry
 
     how = asked.execution()
     registry = open_registry(how.plugins, data_root=how.data_root)
-    made = asked.selection().make_plan(registry, how)
+    with Console(stderr=True).status(opt.PLANNING):
+        made = asked.selection().make_plan(registry, how)
     prices = Prices.of(made, registry, how)
     beside = made.extra_units
     known = {unit.key for unit in beside}

@@ -17,7 +17,7 @@ from bench.base.errors import INTERRUPTED, OK, SOME_FAILED, BenchError
 from bench.cli import options as opt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -138,14 +138,15 @@ def run_benchmark(
     from bench.records.folder import RunFolder
     from bench.review.earlier import take_first_draws, take_over
 
-    registry = open_registry(how.plugins, data_root=how.data_root)
-    plan = selection.make_plan(registry, how)
-    how = replace(how, absent=absent_models(plan, registry, strict=consent.strict))
     console = Console(stderr=True, highlight=False)
+    registry = open_registry(how.plugins, data_root=how.data_root)
+    with console.status(opt.PLANNING):
+        plan = selection.make_plan(registry, how)
+    how = replace(how, absent=absent_models(plan, registry, strict=consent.strict))
     for model, sentence in how.absent:
         console.print(f"{model} is skipped: {sentence}", soft_wrap=True)
     folder = RunFolder.create(results, plan)
-    console.print(summary(plan, folder))
+    console.print(summary(plan, folder, how.stages))
     report = None
     try:
         if not resume:
@@ -164,7 +165,7 @@ def run_benchmark(
 
             report = write_report(folder, reports / plan.name, say=console.print)
     except KeyboardInterrupt:
-        console.print(interrupted(folder, plan), soft_wrap=True)
+        console.print(interrupted(folder, plan, how.stages), soft_wrap=True)
         return INTERRUPTED
     say_verdict(verdict, folder, how, report)
     return OK if verdict.complete else SOME_FAILED
@@ -227,22 +228,24 @@ def ask(long: str) -> None:
         raise BenchError("not started.")
 
 
-def summary(plan: Plan, folder: RunFolder) -> str:
+def summary(plan: Plan, folder: RunFolder, stages: Sequence[StageName]) -> str:
     """What is about to happen."""
+    count = sum(len(plan.of_stage(stage)) for stage in stages)
     beside = f" and {len(plan.extras)} extra cells" if plan.extras else ""
     return (
-        f"{len(plan.cells)} cells{beside}, {len(plan.units)} units, profile {plan.profile.name!r} "
+        f"{len(plan.cells)} cells{beside}, {count} units, profile {plan.profile.name!r} "
         f"({plan.profile.edition} edition) -> {folder.path}"
     )
 
 
-def interrupted(folder: RunFolder, plan: Plan) -> str:
+def interrupted(folder: RunFolder, plan: Plan, stages: Sequence[StageName]) -> str:
     """Where things stand and how to go on."""
     outcomes = folder.units_done()
-    done = sum(unit.key in outcomes for unit in plan.units)
+    asked = [unit for stage in stages for unit in plan.of_stage(stage)]
+    done = sum(unit.key in outcomes for unit in asked)
     words = [word for word in sys.argv[1:] if word != "--fresh"]
     return (
-        f"Interrupted: {done} of {len(plan.units)} units are safe. "
+        f"Interrupted: {done} of {len(asked)} units are safe. "
         f"Resume with: python -m bench {shlex.join(words)}"
     )
 

@@ -109,18 +109,21 @@ def image_size(dataset: Any) -> tuple[int, int]:
     """Height and width of a data set's images: as its card says, else those of the first one.
 
     Raises:
-        BenchError: Neither says.
+        BenchError: Neither says; with the first image's reason.
     """
     if dataset.card.image_size is not None:
         height, width = dataset.card.image_size
         return height, width
+    reasons = []
     for item in dataset.items("test"):
         try:
             height, width = dataset.load(item).image.shape[-2:]
-        except BenchError:
+        except BenchError as error:
+            reasons.append(str(error))
             continue
         return height, width
-    raise BenchError(f"{dataset.name}: expected a test image that can be read, found none.")
+    why = f"; of {len(reasons)} the first: {reasons[0]}" if reasons else "."
+    raise BenchError(f"{dataset.name}: expected a test image that can be read, found none{why}")
 
 
 def _rig(plan: Plan, registry: Registry, model: str, size: tuple[int, int], device: str) -> Rig:

@@ -68,8 +68,10 @@ class Rig:
 
     def _network(self, name: str) -> IQAModel:
         plugin = self.registry.model(name)
+        # A plugin of somebody else's has build alone.
+        make = getattr(plugin, "architecture", plugin.build)
         with keyed_weights(self.suite.seed, name):
-            network: IQAModel = plugin.architecture(self.suite.edition)
+            network: IQAModel = make(self.suite.edition)
         return network.to(self.device).eval().requires_grad_(False)
 
     def _defense(self, name: str) -> Defense:

@@ -23,7 +23,7 @@ from bench.library import parts
 from bench.library.models import Subject, Wrapped, subject
 from bench.library.pictures import Picture, planes
 from bench.library.progress import Progress, bar
-from bench.library.rated import Rated
+from bench.library.rated import Rated, RatedDataset
 from bench.library.score import DefendedScore
 from bench.measure.certificates import Terms
 from bench.measure.context import Context
@@ -61,8 +61,8 @@ class DefendedModel:
         """Defended score and interval of one picture; arguments as :func:`certify`'s."""
         _check_positive("radius", radius)
         pair = _pair(image, reference, self.card)
+        self.check(pair)
         try:
-            self._check(pair)
             return DefendedScore.of(certify_pair(pair, self._cell, self._context, radius=radius))
         except (ValueError, WeightsError) as error:  # of a network: one sentence for the caller
             raise BenchError(str(error)) from error
@@ -71,13 +71,20 @@ class DefendedModel:
         """Whether this is a defence of that very network."""
         return state_sha256(self._context.model(self.card.name)) == state_sha256(model)
 
-    def _check(self, pair: Pair) -> None:
-        """A network of the caller's is asked whether it is a fixed function."""
+    def check(self, pair: Pair) -> None:
+        """A network of the caller's is asked whether it is a fixed function.
+
+        Raises:
+            BenchError: It is not, or not what it was declared to be.
+        """
         model = self._context.model(self.card.name)
         if isinstance(model, Wrapped):
             tensor = self._context.tensor
             original = None if pair.reference is None else tensor(pair.reference)
-            model.check(tensor(pair.image), original)
+            try:
+                model.check(tensor(pair.image), original)
+            except ValueError as error:
+                raise BenchError(str(error)) from error
 
 
 def certify(
@@ -200,8 +207,12 @@ def defend(
     )
     context = _context(settings, chosen, target, learnt_from, resolve_device(device))
     cell = Cell(learnt_from.name, target.card.name, chosen.name, sigma)
+    made = DefendedModel(target.card, chosen, sigma, context, cell)
+    if isinstance(learnt_from, RatedDataset) and chosen.part and chosen.part.per_model:
+        # Before minutes are spent on a network that cannot be defended.
+        made.check(learnt_from.load(learnt_from.items("train")[0]))
     parts.make_ready(context, cell, progress)
-    return DefendedModel(target.card, chosen, sigma, context, cell)
+    return made
 
 
 def _context(

@@ -54,7 +54,8 @@ class Wrapped(ScoringModel):
         if not torch.allclose(found.reshape(-1), once.reshape(-1).to(found), rtol=1e-4, atol=1e-6):
             raise ValueError(
                 f"{self.card.title}: expected features= to name the last layer, found that "
-                f"{self.layer!r} alone gives {found.item():g} instead of {once.item():g}."
+                f"{self.layer!r} alone gives {found.item():g} instead of {once.item():g}: scale "
+                "inside that layer, or leave features= out, which only FS-IQA needs."
             )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import re
 import sys
 import traceback
@@ -334,6 +335,11 @@ def _declared(module: ModuleType) -> Iterator[tuple[Kind, Any]]:
 
 def _checked(kind: Kind, value: Any, *, origin: str, expected_name: str | None = None) -> Found:
     """Refuse an object that lacks what its kind must have."""
+    if isinstance(value, type) and kind != "dataset":
+        raise TypeError(
+            f"a {kind} is an object, found the class {value.__name__}: "
+            f"{kind.upper()} = {value.__name__}(...)"
+        )
     missing = [field for field in REQUIRED[kind] if not hasattr(value, field)]
     if missing:
         raise TypeError(
@@ -346,9 +352,20 @@ def _checked(kind: Kind, value: Any, *, origin: str, expected_name: str | None =
             f"a {kind}'s name is lower-case letters, digits, hyphens, dots and underscores, "
             f"found {name!r}"
         )
+    if kind == "model":
+        _check_card(value.card)
     if expected_name is not None and name != expected_name:
         raise ValueError(f"it is announced as {expected_name!r} but calls itself {name!r}")
     return Found(kind, name, origin, value)
+
+
+def _check_card(card: Any) -> None:
+    """Refuse a model's card that would only be noticed in the middle of a run."""
+    low, high = card.score_range
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"score_range: expected two ascending numbers, found {card.score_range}")
+    if card.mode not in ("NR", "FR"):
+        raise ValueError(f"mode: expected 'NR' or 'FR', found {card.mode!r}")
 
 
 def _broken(kind: Kind | Literal["file"], name: str, origin: str, error: BaseException) -> Broken:

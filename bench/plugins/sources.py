@@ -21,6 +21,8 @@ from bench.base.files import file_sha256
 
 Files = Mapping[str, Path]
 """Places of files by a name that is the same on every machine."""
+INSTALLED = {"site-packages", "dist-packages"}
+"""Folders of installed packages, also those of another environment that this one was linked to."""
 _OURS = tuple(Path(__file__).resolve().parents[2] / n for n in ("bench", "defenses", "iqa_models"))
 
 
@@ -69,14 +71,15 @@ def modules_sha256(*modules: str) -> str:
 
 def _with_local_imports(files: Files) -> Files:
     """The files, and all local modules that they import, directly or not."""
-    found, waiting = dict(files), list(files.values())
+    found, waiting, known = dict(files), list(files.values()), set(files.values())
     while waiting:
         for module in _imported(waiting.pop()):
             place = _place(module)
-            if place is None or place in found.values() or not _is_local(place):
+            if place is None or place in known or not _is_local(place):
                 continue
-            new = {n: p for n, p in _top_level(module).items() if p not in found.values()}
+            new = {n: p for n, p in _top_level(module).items() if p not in known}
             found |= new
+            known.update(new.values())
             waiting += new.values()
     return found
 
@@ -130,4 +133,8 @@ def _is_local(place: Path) -> bool:
     installed += [path for key, path in sysconfig.get_paths().items() if "lib" in key]
     installed += [str(Path(sys.base_prefix) / "lib")]
     known = (Path(one).resolve() for one in installed)
-    return not _is_ours(place) and not any(place.is_relative_to(one) for one in known)
+    return not (
+        _is_ours(place)
+        or INSTALLED.intersection(place.parts)
+        or any(place.is_relative_to(one) for one in known)
+    )

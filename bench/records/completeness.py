@@ -56,7 +56,7 @@ class Completeness:
 
     Attributes:
         cells: All cells of the plan's tables.
-        failed: Cells with a failed unit, and the first reason.
+        failed: Cells with a failed unit: the first reason, and how many there are.
         skipped: Cells of a model that is not on this machine, and why.
         missing: Cells with units that were never done, and how many.
         others: Such units that belong to no cell (the undefended model under attack), by the same
@@ -65,6 +65,7 @@ class Completeness:
         abstained: Cells without a certificate for most of their images: on how many, and the first
             reason.
         scope: What was not asked for, if anything, in one sentence.
+        untrained: Why training images were left out, one reason for each.
     """
 
     cells: tuple[Cell, ...]
@@ -75,6 +76,7 @@ class Completeness:
     abstained: Mapping[Cell, str] = field(default_factory=dict)
     skipped: Mapping[Cell, str] = field(default_factory=dict)
     scope: str = ""
+    untrained: Sequence[str] = ()
 
     @property
     def ok(self) -> int:
@@ -111,7 +113,8 @@ class Completeness:
         for cell, reason in self.abstained.items():
             first.setdefault(cell.defense, reason)
         by_defense = {cell: first[cell.defense] for cell in self.abstained}
-        return (*filter(None, [self.scope]), *_grouped("no certificate", by_defense))
+        lines = [self.scope, _left_out(self.untrained)]
+        return (*filter(None, lines), *_grouped("no certificate", by_defense))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -121,6 +124,23 @@ class Completeness:
         lines += _grouped("missing", {c: f"{n} units not done" for c, n in self.missing.items()})
         lines += [f"{word}: {n} units on undefended models" for word, n in self.others.items() if n]
         return tuple(lines)
+
+
+def _left_out(reasons: Sequence[str]) -> str:
+    """How many training images the others do without, and why the first.
+
+    >>> _left_out(["a.png: expected an image file, found no such file."])
+    'left out of training: 1 image (a.png: expected an image file, found no such file.)'
+    """
+    if not reasons:
+        return ""
+    count = f"{len(reasons)} image" + ("s, the first" if len(reasons) > 1 else "")
+    return f"left out of training: {count} ({reasons[0]})"
+
+
+def _first(reasons: Sequence[str]) -> str:
+    """The first reason, and of how many where it is not alone."""
+    return reasons[0] if len(reasons) == 1 else f"{len(reasons)} units, the first {reasons[0]}"
 
 
 def _grouped(word: str, reasons: Mapping[Cell, str]) -> list[str]:
@@ -144,7 +164,7 @@ def completeness(
     extras: tuple[Cell, ...] = (),
 ) -> Completeness:
     """Requested against recorded: a cell is ok if all units that serve it are done, none failed."""
-    failed: dict[Cell, str] = {}
+    failed: dict[Cell, list[str]] = {}
     missing: dict[Cell, int] = {}
     skipped: dict[Cell, str] = {}
     others = {"failed": 0, "missing": 0, "skipped": 0}
@@ -161,10 +181,11 @@ def completeness(
             elif outcome.absent:
                 skipped.setdefault(cell, str(outcome.reason))
             else:
-                failed.setdefault(cell, f"{unit.stage}: {outcome.reason}")
+                failed.setdefault(cell, []).append(f"{unit.stage}: {outcome.reason}")
         if not served[unit.task]:
             others["missing" if outcome is None else outcome.status] += 1
-    return Completeness(cells, failed, missing, others, extras, skipped=skipped)
+    first = {cell: _first(reasons) for cell, reasons in failed.items()}
+    return Completeness(cells, first, missing, others, extras, skipped=skipped)
 
 
 def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:

@@ -273,6 +273,10 @@ class RunFolder:
         units = [unit for stage in stages for unit in plan.of_stage(stage)]
         outcomes = {key: o for stage in stages for key, o in self.outcomes(stage).items()}
         counted = completeness(plan.cells, units, outcomes, extras=plan.extras)
+        if "prepare" in stages:
+            counted = replace(
+                counted, untrained=self.arrow("training", ["reason"])["reason"].to_pylist()
+            )
         if "evaluate" not in stages:
             return counted
         ended = self.arrow("evaluate", [*CELL_COLUMNS, "status", "reason"])

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from bench.base.errors import BenchError, invalid, unknown
 from bench.base.files import sync_folder
 from bench.records.completeness import ABSENT, Outcome
-from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status
+from bench.records.schema import BY_TABLE, SCHEMA_VERSION, Record, Status, TrainingImageRecord
 
 
 class JournalError(BenchError):
@@ -49,11 +49,15 @@ class Entry:
 
     @classmethod
     def of(cls, unit: str, records: Sequence[Record], *, attempt: int = 1) -> Self:
-        """The entry of a unit's records; the worst of them decides its status."""
-        statuses = {record.status for record in records}
+        """The entry of a unit's records; the worst of them decides its status.
+
+        A training image that was left out does not: the others train on, the verdict names it.
+        """
+        deciding = [r for r in records if not isinstance(r, TrainingImageRecord)]
+        statuses = {record.status for record in deciding}
         order: tuple[Status, ...] = ("failed", "ok", "abstained", "skipped")
         status: Status = next((s for s in order if s in statuses), "ok")
-        reason = next((r.reason for r in records if r.status == status and r.reason), None)
+        reason = next((r.reason for r in deciding if r.status == status and r.reason), None)
         return cls(unit, attempt, status, reason, tuple(records))
 
     def without_records(self, reason: str) -> Self:

@@ -34,7 +34,7 @@ def main(
     try:
         verdict = execute(run, how, PlainProgress(console, every=0.2))
     except KeyboardInterrupt:
-        console.print(interrupted(run, plan), soft_wrap=True)
+        console.print(interrupted(run, plan, how.stages), soft_wrap=True)
         return 130
     print(verdict)
     return 0 if verdict.complete else 1

@@ -50,7 +50,7 @@ def choices(
     """
     return (
         *_too_few(decision),
-        _accurate(plain),
+        most_accurate(plain),
         _guaranteed(guaranteed),
         *_cheapest(decision),
         *_proved(decision),
@@ -68,8 +68,13 @@ def _too_few(decision: Decision) -> Iterator[str]:
         )
 
 
-def _accurate(plain: Mapping[str, Leading]) -> str:
+def most_accurate(plain: Mapping[str, Leading]) -> str:
+    """Who has the highest SRCC, whatever it guarantees."""
     told = [f"{mode} {_leader(leading)}" for mode, leading in plain.items() if leading.values]
+    if not told:
+        return (
+            "**If only accuracy matters:** nobody has an SRCC: scores that are all alike have none."
+        )
     return f"**If only accuracy matters**, not the guarantee: {'; '.join(told)} (SRCC)."
 
 

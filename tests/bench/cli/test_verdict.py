@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.cli.app import main
-from bench.cli.run import STAGES_HELP, say_verdict
+from bench.cli.run import STAGES_HELP, interrupted, say_verdict, summary
 from bench.execution.options import Execution
 from bench.plan.units import STAGES
 from tests.bench.fake_run import fake_plan, fake_run
@@ -34,6 +34,17 @@ def test_what_the_audit_found_stands_beside_the_cells(
     say_verdict(counted, run, Execution(), tmp_path / "report.md")
     (first, *_) = capsys.readouterr().out.splitlines()
     assert first == f"{cells}; 1 of 8 certificates violated under attack (ms), see the report"
+
+
+def test_units_are_counted_of_the_stages_that_were_asked_for(tmp_path: Path) -> None:
+    plan = fake_plan()
+    run = fake_run(tmp_path, plan)
+    whole, evaluated = len(plan.units), len(plan.of_stage("evaluate"))
+    assert 0 < evaluated < whole
+    assert f", {evaluated} units, " in summary(plan, run, ("evaluate",))
+    assert f", {whole} units, " in summary(plan, run, STAGES)
+    assert f" of {evaluated} units are safe" in interrupted(run, plan, ("evaluate",))
+    assert f" of {whole} units are safe" in interrupted(run, plan, STAGES)
 
 
 def test_the_help_names_every_stage() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -267,6 +267,18 @@ def test_the_named_layer_must_be_the_last_one() -> None:
     model = as_model(squashed, score_range=(0.0, 1.0), features="1")
     with pytest.raises(BenchError, match="expected features= to name the last layer"):
         certify(model, np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_network_that_cannot_be_defended_is_refused_before_anything_is_learnt() -> None:
+    network = nn.Sequential(Brightness(), nn.Sigmoid())
+    model = as_model(network, score_range=(0.0, 1.0), features="0.fc")
+
+    def learning(what: str) -> NoReturn:
+        raise AssertionError(what)
+
+    with pytest.raises(BenchError, match="scale inside that layer, or leave features= out"):
+        fit_features(model, rated(), progress=learning)
 
 
 @pytest.mark.parametrize(

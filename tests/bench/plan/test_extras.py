@@ -200,3 +200,6 @@ def test_the_count_of_the_tables_stays_their_own(plan: Plan) -> None:
         f"failed: {bad} (evaluate: broken)",
         f"missing: {bad} (1 units not done)",
     )
+    outcomes[mine[1].key] = Outcome("failed", "broken as well")
+    found = completeness(plan.cells, plan.units, outcomes, extras=plan.extras)
+    assert found.remarks == (f"failed: {bad} (2 units, the first evaluate: broken)",)

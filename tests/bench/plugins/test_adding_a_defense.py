@@ -16,7 +16,7 @@ from bench.cli.app import main
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "adding_a_defense.md"
-BLOCK = re.compile(r"^```(bash|python) ?(?:file=(\S+))?\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r'^```(bash|python) ?(?:title="(\S+)")?\n(.*?)^```$', re.M | re.S)
 
 
 def steps() -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from PIL import Image
 from bench.cli.app import main
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-BLOCK = re.compile(r"^```(bash|python|toml) ?(?:file=(\S+))?\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r'^```(bash|python|toml) ?(?:title="(\S+)")?\n(.*?)^```$', re.M | re.S)
 
 
 def steps(page: str) -> Iterator[tuple[str, str]]:
@@ -65,9 +65,9 @@ def test_a_model_is_listed_and_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    listed, planned = follow("adding_a_model.md", capsys, runs=False)
-    assert "sharpness" in listed
-    assert "2 cells" in planned
+    listed, checked, planned = follow("adding_a_model.md", capsys, runs=False)
+    assert "sharpness" in listed and "sharpness conforms" in checked
+    assert "2 cells" in planned and "could not be probed" not in planned
 
 
 def test_a_data_set_is_planned(

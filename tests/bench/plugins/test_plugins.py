@@ -19,6 +19,13 @@ from dataclasses import replace
 from defenses.ms import DEFENSE as MS
 {target} = {value}
 """
+MODEL = """
+from iqa_models.base import ModelCard
+class M:
+    build = None
+    card = ModelCard("m", "M", {}, True, 8, "c", "l")
+MODEL = M()
+"""
 
 
 def plugin(folder: Path, name: str, target: str, value: str) -> Path:
@@ -62,6 +69,10 @@ def test_a_file_may_define_one_or_several(tmp_path: Path) -> None:
         ("import no_such_module_anywhere", "ModuleNotFoundError"),
         ("x = 1", "defines none of"),
         ("class D: name = 'd'\nDEFENSE = D()", "title, smoother"),
+        ("class D: name = 'd'\nDEFENSE = D", r"found the class D: DEFENSE = D(...)"),
+        (MODEL.format("'nr', (0, 1)"), "mode: expected 'NR' or 'FR', found 'nr'"),
+        (MODEL.format("'FR', (1, 1)"), "score_range: expected two ascending numbers, found (1, 1)"),
+        (MODEL.format("'NR', (0, float('inf'))"), "found (0, inf)"),
     ],
 )
 def test_a_broken_file_is_reported_and_hurts_nobody_else(

@@ -12,7 +12,7 @@ from bench.execution.planning import make_plan
 from bench.plan.loading import Overrides, load_profile, overridden
 from bench.plan.units import Plan
 from bench.plugins.registry import GROUPS, Registry
-from bench.plugins.sources import modules_sha256
+from bench.plugins.sources import files_of_file, modules_sha256
 
 PART = """
 from dataclasses import replace
@@ -123,6 +123,20 @@ def test_modules_that_a_plugin_file_imports_count(site: Path, tmp_path: Path) ->
     moved.parent.mkdir()
     moved.write_text(plugin.read_text())
     assert plan_of(moved).hash == hashes[-1], "neither where it lies nor its name"
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages", "packages"])
+def test_what_another_environment_has_installed_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """A linked environment: its torch alone would take minutes, and is not the plugin's code."""
+    other = tmp_path / "lib" / folder
+    other.mkdir(parents=True)
+    (other / "helper_installed.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(other)
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("import helper_installed\n")
+    assert len(files_of_file(plugin)) == (2 if folder == "packages" else 1)
 
 
 def test_caches_know_all_code_of_a_plugin(site: Path) -> None:

@@ -52,3 +52,18 @@ def test_the_reason_of_most_images_is_named_whatever_its_numbers() -> None:
     moved = [frame("abstained", reason=f"moved by {x} sigma_f") for x in ("1.5e-3", "2")]
     (text,) = mostly_abstained(pd.concat([frame("abstained"), *moved])).values()
     assert text == "3 of 3 images abstained: moved by 1.5e-3 sigma_f"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ((), ()),
+        (("a.png: gone",), ("left out of training: 1 image (a.png: gone)",)),
+        (("b: torn", "a: gone"), ("left out of training: 2 images, the first (b: torn)",)),
+    ],
+)
+def test_training_images_that_were_left_out_fail_no_cell(
+    reasons: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    verdict = Completeness((Cell("set", "m", "ms", 0.25),), {}, {}, untrained=reasons)
+    assert verdict.complete and verdict.notes == said

@@ -13,7 +13,15 @@ import pytest
 
 from bench.analysis.agreement import agreements
 from bench.analysis.beside import REPORTED_COLUMNS, read_reported, with_runs
-from bench.analysis.decision import broken, by_accuracy, by_score, by_width, costs, vacuous
+from bench.analysis.decision import (
+    Leading,
+    broken,
+    by_accuracy,
+    by_score,
+    by_width,
+    costs,
+    vacuous,
+)
 from bench.analysis.matched import Matched, matched
 from bench.analysis.names import defense_title
 from bench.analysis.source import FrameRun
@@ -21,7 +29,7 @@ from bench.analysis.statistics import bootstrap_median, cluster_weights
 from bench.base.errors import BenchError
 from bench.report.compose import compose
 from bench.report.document import Table
-from bench.report.parts.choosing import Choice, choice_words
+from bench.report.parts.choosing import Choice, choice_words, most_accurate
 from bench.report.parts.decision import decision_figure
 from bench.report.parts.first import decide, trust_lines
 from tests.bench.report.synthetic import synthetic_run
@@ -282,3 +290,10 @@ def test_bad_rows_are_refused(text: str, words: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(BenchError, match=re.escape(words)):
         read_reported(path)
+
+
+def test_where_all_scores_are_alike_nobody_is_called_accurate() -> None:
+    said = most_accurate({"NR": Leading({}, ())})
+    assert said.startswith("**If only accuracy matters:** nobody has an SRCC")
+    told = {"NR": Leading({"ms": 0.5, "dms": 0.4}, ("ms",)), "FR": Leading({}, ())}
+    assert "guarantee: NR choose MS (0.50) (SRCC)." in most_accurate(told)
