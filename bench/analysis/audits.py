@@ -16,6 +16,7 @@ import pandas as pd
 from bench.analysis.frames import numbers
 from bench.analysis.names import defense_order
 from bench.analysis.statistics import clopper_pearson, proportion_upper
+from bench.analysis.widths import PROVED
 
 
 def genuine(audit: pd.DataFrame) -> pd.DataFrame:
@@ -105,8 +106,16 @@ def power(audit: pd.DataFrame) -> dict[str, Share]:
     return {str(name): share(part) for name, part in wrong.groupby("planted", sort=True)}
 
 
+def power_words(audit: pd.DataFrame) -> str:
+    """What was found of every planted error: ``radius x1.5 0/450, radius x2 37/450``."""
+    return ", ".join(f"{name} {one.found}/{one.claims}" for name, one in power(audit).items())
+
+
 def verdict(audit: pd.DataFrame) -> str | None:
     """What must be said of the claims, in one line; None if none was attacked.
+
+    Beside it stands what was found of the errors planted in proved radii, where there are any:
+    unbroken proofs say as much as the audit could have seen.
 
     >>> row = {"status": "ok", "planted": "", "dataset": "a", "group": "b", "image": "c"}
     >>> two = [{**row, "defense": "fs-iqa", "violated": wrong} for wrong in (True, False)]
@@ -121,4 +130,6 @@ def verdict(audit: pd.DataFrame) -> str | None:
     names = ", ".join(defense_order(broken["defense"]))
     text = f"{found.found} of {found.claims} certificates violated under attack"
     text += f" ({names})" if names else ""
-    return text + (f", {found.failed} attacks failed" if found.failed else "")
+    text += f", {found.failed} attacks failed" if found.failed else ""
+    seen = power_words(audit[audit["rigor"] == PROVED]) if "rigor" in audit else ""
+    return text + (f"; of errors planted in proved radii found: {seen}" if seen else "")

@@ -162,18 +162,23 @@ class Cost:
     scaled: int | None
 
 
-def equal_draws(time: pd.DataFrame) -> int | None:
-    """The most draws that anything was timed with; None without records."""
+def equal_draws(time: pd.DataFrame, evaluate: pd.DataFrame) -> int | None:
+    """The most draws that anything was timed or certified with; None where nothing was timed.
+
+    With the few draws of a quick timing a defence may have no certificate at all.
+    """
     usable = time[time["status"] == "ok"]
-    return int(usable["samples"].max()) if len(usable) else None
+    if usable.empty:
+        return None
+    certified = evaluate["samples"].dropna()
+    return int(max(usable["samples"].max(), certified.max() if len(certified) else 0))
 
 
-def costs(time: pd.DataFrame, models: tuple[str, ...]) -> dict[str, Cost]:
+def costs(time: pd.DataFrame, models: tuple[str, ...], *, draws: int | None) -> dict[str, Cost]:
     """Mean seconds over models by defence, at equal draws.
 
     Input noise costs one pass a draw, so seconds of fewer draws are scaled up in proportion.
     """
-    draws = equal_draws(time)
     usable = time[(time["status"] == "ok") & time["model"].isin(models)]
     found: dict[str, Cost] = {}
     for (defense,), part in grouped(usable, ["defense"]):

@@ -93,13 +93,14 @@ def _best(candidates: list[Level], place: int) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One image under one defence, as thousandths of the score range, higher is better.
+    """One image under one defence at a radius, as thousandths of the score range, higher is better.
 
     ``lower`` is rounded down and ``upper`` up.
     """
 
     model: str
     defense: str
+    radius: float
     image: str
     score: int
     lower: int
@@ -109,15 +110,14 @@ class Seen:
 _SCORED = ["model", "image", "score", "higher_is_better", "range_low", "range_high"]
 
 
-def seen(data: Matched, radius: float) -> Iterator[Seen]:
-    """Every image at one radius, each defence at its best noise level there."""
-    best = data.best[data.best["radius"] == radius]
-    for defense, sigma in zip(best["defense"], best["sigma"], strict=True):
-        yield from _seen(data, defense, sigma, radius)
+def seen(data: Matched) -> Iterator[Seen]:
+    """Every image at every radius, each defence at its best noise level there."""
+    for (defense, sigma), part in grouped(data.best, ["defense", "sigma"]):
+        yield from _seen(data, str(defense), float(sigma), tuple(part["radius"]))
 
 
-def _seen(data: Matched, defense: str, sigma: float, radius: float) -> Iterator[Seen]:
-    bounds = data.bounds(defense, sigma, radius)[["model", "image", "lower", "upper"]]
+def _seen(data: Matched, defense: str, sigma: float, radii: tuple[float, ...]) -> Iterator[Seen]:
+    bounds = data.bounds(defense, sigma, *radii)[["model", "image", "radius", "lower", "upper"]]
     scored = data.level(defense, sigma)[_SCORED].dropna(subset=["score"])
     joined = scored.merge(bounds, on=["model", "image"])
     low = numbers(joined, "range_low")
@@ -129,9 +129,10 @@ def _seen(data: Matched, defense: str, sigma: float, radius: float) -> Iterator[
         np.where(up, lower, 1 - upper),
         np.where(up, upper, 1 - lower),
     )
-    names = zip(joined["model"], joined["image"], strict=True)
-    for (model, image), s, a, b in zip(names, score, lower, upper, strict=True):
-        yield Seen(model, defense, image, round(1000 * s), _floor(1000 * a), -_floor(-1000 * b))
+    names = zip(joined["model"], joined["radius"], joined["image"], strict=True)
+    for (model, radius, image), s, a, b in zip(names, score, lower, upper, strict=True):
+        ends = _floor(1000 * a), -_floor(-1000 * b)
+        yield Seen(model, defense, radius, image, round(1000 * s), *ends)
 
 
 def _floor(value: float) -> int:

@@ -75,9 +75,9 @@ class Matched:
         """Records of one defence at one noise level."""
         return _level(self.records, self.agreement, defense, sigma)
 
-    def bounds(self, defense: str, sigma: float, radius: float) -> pd.DataFrame:
-        """Bounds and widths of every image of a level at one radius."""
-        return curves(self.level(defense, sigma), (radius,))
+    def bounds(self, defense: str, sigma: float, *radii: float) -> pd.DataFrame:
+        """Bounds and widths of every image of a level at some radii."""
+        return curves(self.level(defense, sigma), radii)
 
     def letters(self, radius: float) -> dict[str, str]:
         """Ties at a radius, among proved radii on equal sets; ``a`` leads."""

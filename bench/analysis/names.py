@@ -45,12 +45,14 @@ _GIVEN: ContextVar[Mapping[str, str]] = ContextVar("given", default=MappingProxy
 def given_titles(titles: Mapping[str, str]) -> Iterator[None]:
     """Call plugins' defences and models by their titles in what is composed meanwhile.
 
-    >>> with given_titles({"mine": "My Defence", "other": "FS-IQA"}):
+    Sentences list names with commas, so a title has none.
+
+    >>> with given_titles({"mine": "My Defence, new", "other": "FS-IQA"}):
     ...     defense_title("mine"), defense_title("other"), defense_title("ms")
-    ('My Defence', 'other', 'MS')
+    ('My Defence new', 'other', 'MS')
     """
     ours = {*DEFENSE_TITLES.values(), *MODEL_TITLES.values()}
-    told = {n: " ".join(title.split())[:LONGEST] for n, title in titles.items()}
+    told = {n: " ".join(title.replace(",", " ").split())[:LONGEST] for n, title in titles.items()}
     token = _GIVEN.set({n: title for n, title in told.items() if title and title not in ours})
     try:
         yield

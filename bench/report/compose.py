@@ -28,7 +28,7 @@ from bench.report.document import (
     VerdictWord,
 )
 from bench.report.parts.attacks import attack_blocks
-from bench.report.parts.audit import audit_table, violations
+from bench.report.parts.audit import audit_tables, violations
 from bench.report.parts.charts import equal_radius, pareto
 from bench.report.parts.claims import is_papers_setting, verdicts
 from bench.report.parts.cost import cost_frame, cost_table
@@ -45,6 +45,7 @@ from bench.report.parts.guarantee import (
 )
 from bench.report.parts.leaders import listed
 from bench.report.parts.matched import matched_section
+from bench.report.parts.once import once
 from bench.report.parts.proof import proof_section
 from bench.report.parts.provenance import provenance_section
 from bench.report.parts.ranking import ranking_table
@@ -72,7 +73,7 @@ def compose(run: FrameRun, *, reps: int = 1000, reported: Sequence[Reported] = (
     found = agreements(run, reps=reps)
     if found:
         sections, judged = _sections(run, found, reps=reps, reported=reported)
-        sections = noted(sections, run)
+        sections = noted(once(sections), run)
     else:
         nothing = Paragraph("No image was evaluated in this run, so there is nothing to report.")
         empty = () if refused else (Chapter("accuracy", "Accuracy", (nothing,)),)
@@ -94,7 +95,7 @@ def _sections(
     """All chapters in order: what decides, the paper's form, then what stands behind it."""
     frame, family = run.table("evaluate"), run.profile.certificate.familywise
     data = {mode: guarantees(frame, mode=mode, familywise=family) for mode in found}
-    judged = verdicts(run, found, published())
+    judged = verdicts(run, found, published(), reps=reps)
     equal = _matched(run, found, reps=reps)
     first = decide(run, equal, reps=reps, reported=reported)
     chapters = (
@@ -165,7 +166,7 @@ def _verdict_box(
 ) -> tuple[str, ...]:
     """How far the run got, how far it can be trusted, and what became of the paper's claims."""
     count = run.completeness
-    lines = [", ".join(count.words), *count.remarks, *count.notes, *trust_lines(run, found)]
+    lines = [", ".join(count.words), *count.remarks, *trust_lines(run, found)]
     words = [v.word for v in judged]
     counted = ", ".join(f"{words.count(w)} {w}" for w in get_args(VerdictWord) if w in words)
     if counted:
@@ -175,7 +176,7 @@ def _verdict_box(
             else " (directions, not sizes: these are not the paper's networks, data and draws)"
         )
         lines.append(f"Claims of the paper: {counted}{setting}.")
-    return tuple(lines)
+    return (*lines, *count.notes)
 
 
 # --- chapters ----------------------------------------------------------------------------------
@@ -273,15 +274,13 @@ def _audit(run: FrameRun) -> list[Block]:
     run = run.everything()
     frame, audit = run.table("evaluate"), run.table("audit")
     modes = {str(m): str(k) for m, k in zip(frame["model"], frame["mode"], strict=True)}
-    table = audit_table(
-        audit, modes, id="table-audit", title="Table A. Attacks inside the certified balls"
-    )
-    if table is None:
+    tables = audit_tables(audit, modes)
+    if not tables:
         return [Paragraph("The audit stage was not run: no certificate of this run was attacked.")]
     broken = violations(audit)
     if not broken:
-        return [table]
-    return [table, Paragraph("**Violated certificates, by photograph.**"), Bullets(broken)]
+        return [*tables]
+    return [*tables, Paragraph("**Violated certificates, by photograph.**"), Bullets(broken)]
 
 
 def _cost(run: FrameRun, found: Mapping[str, Agreement], data: Mapping[str, Guarantees]) -> Chapter:

@@ -30,6 +30,8 @@ from bench.report.theme import Look
 
 WIDTH = 6.9
 """Inches: the text width of the PDF."""
+_DPI = 160
+"""Panels are laid out at the resolution they are saved at: letters are not equally wide at each."""
 FONT = "DejaVu Sans"
 """It comes with matplotlib, so every machine has it."""
 Looks = Mapping[str, Look]
@@ -69,7 +71,7 @@ def panels(
     count: int, *, height: float = 2.5, share_y: bool = True, share_x: bool = False
 ) -> tuple[Canvas, list[Axes]]:
     """A row of panels as wide as the text."""
-    canvas = Canvas(figsize=(WIDTH, height))
+    canvas = Canvas(figsize=(WIDTH, height), dpi=_DPI)
     FigureCanvasAgg(canvas)
     axes = canvas.subplots(1, count, sharex=share_x, sharey=share_y, squeeze=False)
     return canvas, list(axes[0])
@@ -156,10 +158,14 @@ def scatter(
         sns.scatterplot(frame, x=x, y=y, s=size, linewidth=0, ax=ax, **_looking(by, looks))
 
 
-def rings(ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks) -> None:
-    """One hollow marker for each row."""
+def marks(
+    ax: Axes, frame: pd.DataFrame, *, x: str, y: str, by: str, looks: Looks, size: float = 50
+) -> None:
+    """One marker for each row, hollow for those that look so."""
+    hollow = frame[by].map(lambda name: looks[name].hollow).astype(bool)
+    scatter(ax, frame[~hollow], x=x, y=y, by=by, looks=looks, size=size)
     before = len(ax.collections)
-    scatter(ax, frame, x=x, y=y, by=by, looks=looks)
+    scatter(ax, frame[hollow], x=x, y=y, by=by, looks=looks, size=size)
     for drawn in ax.collections[before:]:
         drawn.set(edgecolor=drawn.get_facecolor(), facecolor="white", linewidth=1.0)
 
@@ -258,14 +264,14 @@ def finish(
         data=data,
         hover=tuple(h for p in points if (h := _place(canvas, p)) is not None),
         width=float(canvas.get_figwidth()),
-        png=_saved(canvas, "png", {"Software": None}, dpi=160),
+        png=_saved(canvas, "png", {"Software": None}),
         svg=rounded(numbered(_saved(canvas, "svg", {"Date": None, "Creator": None}).decode())),
     )
 
 
-def _saved(canvas: Canvas, kind: str, metadata: dict[str, Any], dpi: int = 100) -> bytes:
+def _saved(canvas: Canvas, kind: str, metadata: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    canvas.savefig(buffer, format=kind, metadata=metadata, dpi=dpi)
+    canvas.savefig(buffer, format=kind, metadata=metadata, dpi=_DPI)
     return buffer.getvalue()
 
 

@@ -86,7 +86,7 @@ def attack_blocks(
     summary = attack_summary(found)
     about = _about(attack, summary)
     lines = [
-        in_every_way(part, id=f"figure-4-{model}-{norm}", about=about)
+        in_every_way(part, id=f"figure-4-{model}-{norm}")
         for (model, norm), part in grouped(summary, ["model", "norm"])
     ]
     return [
@@ -119,7 +119,7 @@ def in_the_papers_form(summary: pd.DataFrame, *, about: str) -> Figure:
     )
 
 
-def in_every_way(summary: pd.DataFrame, *, id: str, about: str) -> Figure:
+def in_every_way(summary: pd.DataFrame, *, id: str) -> Figure:
     """Transfer and white-box, upwards and downwards, as a share of the range: one y axis."""
     model, norm = str(summary["model"].iloc[0]), str(summary["norm"].iloc[0])
     panes = [
@@ -134,7 +134,7 @@ def in_every_way(summary: pd.DataFrame, *, id: str, about: str) -> Figure:
         measure="gain",
         id=id,
         title=f"Figure 4, both attacks and directions: {model_title(model)}, {norm_title(norm)}",
-        caption=f"Mean gain as a share of the score range. {about}".strip(),
+        caption="Mean gain as a share of the score range; made and drawn as Figure 4.",
         log=True,
     )
 

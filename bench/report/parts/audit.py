@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, displaced, genuine, power, share
+from bench.analysis.audits import Share, displaced, genuine, power, power_words, share
 from bench.analysis.frames import grouped, median, numbers
 from bench.analysis.names import defense_order, defense_title, model_order, model_title
 from bench.report.document import Column, Field, Table
@@ -19,13 +19,16 @@ from bench.report.parts.guarantee import RADIUS_DOWN
 from bench.report.parts.leaders import listed
 
 
-def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: str) -> Table | None:
-    """Attacks inside the certified balls: violations, what planted errors show, worst cases."""
-    claims = genuine(audit)
-    if not share(claims).wanted:
-        return None
+def audit_tables(audit: pd.DataFrame, modes: dict[str, str]) -> tuple[Table, ...]:
+    """What attacks inside the certified balls broke, and what they see of planted errors."""
+    if not share(genuine(audit)).wanted:
+        return ()
+    found = _broken(audit, modes)
+    return (found, _planted(audit, modes)) if power(audit) else (found,)
+
+
+def _broken(audit: pd.DataFrame, modes: dict[str, str]) -> Table:
     ratio = Format(2, rounding="up")
-    planted = sorted(power(audit))
     columns = (
         Column("Mode", kind="text"),
         Column("Defence", kind="text"),
@@ -35,75 +38,102 @@ def audit_table(audit: pd.DataFrame, modes: dict[str, str], *, id: str, title: s
         Column("violated", kind="text"),
         Column("images with one", kind="text"),
         Column("95 % limit", Format(1, unit=" %", scale=100, rounding="up")),
-        *(Column(name, kind="text", group="planted errors found") for name in planted),
         Column("interval use", ratio, group="worst"),
         Column("displacement", ratio, group="worst"),
         Column("certified", RADIUS_DOWN, group="median radius"),
         Column("attack-verified", RADIUS_DOWN, group="median radius"),
     )
     return Table(
-        id=id,
-        title=title,
+        id="table-audit",
+        title="Table A. Attacks inside the certified balls",
         caption=audit_sentence(audit),
         columns=columns,
-        rows=tuple(_rows(audit, modes, planted)),
+        rows=tuple(
+            (*_name(mode, chosen), *_result(genuine(chosen)))
+            for mode, chosen in _by_defense(audit, modes)
+        ),
         notes=(
             "Ascent inside each certified ball, both directions; a violation needs the confidence "
             "limit of fresh samples to lie outside the certified interval. Attacked: of the "
             "certificates whose attack was tried, those where it did not fail. 95 % limit: exact "
             "upper limit of the share of photographs with a violation; attacks on one photograph "
-            "are not independent. Interval use: largest excursion as a share of the certified "
-            "half-width; above 1 is outside. Displacement: largest feature displacement in units "
-            "of the feature noise (linearisation gap); above 1 the first-order radius is too "
-            "large.",
-            "Planted errors: the same claims with a radius or an interval made wrong on purpose, "
-            "and how many of them this audit finds: by claim, and by photograph in brackets. What "
-            "it does not find there it would not find elsewhere. Where the worst use times the "
-            "planted factor stays below 1 the interval holds in the larger ball as well, so far "
-            "as the attack reaches: it is wider than the claim needs, and there is nothing to "
-            "find.",
+            "are not independent.",
+            "Interval use: largest excursion as a share of the certified half-width; above 1 is "
+            "outside. Displacement: largest feature displacement in units of the feature noise "
+            "(linearisation gap); above 1 the first-order radius is too large.",
             "Attack-verified radius: `empirical`, the largest tried radius that the attack did not "
             "break. A passed audit does not prove a certificate.",
         ),
     )
 
 
-def _rows(
-    audit: pd.DataFrame, modes: dict[str, str], planted: list[str]
-) -> Iterator[tuple[Field, ...]]:
-    """One row per mode and defence, failed attacks included."""
+def _planted(audit: pd.DataFrame, modes: dict[str, str]) -> Table:
+    """The same audit on claims made wrong on purpose."""
+    names = sorted(power(audit))
+    return Table(
+        id="table-planted",
+        title="Table B. Errors planted in the certificates, and how many the audit finds",
+        caption="The same claims with a radius or an interval made wrong on purpose. What is not "
+        "found here would not be found elsewhere.",
+        columns=(
+            Column("Mode", kind="text"),
+            Column("Defence", kind="text"),
+            Column("rigor", kind="text"),
+            *(
+                Column(word, kind="text", group=name)
+                for name in names
+                for word in ("certificates", "photographs")
+            ),
+        ),
+        rows=tuple(
+            (*_name(mode, chosen), *(f for name in names for f in _found(power(chosen).get(name))))
+            for mode, chosen in _by_defense(audit, modes)
+        ),
+        notes=(
+            "Where the worst use of the interval times the planted factor stays below 1, the "
+            "interval holds in the larger ball as well, so far as the attack reaches: it is wider "
+            "than the claim needs, and there is nothing to find.",
+        ),
+    )
+
+
+def _by_defense(audit: pd.DataFrame, modes: dict[str, str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Records of each mode and defence with an attacked claim, failed attacks included."""
     of_mode = audit["model"].map(modes).fillna("")
     for mode in sorted(of_mode.unique(), reverse=True):
         part = audit[of_mode == mode]
         for defense in defense_order(part["defense"]):
             chosen = part[part["defense"] == defense]
-            claims = genuine(chosen)
-            found, wrong = share(claims), power(chosen)
-            if not found.wanted:
-                continue
-            yield (
-                Field(mode),
-                Field(defense_title(defense)),
-                Field(str(chosen["rigor"].iloc[0])),
-                Field(f"{found.claims}/{found.wanted}"),
-                Field(str(found.photographs)),
-                Field(f"{found.found}/{found.claims}"),
-                Field(f"{found.images_found}/{found.images}"),
-                Field(found.upper),
-                *(Field(_found(wrong.get(name))) for name in planted),
-                Field(_largest(claims, "interval_use")),
-                Field(_largest(claims, "displacement_ratio")),
-                Field(median(numbers(claims, "radius"))),
-                Field(median(numbers(claims, "verified_radius"))),
-            )
+            if share(genuine(chosen)).wanted:
+                yield mode, chosen
 
 
-def _found(wrong: Share | None) -> str:
+def _name(mode: str, chosen: pd.DataFrame) -> tuple[Field, ...]:
+    first = chosen.iloc[0]
+    return Field(mode), Field(defense_title(str(first["defense"]))), Field(str(first["rigor"]))
+
+
+def _result(claims: pd.DataFrame) -> tuple[Field, ...]:
+    found = share(claims)
+    return (
+        Field(f"{found.claims}/{found.wanted}"),
+        Field(str(found.photographs)),
+        Field(f"{found.found}/{found.claims}"),
+        Field(f"{found.images_found}/{found.images}"),
+        Field(found.upper),
+        Field(_largest(claims, "interval_use")),
+        Field(_largest(claims, "displacement_ratio")),
+        Field(median(numbers(claims, "radius"))),
+        Field(median(numbers(claims, "verified_radius"))),
+    )
+
+
+def _found(wrong: Share | None) -> tuple[Field, Field]:
     """By claim, and by photograph."""
     if wrong is None:
-        return ""
-    by_photograph = f"{wrong.photographs_found}/{wrong.photographs}"
-    return f"{wrong.found}/{wrong.claims} ({by_photograph})"
+        return Field(), Field()
+    found, photographs = wrong.photographs_found, wrong.photographs
+    return Field(f"{wrong.found}/{wrong.claims}"), Field(f"{found}/{photographs}")
 
 
 def _largest(frame: pd.DataFrame, column: str) -> float | None:
@@ -120,8 +150,8 @@ def audit_sentence(audit: pd.DataFrame) -> str:
         f"{found.images_found} of {found.images} images ({found.photographs} photographs) have a "
         f"violated certificate ({found.found} of {found.claims} certificates)"
     )
-    wrong = [f"{name} {one.found}/{one.claims}" for name, one in power(audit).items()]
-    text += f"; of planted errors found: {', '.join(wrong)}." if wrong else "."
+    wrong = power_words(audit)
+    text += f"; of planted errors found: {wrong}." if wrong else "."
     if found.failed:
         text += f" {found.failed} of {found.wanted} attacks failed."
     further, balls = displaced(audit)

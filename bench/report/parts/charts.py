@@ -22,6 +22,8 @@ from bench.report.theme import by_rigor, defense_looks
 
 _FLOOR = 0.05
 """Per cent of the range: narrower widths are drawn here (a logarithmic axis has no zero)."""
+_SMALL = 14.0
+"""Square points of a mark that is beside the point."""
 _CURVE_COLUMNS = {
     "title": Column("defence", kind="text"),
     "sigma": Column("σ"),
@@ -135,13 +137,14 @@ def pareto(
     usable = usable.assign(
         title=usable["defense"].map(defense_title), percent=100 * usable["width"]
     )
-    looks = defense_looks(usable["defense"])
+    rigor = dict(zip(usable["defense"], usable["rigor"], strict=True))
+    looks = by_rigor(defense_looks(usable["defense"]), rigor)
     wide = radius is not None and bool(usable["width"].notna().any())
     with drawing.style():
         canvas, axes = drawing.panels(2 if wide else 1, share_y=False)
         points = _accuracy_panel(axes[0], usable, looks)
         for ax in axes[1:]:
-            drawing.scatter(ax, usable, x="seconds", y="percent", by="defense", looks=looks)
+            drawing.marks(ax, usable, x="seconds", y="percent", by="defense", looks=looks)
             points += drawing.spots(ax, usable, x="seconds", y="percent", words=_width_words)
             ax.set(
                 xlabel="seconds per certificate",
@@ -151,28 +154,28 @@ def pareto(
         for ax in axes:
             ax.margins(0.12)
             drawing.log_axis(ax, x=True)
-        drawing.legend_below(canvas, looks)
+        drawing.legend_below(canvas, drawing.without_lines(looks))
         return drawing.finish(
             canvas,
             id=id,
             title=title,
             points=points,
             data=Table.behind(id, _PARETO_COLUMNS, rows(usable)),
-            caption=_pareto_words(usable, mode),
+            caption=f"Hollow: radius not proved. {_pareto_words(usable, mode)}",
             alt="Accuracy and width against seconds.",
         )
 
 
 def _accuracy_panel(ax: Axes, cost: pd.DataFrame, looks: drawing.Looks) -> list[drawing.Spot]:
-    """SRCC against seconds of a certificate (filled) and of the estimate alone (hollow)."""
+    """SRCC against seconds of a certificate (large) and of the estimate alone (small)."""
     known = cost.dropna(subset=["srcc"])
     timed = known.dropna(subset=["plain"])
-    drawing.scatter(ax, known, x="seconds", y="srcc", by="defense", looks=looks)
-    drawing.rings(ax, timed, x="plain", y="srcc", by="defense", looks=looks)
+    drawing.marks(ax, known, x="seconds", y="srcc", by="defense", looks=looks)
+    drawing.marks(ax, timed, x="plain", y="srcc", by="defense", looks=looks, size=_SMALL)
     ax.set(
         xlabel="seconds per image",
         ylabel="SRCC, mean over noise levels",
-        title="accuracy (hollow: estimate only)",
+        title="accuracy (small: estimate only)",
     )
     return [
         drawing.Spot(

@@ -51,7 +51,7 @@ def choices(
     return (
         *_too_few(decision),
         most_accurate(plain),
-        _guaranteed(guaranteed),
+        *_guaranteed(guaranteed),
         *_cheapest(decision),
         *_proved(decision),
         *_unproved(decision),
@@ -94,10 +94,13 @@ def _leader(leading: Leading) -> str:
     return f"choose {defense_title(best)} ({number(values[best])}{beside})"
 
 
-def _guaranteed(found: Mapping[tuple[str, float], Choice]) -> str:
+def _guaranteed(found: Mapping[tuple[str, float], Choice]) -> Iterator[str]:
     """Of those whose proved intervals say something and that lead in accuracy, the narrowest."""
-    told = [f"{mode}, ρ = {radius:g}: {choice_words(one)}" for (mode, radius), one in found.items()]
-    return f"**If a proved interval matters:** {'; '.join(told)}."
+    told: dict[str, list[str]] = {}
+    for (mode, radius), one in found.items():
+        told.setdefault(mode, []).append(f"ρ = {radius:g}: {choice_words(one)}")
+    for mode, words in told.items():
+        yield f"**If a proved interval matters, {mode}:** {'; '.join(words)}."
 
 
 def choice_words(choice: Choice) -> str:

@@ -46,6 +46,7 @@ class Evidence:
     run: FrameRun
     found: Mapping[str, Agreement]
     paper: Published
+    reps: int
 
     @property
     def scope(self) -> Scope:
@@ -62,9 +63,18 @@ def is_papers_setting(profile: Profile) -> bool:
     )
 
 
-def verdicts(run: FrameRun, found: Mapping[str, Agreement], paper: Published) -> list[Verdict]:
-    """All claims, in the order in which the paper makes them."""
-    evidence = Evidence(run, found, paper)
+def verdicts(
+    run: FrameRun, found: Mapping[str, Agreement], paper: Published, *, reps: int
+) -> list[Verdict]:
+    """All claims, in the order in which the paper makes them.
+
+    Args:
+        run: Its tables and facts.
+        found: Agreement with human scores by mode.
+        paper: What the paper says.
+        reps: Resamples behind the intervals that are made here: as many as behind the tables'.
+    """
+    evidence = Evidence(run, found, paper, reps)
     return [
         _gain(evidence, "srcc"),
         _gain(evidence, "plcc"),
@@ -201,7 +211,7 @@ def _suppression(evidence: Evidence) -> Verdict:
     claim = Claim(words, rule, evidence.scope)
     attack = evidence.run.table("attack")
     scored, lines = (evidence.run.table(name) for name in ("evaluate", "calibration"))
-    found = suppressions(measured(attack, scored, lines))
+    found = suppressions(measured(attack, scored, lines), reps=evidence.reps)
     judged = list(by_norm(found, attack="transfer", measure="relative").values())
     text = _suppression_text(found)
     others = set(attack["model"]) - {ATTACKED}

@@ -15,6 +15,7 @@ from bench.analysis.agreement import Agreement
 from bench.analysis.cost import mean_seconds, repeat_deviation, unsteady
 from bench.analysis.frames import distinct, numbers
 from bench.analysis.names import defense_order, defense_title
+from bench.analysis.widths import PROVED
 from bench.report.document import Column, Field, Table
 from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
 from bench.report.parts.guarantee import Guarantees
@@ -123,7 +124,7 @@ def busy_note(found: Mapping[str, float]) -> tuple[str, ...]:
 def cost_frame(
     time: pd.DataFrame, agreement: Agreement, data: Guarantees, *, radius: float | None
 ) -> pd.DataFrame:
-    """Per defence: mean SRCC, seconds with and without certificate, median width / own spread."""
+    """Per defence: mean SRCC, seconds, median width / own spread, how far its radius is proved."""
     out = []
     for defense in agreement.defenses:
         srcc = [agreement.mean("srcc", defense, s) for s in agreement.sigmas]
@@ -135,6 +136,8 @@ def cost_frame(
                 "seconds": mean_seconds(time, agreement.models, defense, certified=True),
                 "plain": mean_seconds(time, agreement.models, defense, certified=False),
                 "width": _width(data, defense, radius),
+                # Who has no certificate at all makes no unproved claim either.
+                "rigor": data.rigor.get(defense, PROVED),
             }
         )
     # A mean that is missing is None, which makes a column of objects where all are.

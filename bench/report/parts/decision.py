@@ -268,9 +268,8 @@ def decision_figure(decision: Decision, *, id: str, title: str) -> Figure | None
             if undefended is not None:
                 ax.axhline(undefended, color="#7a7a7a", lw=0.9, ls=":")
             ax.axvspan(100.0, high, color="#eeeeee", lw=0)
-            for proved, draw in ((True, drawing.scatter), (False, drawing.rings)):
-                chosen = part[(part["rigor"] == PROVED) == proved]
-                draw(ax, chosen, x="percent", y="srcc", by="defense", looks=looks)
+            drawing.marks(ax, part, x="percent", y="srcc", by="defense", looks=looks)
+            ax.margins(y=0.15)
             spots += drawing.spots(ax, part, x="percent", y="srcc", words=_words)
             ax.set(xlim=(low, high), title=f"{mode}, ρ = {radius:g}", ylabel="")
             ax.set_xlabel("width (% of own spread)")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.agreement import METRICS, Agreement
 from bench.analysis.frames import numbers, rows
@@ -105,6 +106,7 @@ def _draw(ax: Axes, part: pd.DataFrame, looks: drawing.Looks) -> None:
     ax.hlines(known["place"], known["srcc_low"], known["srcc_high"], colors=colors, lw=1.4)
     drawing.scatter(ax, part, x="srcc", y="place", by="defense", looks=looks, size=18)
     ax.axvline(0.0, color="#999999", lw=0.7)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(visible=False, axis="y")
 
 

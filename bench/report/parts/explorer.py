@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.explore import ALL, best_levels, levels, seen
@@ -23,23 +24,29 @@ from bench.report.theme import defense_looks
 
 _SHARE = Format(0, unit=" %", scale=100, rounding="down")
 _HUMAN = Format(2)
+SHOWN = 80
+"""Most images that are points: every radius of each is on the page."""
+_ABSENT = "-" * 6
 
 
-def explorer(decision: Decision, frame: pd.DataFrame) -> Explorer:
+def explorer(decision: Decision, frame: pd.DataFrame, *, pictured: pd.Series) -> Explorer:
     """Everything the page can show, by mode.
 
     Args:
         decision: The numbers of page 1.
         frame: The evaluation records it was made of.
+        pictured: Names of images that there are pictures of: they are points before all others.
     """
-    judged = frame[["mode", "image", "mos"]]
+    judged = frame[["mode", "image", "mos"]].drop_duplicates(["mode", "image"])
+    judged = judged.assign(pictured=judged["image"].isin(pictured))
     modes = {mode: _mode(data, decision, of_mode(judged, mode)) for mode, data in _data(decision)}
     return Explorer(
         id="explore",
         title="Any radius, any model, any image",
         caption="The table of page 1 at every radius; without a choice of σ each defence has the "
-        "noise level that serves it best. Below, one point for each image: choose one to see what "
-        "every defence says of it.",
+        "noise level that serves it best. Below, one point for each image "
+        f"(at most {SHOWN}, spread over the human scores): choose one to see what every defence "
+        "says of it at that radius.",
         content={"modes": modes, "start": decision.radii[0]},
     )
 
@@ -52,7 +59,6 @@ def _mode(data: Matched, decision: Decision, frame: pd.DataFrame) -> dict[str, A
     found = levels(data)
     names = defense_order(data.rigor)
     looks = defense_looks(names)
-    radius = decision.radii[0]
     return {
         "radii": list(data.radii),
         "models": {ALL: "all models", **{m: model_title(m) for m in data.agreement.models}},
@@ -77,8 +83,7 @@ def _mode(data: Matched, decision: Decision, frame: pd.DataFrame) -> dict[str, A
             for level in found
         ],
         "best": [[*name, list(sigmas)] for name, sigmas in best_levels(found).items()],
-        "images": _images(data, frame, radius),
-        "radius": radius,
+        "images": _images(data, frame),
     }
 
 
@@ -93,15 +98,46 @@ def _with_limits(value: float | None, limits: tuple[float, float] | None) -> str
     return f"{number(value)} [{number(limits[0])}, {number(limits[1])}]"
 
 
-def _images(data: Matched, frame: pd.DataFrame, radius: float) -> Mapping[str, Any]:
-    """Names and human scores of all images, and what every model and defence says of them."""
-    known = frame.drop_duplicates("image").sort_values("image")
+def _images(data: Matched, frame: pd.DataFrame) -> Mapping[str, Any]:
+    """Names and human scores of images, and what every model and defence says at each radius.
+
+    What is said of all images at one radius is one string: of each image six digits to the base 36,
+    two for the score and two for either bound, in thousandths of the range.
+    """
+    known = _spread(frame).sort_values("image")
     names = [str(name) for name in known["image"]]
     place = {name: i for i, name in enumerate(names)}
-    said: dict[str, dict[str, list[list[int] | None]]] = {
-        model: {d: [None] * len(names) for d in data.rigor} for model in data.agreement.models
+    steps = {radius: i for i, radius in enumerate(data.radii)}
+    said = {
+        model: {d: [[_ABSENT] * len(names) for _ in steps] for d in data.rigor}
+        for model in data.agreement.models
     }
-    for one in seen(data, radius):
-        said[one.model][one.defense][place[one.image]] = [one.score, one.lower, one.upper]
+    for one in seen(data):
+        if one.image in place:
+            digits = "".join(_digits(value) for value in (one.score, one.lower, one.upper))
+            said[one.model][one.defense][steps[one.radius]][place[one.image]] = digits
+    strings = {
+        model: {defense: ["".join(cells) for cells in lines] for defense, lines in of_model.items()}
+        for model, of_model in said.items()
+    }
     human = [[_order(float(value)), number(float(value), _HUMAN)] for value in known["mos"]]
-    return {"names": names, "human": human, "said": said}
+    return {"names": names, "human": human, "said": strings}
+
+
+def _spread(images: pd.DataFrame) -> pd.DataFrame:
+    """Those with pictures, and so many others as are spread evenly over their human scores."""
+    if len(images) <= SHOWN:
+        return images
+    first = images[images["pictured"]].head(SHOWN)
+    rest = images.drop(first.index).sort_values(["mos", "image"])
+    places = np.linspace(0, len(rest) - 1, SHOWN - len(first)).round().astype(int)
+    return pd.concat([first, rest.iloc[places]])
+
+
+def _digits(thousandths: int) -> str:
+    """Two digits to the base 36.
+
+    >>> _digits(0), _digits(37), _digits(1000)
+    ('00', '11', 'RS')
+    """
+    return np.base_repr(min(max(thousandths, 0), 1000), 36).zfill(2)

@@ -19,9 +19,9 @@ from bench.analysis.decision import (
     by_width,
     costs,
     draws_by_defense,
+    equal_draws,
     vacuous,
 )
-from bench.analysis.decision import equal_draws as most_draws
 from bench.analysis.frames import of_mode
 from bench.analysis.matched import Matched
 from bench.analysis.names import defense_title
@@ -47,11 +47,14 @@ def decide(
         return None
     everything = run.everything()
     time = everything.table("time")
-    frame = everything.table("evaluate")[["mode", "image", "group"]]
+    frame = everything.table("evaluate")[["mode", "image", "group", "samples"]]
+    draws = equal_draws(time, frame)
     decision = Decision(
         data=equal,
-        costs={mode: costs(time, data.agreement.models) for mode, data in equal.items()},
-        draws=most_draws(time),
+        costs={
+            mode: costs(time, data.agreement.models, draws=draws) for mode, data in equal.items()
+        },
+        draws=draws,
         broken=broken(everything.table("audit")),
         papers=tuple(run.table("evaluate")["defense"].unique()),
         reported=reported,
@@ -94,7 +97,8 @@ def first_section(found: tuple[Decision, tuple[str, ...]], run: FrameRun) -> Cha
     ]
     title = "Figure D. Accuracy and width at the same radius"
     drawn = decision_figure(decision, id="figure-d", title=title)
-    turned = explorer(decision, run.everything().table("evaluate"))
+    pictured = run.table("pictures")["image"]
+    turned = explorer(decision, run.everything().table("evaluate"), pictured=pictured)
     blocks += [*([drawn] if drawn else []), turned]
     return Chapter("decision", "Which defence?", tuple(blocks))
 

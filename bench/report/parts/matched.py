@@ -133,8 +133,8 @@ def share_figure(data: Matched, *, id: str, title: str) -> Figure:
 def _panels(
     data: Matched, panes: list[tuple[str, pd.DataFrame, str]]
 ) -> tuple[Canvas, list[Axes], list[drawing.Spot]]:
-    """Lines of every defence against radius."""
-    return drawing.line_panels(
+    """Every defence against radius, in steps: between two radii the larger's value is known."""
+    canvas, axes, points = drawing.line_panels(
         [
             drawing.Pane(words, frame.assign(title=frame["defense"].map(defense_title)), y)
             for words, frame, y in panes
@@ -146,6 +146,9 @@ def _panels(
         label="l2 radius ρ",
         height=2.8,
     )
+    for ax in axes:
+        drawing.as_steps(ax)
+    return canvas, axes, points
 
 
 def _words(row: dict[str, Any]) -> str:

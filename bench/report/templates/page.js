@@ -118,6 +118,11 @@
   };
   const mode = () => data.modes[state.mode];
   const place = () => Math.max(0, mode().radii.indexOf(state.radius));
+  // Score and bounds in thousandths of the range: six digits to the base 36 for each image.
+  const read = (model, name, i) => {
+    const six = mode().images.said[model][name][place()].slice(6 * i, 6 * i + 6);
+    return six.startsWith("-") ? null : [0, 2, 4].map(k => parseInt(six.slice(k, k + 2), 36));
+  };
 
   const controls = () => {
     const now = mode();
@@ -163,7 +168,7 @@
 
   const scatter = () => {
     const now = mode(), images = now.images, model = state.model || Object.keys(images.said)[0];
-    const said = images.said[model][state.defense], human = images.human.map(h => h[0]);
+    const said = images.names.map((_, i) => read(model, state.defense, i)), human = images.human.map(h => h[0]);
     const low = Math.min(...human), span = Math.max(...human) - low || 1;
     const drawn = element("svg", { viewBox: "0 0 320 240", role: "listbox", "aria-label": "images: human score across, defended score up", tabindex: -1 });
     drawn.append(element("path", { class: "axis", d: "M36 8V208H312", fill: "none" }),
@@ -179,7 +184,7 @@
       drawn.append(mark);
     });
     $("[data-view=scatter]", explorer).replaceChildren(drawn);
-    control.which.textContent = `${now.models[model]}, each defence at its best noise level for ρ = ${now.radius}`;
+    control.which.textContent = `${now.models[model]}, each defence at its best noise level for ρ = ${state.radius}`;
   };
 
   const detail = () => {
@@ -188,11 +193,11 @@
     const model = state.model || Object.keys(images.said)[0], names = Object.keys(now.defenses);
     const drawn = element("svg", { viewBox: `0 0 320 ${30 + 22 * names.length}`, role: "img", "aria-label": "intervals of all defences on one axis" });
     const says = s => s && (s[1] > 0 || s[2] < 1000);
-    const all = names.map(name => images.said[model][name][i]).filter(s => s), ends = all.flatMap(s => says(s) ? s : s.slice(0, 1));
+    const all = names.map(name => read(model, name, i)).filter(s => s), ends = all.flatMap(s => says(s) ? s : s.slice(0, 1));
     const low = Math.max(0, Math.floor((Math.min(...ends) - 5) / 10)), high = Math.min(100, Math.ceil((Math.max(...ends) + 5) / 10));
     const x = v => 114 + 196 * (v / 10 - low) / (high - low || 1);
     names.forEach((name, n) => {
-      const y = 16 + 22 * n, s = images.said[model][name][i], d = now.defenses[name];
+      const y = 16 + 22 * n, s = read(model, name, i), d = now.defenses[name];
       drawn.append(element("text", { x: 0, y: y + 4 }, d.title + (d.proved ? "" : "†")));
       if (!s) { drawn.append(element("text", { x: 110, y: y + 4 }, "no score")); return; }
       const [from, to] = [x(s[1]), x(s[2])];
@@ -206,7 +211,7 @@
     const title = document.createElement("p");
     const name = document.createElement("strong");
     name.textContent = images.names[i];
-    title.append(name, `, human score ${images.human[i][1]}. Intervals at ρ = ${now.radius} as shares of each score's range, 100 % the best score; dashed and †: not proved.`);
+    title.append(name, `, human score ${images.human[i][1]}. Intervals at ρ = ${state.radius} as shares of each score's range, 100 % the best score; dashed and †: not proved.`);
     const gallery = $$("figure[data-about]").find(f => f.dataset.about === images.names[i]);
     const pictures = document.createElement("div");
     pictures.className = "gallery";

@@ -102,6 +102,14 @@ def test_verdict_says_who_broke_and_what_failed() -> None:
     assert verdict(whole) == "0 of 1 certificates violated under attack"
 
 
+def test_unbroken_proofs_stand_beside_what_was_found_of_errors_in_them() -> None:
+    """Errors in first-order radii are easily found, and say nothing of proofs."""
+    rigor = ["proved" if group == "b" else "first-order" for group in FOUND["group"]]
+    told = str(verdict(FOUND.assign(rigor=rigor)))
+    assert told.endswith(" planted in proved radii found: interval x0.7 0/1, radius x2 1/2")
+    assert "planted" not in str(verdict(FOUND.assign(rigor="first-order")))
+
+
 def test_three_failed_attacks_are_not_none_of_three_violated() -> None:
     failed = pd.DataFrame([row("a", violated=None)] * 3)
     assert verdict(failed) == "0 of 0 certificates violated under attack, 3 attacks failed"

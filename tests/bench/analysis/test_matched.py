@@ -169,9 +169,10 @@ def test_images_are_seen_at_the_best_level_and_upwards() -> None:
     pair = pd.concat([SMALL, LARGE, falling, SMALL.assign(model="koncept")], ignore_index=True)
     pair["higher_is_better"] = pair["model"] == "dbcnn"
     found = compared(pair)
-    points = {(p.model, p.image): p for p in seen(found, 0.5)}  # only the large level fits there
-    assert len(points) == 2 * len(QUALITY)
+    points = {(p.model, p.image, p.radius): p for p in seen(found)}
+    assert len(points) == 2 * len(QUALITY) * len(RADII)
     score = float(LARGE["score"][7])
-    up, down = points["dbcnn", "i07"], points["koncept", "i07"]
+    up, down = (points[model, "i07", 0.5] for model in ("dbcnn", "koncept"))  # large fits alone
     assert (up.score, up.lower, up.upper) == (round(100 * score), 0, 500)
     assert (down.score, down.lower, down.upper) == (round(1000 - 100 * score), 500, 1000)
+    assert points["dbcnn", "i07", 0.01].upper < points["dbcnn", "i07", 0.1].upper < up.upper

@@ -23,7 +23,9 @@ def test_what_the_audit_found_stands_beside_the_cells(
     say_verdict(counted, run, Execution(), tmp_path / "report.md")
     cells = f"{counted.ok}/{len(counted.cells)} cells ok"
     (first, *_) = capsys.readouterr().out.splitlines()
-    assert first == f"{cells}; 0 of 8 certificates violated under attack, see the report"
+    planted = "of errors planted in proved radii found: interval x0.7 0/8, radius x1.5"
+    none = "0 of 8 certificates violated under attack"
+    assert first == f"{cells}; {none}; {planted} 0/8, radius x2 0/8, see the report"
 
     path = run.path / "audit.parquet"
     stored = pq.read_table(path)
@@ -33,7 +35,8 @@ def test_what_the_audit_found_stands_beside_the_cells(
     pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), path)
     say_verdict(counted, run, Execution(), tmp_path / "report.md")
     (first, *_) = capsys.readouterr().out.splitlines()
-    assert first == f"{cells}; 1 of 8 certificates violated under attack (ms), see the report"
+    one = "1 of 8 certificates violated under attack (ms)"
+    assert first == f"{cells}; {one}; {planted} 0/8, radius x2 8/8, see the report"
 
 
 def test_units_are_counted_of_the_stages_that_were_asked_for(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def test_verdicts_say_what_the_numbers_say(edition: str) -> None:
         defenses=("rs-reg", "cert-reg", "ms", "dms", "dms-iqa", "fs-iqa"),
         broken=False,
     )
-    made = verdicts(run, agreements(run, reps=40), published())
+    made = verdicts(run, agreements(run, reps=40), published(), reps=40)
     words = {v.claim.split(" (")[0]: (v.word, v.scope) for v in made}
     scope = "size" if edition == "published" else "trend"
     assert len(made) == 13
@@ -314,7 +314,8 @@ def test_sizes_are_judged_in_the_papers_own_setting_only() -> None:
 
     def scope(**changes: object) -> str:
         profile = run.profile.model_copy(update=changes)
-        made = verdicts(replace(run, profile=profile), agreements(run, reps=10), published())
+        other = replace(run, profile=profile)
+        made = verdicts(other, agreements(run, reps=10), published(), reps=10)
         return made[0].scope
 
     assert scope() == "size"
@@ -324,7 +325,7 @@ def test_sizes_are_judged_in_the_papers_own_setting_only() -> None:
 
 
 def suppressed(run: FrameRun) -> Verdict:
-    made = verdicts(run, agreements(run, reps=10), published())
+    made = verdicts(run, agreements(run, reps=10), published(), reps=10)
     return next(v for v in made if "on KonCept" in v.claim)
 
 
@@ -388,7 +389,7 @@ def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> 
     other = replace(whole, tables={**whole.tables, "attack": attack})
     found = next(
         v
-        for v in verdicts(other, agreements(other, reps=10), published())
+        for v in verdicts(other, agreements(other, reps=10), published(), reps=10)
         if "on KonCept" in v.claim
     )
     assert found.word == "cannot be said"
@@ -397,7 +398,7 @@ def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> 
 
 def test_claims_cannot_be_said_without_the_records(whole: FrameRun) -> None:
     only = replace(whole, tables={"evaluate": whole.table("evaluate")})
-    words = [v.word for v in verdicts(only, agreements(only, reps=10), published())]
+    words = [v.word for v in verdicts(only, agreements(only, reps=10), published(), reps=10)]
     assert words.count("cannot be said") >= 4
 
 

@@ -19,17 +19,17 @@ DRAW = """
 import sys
 kept = [bytearray(int(sys.argv[1])) for _ in range(50)]
 import pandas as pd
-from bench.report.drawing import band, finish, legend_below, lines, log_axis, panels, rings, style
+from bench.report.drawing import band, finish, legend_below, lines, log_axis, marks, panels, style
 from bench.report.document import Table
-from bench.report.theme import defense_looks
+from bench.report.theme import by_rigor, defense_looks
 frame = pd.DataFrame({"x": [1, 2, 1, 2], "y": [1, 3, 2, 5], "low": 1, "high": 5,
                       "who": ["ms", "ms", "fs-iqa", "fs-iqa"]})
-looks = defense_looks(frame["who"])
+looks = by_rigor(defense_looks(frame["who"]), {"ms": "proved", "fs-iqa": "first-order"})
 with style():
     canvas, axes = panels(2)
     band(axes[0], frame, x="x", low="low", high="high", by="who", looks=looks)
     lines(axes[0], frame, x="x", y="y", by="who", looks=looks)
-    rings(axes[1], frame, x="x", y="y", by="who", looks=looks)
+    marks(axes[1], frame, x="x", y="y", by="who", looks=looks)
     log_axis(axes[1], x=True, y=True)
     legend_below(canvas, looks)
     print(finish(canvas, id="f", title="", caption="", alt="", data=Table("f", "", "", (), ())).svg)

@@ -20,6 +20,7 @@ from bench.analysis.decision import (
     by_score,
     by_width,
     costs,
+    equal_draws,
     vacuous,
 )
 from bench.analysis.matched import Matched, matched
@@ -179,18 +180,23 @@ def test_images_are_counted_and_not_cells(whole: FrameRun) -> None:
 
 def test_seconds_are_given_at_equal_draws(whole: FrameRun) -> None:
     time = whole.table("time")
-    plain = costs(time, ("koncept", "dbcnn"))
+    plain = costs(time, ("koncept", "dbcnn"), draws=2000)
     assert plain["ms"].scaled is None and plain["ms"].certified == pytest.approx(1.5 * 1.05)
     fewer = time.copy()
     ours = fewer["defense"] == "ms"
     fewer.loc[ours, ["samples", "forward_passes_uncertified"]] = [100, 100.0]
-    scaled = costs(fewer, ("koncept", "dbcnn"))
+    scaled = costs(fewer, ("koncept", "dbcnn"), draws=2000)
     assert scaled["ms"].scaled == 100
     assert scaled["ms"].certified == pytest.approx(20 * 1.5 * 1.05)
     assert scaled["fs-iqa"] == plain["fs-iqa"]
     # Noise in features costs hardly a pass: nothing is made up for it.
     features = time.assign(samples=time["samples"].where(time["defense"] != "fs-iqa", 100))
-    assert costs(features, ("koncept",))["fs-iqa"].scaled is None
+    assert costs(features, ("koncept",), draws=2000)["fs-iqa"].scaled is None
+    # All were timed in a hurry: the certificates' own draws are what a reader would wait for.
+    few = time.assign(samples=4, forward_passes_uncertified=4.0)
+    assert equal_draws(few, whole.table("evaluate")) == 2000
+    assert equal_draws(few, whole.table("evaluate").assign(samples=None)) == 4
+    assert equal_draws(few.head(0), whole.table("evaluate")) is None
 
 
 def test_unequal_draws_are_said_on_page_1(whole: FrameRun) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from bench.report.document import Document, Explorer
 from bench.report.formats.html import render_html
+from bench.report.parts.explorer import SHOWN
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is at hand")
@@ -48,10 +49,20 @@ mark.dispatchEvent(new MouseEvent("click", { bubbles: true }));
 const detail = document.querySelector("[data-view=detail]");
 found.detail = detail.textContent;
 found.intervals = detail.querySelectorAll("path:not(.axis)").length;
+const lines = () => [...detail.querySelectorAll("path:not(.axis)")].map(p => p.getAttribute("d"));
+const near = lines();
+slide(3);
+found.moved = lines().filter((line, i) => line !== near[i]).length;
+found.further = detail.textContent;
+slide(0);
+found.plot = document.querySelector(".plot").clientWidth;
 found.link = location.hash;
 const button = document.querySelector("#table-d thead tr:last-child th:nth-child(4) button");
 button.click();
 found.sorted = [...document.querySelectorAll("#table-d tbody tr")].map(r => r.cells[3].textContent);
+scrollTo({ top: 1500, behavior: "instant" });
+const contents = document.querySelector(".contents").getBoundingClientRect();
+found.contents = [scrollY, contents.top, contents.bottom];
 found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 """
 AXE = """
@@ -124,6 +135,15 @@ def test_the_page_answers(text: str, explored: dict[str, Any], tmp_path: Path, w
     assert set(found["sigmas"]) == {"0.5"}
     assert found["intervals"] == len(explored["FR"]["defenses"])
     assert "human score" in found["detail"]
+    # The intervals of the chosen image follow the slider.
+    assert found["moved"] > 0
+    for told, place in ((found["detail"], 0), (found["further"], 3)):
+        radius = explored["FR"]["radii"][place]
+        assert f"Intervals at \N{GREEK SMALL LETTER RHO} = {radius:g} " in told
+    down, top, bottom = found["contents"]
+    assert down > 1000 and 0 <= top < bottom < 300
+    # On a phone a figure scrolls sideways: its letters stay legible.
+    assert found["plot"] > 500
     assert "mode=FR" in found["link"] and "sigma=0.5" in found["link"]
     numbers = [float(re.split(r"[\[ ]", value)[0]) for value in found["sorted"] if value[0] in "0-"]
     assert numbers == sorted(numbers)
@@ -168,12 +188,12 @@ def test_a_link_leads_back_to_what_was_shown(text: str, tmp_path: Path) -> None:
 def test_the_page_stays_small_with_many_images(
     document: Document, explored: dict[str, Any]
 ) -> None:
-    """Three hundred images of three models and eight defences take less than 400 kB."""
+    """All images that may be points, of three models and eight defences, take less than 400 kB."""
     (section,) = (s for s in document.sections if s.id == "decision")
     (block,) = (b for b in section.blocks if isinstance(b, Explorer))
     name, human = "embedded/a photograph-with-distortion-3", [3.14159, "3.14"]
-    said = {m: {d: [[512, 498, 530]] * 300 for d in "abcdefgh"} for m in ("x", "y", "z")}
-    images = {"names": [name] * 300, "human": [human] * 300, "said": said}
+    said = {m: {d: ["E8DUEQ" * SHOWN] * 12 for d in "abcdefgh"} for m in ("x", "y", "z")}
+    images = {"names": [name] * SHOWN, "human": [human] * SHOWN, "said": said}
     modes = {m: {**one, "images": images} for m, one in explored.items()}
     grown = replace(block, content={**block.content, "modes": modes})
     alone = replace(document, sections=(replace(section, blocks=(grown,)),))
