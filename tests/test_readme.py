@@ -107,8 +107,8 @@ def block() -> str:
             f"\n**Published trunks** (profile `real-cpu`, [report]({REFERENCE}/real/report.md)): "
             f"{trusted(real)} At equal noise level, so at unequal radius:\n",
             *leads(real),
-            "\n**Cost** of published networks with random weights at 384x512, N = 2000 (image noise: "
-            f"scaled up from fewer), two idle CPU cores ([report]({TIMING}/report.md)):\n",
+            "\n**Cost** of published networks with random weights at 384x512, N = 2000 (image "
+            f"noise: scaled up from fewer), two idle CPU cores ([report]({TIMING}/report.md)):\n",
             *(f"- {line}" for line in box(read(TIMING))),
             "",
         ]
