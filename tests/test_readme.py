@@ -120,12 +120,14 @@ def index() -> str:
     recorded, real = read(RECORDED), read(f"{REFERENCE}/real")
     claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
     broke = [line.split("; of")[0] for line in choices(recorded) if "attacks broke" in line]
-    small = read(f"{REFERENCE}/timing/cpu-compact")
+    small, proof = read(f"{REFERENCE}/timing/cpu-compact"), read(f"{REFERENCE}/price-of-proof")
+    guaranteed = [line for line in choices(proof) if "proved interval" in line]
     rows = [
         ("recorded", "Which defence? Compact networks.", choices(recorded)),
         ("recorded", "Is the paper right?", claims),
         ("recorded", "What did attacks break?", broke),
         ("real", "Does it hold on published trunks?", choices(real)),
+        ("price-of-proof", "What does a model with a Lipschitz constant prove?", guaranteed),
         ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),
         ("timing/cpu-compact", "What does it cost, compact networks?", box(small)),
     ]

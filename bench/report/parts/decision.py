@@ -107,7 +107,11 @@ def decision_table(decision: Decision, *, id: str, title: str) -> Table:
             )
         ),
         *(
-            Column(name, SECONDS, group=f"seconds, N = {decision.draws or 0:,}")
+            Column(
+                name,
+                SECONDS,
+                group=f"seconds, N = {decision.draws:,}" if decision.draws else "seconds",
+            )
             for name in ("certified", "estimate")
         ),
     )

@@ -13,6 +13,7 @@ from bench.analysis.audits import displaced, genuine, power, share, verdict
 def record(defense: str = "fs-iqa", group: str = "a", **changes: object) -> dict[str, object]:
     usual = {
         "dataset": "one",
+        "image": f"{group}/1",
         "status": "ok",
         "rigor": "first-order",
         "violated": False,
@@ -50,6 +51,7 @@ def row(photograph: str, *, violated: bool | None, **other: Any) -> dict[str, An
         "planted": "",
         "dataset": "set",
         "group": photograph,
+        "image": f"{photograph}/1",
         "defense": "ms",
         "violated": violated,
         "displacement_ratio": None,

@@ -219,9 +219,9 @@ def test_a_nearly_linear_feature_map_is_not_flagged() -> None:
 class Counting(Engine):
     """An engine that remembers which streams it drew from."""
 
-    def draw(self, smoother, target, image, *, noise, samples):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def draw(self, smoother, target, image, *, noise, samples, first=0):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         self.halvings.append((noise, samples))
-        return super().draw(smoother, target, image, noise=noise, samples=samples)
+        return super().draw(smoother, target, image, noise=noise, samples=samples, first=first)
 
 
 def test_decided_by_noise_the_attack_never_saw() -> None:
