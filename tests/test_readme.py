@@ -109,7 +109,7 @@ def block() -> str:
             *leads(real),
             "\n**Cost** of published networks with random weights at 384x512, N = 2000 (image "
             f"noise: scaled up from fewer), two idle CPU cores ([report]({TIMING}/report.md)):\n",
-            *(f"- {line}" for line in box(read(TIMING))),
+            *(f"- {line}" for line in box(read(TIMING))[:2]),
             "",
         ]
     )

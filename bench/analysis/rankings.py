@@ -69,10 +69,9 @@ def certified_srcc(lower: ArrayLike, upper: ArrayLike, mos: ArrayLike) -> float 
     variance = float(q @ q)
     if n <= EXACT:
         return _exact_minimum(low, high, q, variance)
-    below = high[:, None] < low[None, :]
-    covariance = _pair_bound(below, q)
+    covariance = _pair_bound(low, high, q)
     if n <= ASSIGNMENT:
-        covariance = max(covariance, _assignment_bound(below, q))
+        covariance = max(covariance, _assignment_bound(high[:, None] < low[None, :], q))
     spread = (n**3 - n) / 12
     if covariance < 0:
         depth = _overlap_depth(low, high)
@@ -89,11 +88,18 @@ def _intervals(lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array]:
     return low, high
 
 
-def _pair_bound(below: np.ndarray, q: Array) -> float:
-    """Smallest sum of centred q_i * r_i when every unforced pair is ordered against q."""
-    free = np.minimum(q[:, None], q[None, :])
-    pairs = np.where(below, q[None, :], np.where(below.T, q[:, None], free))
-    return float(np.triu(pairs, k=1).sum())
+def _pair_bound(low: Array, high: Array, q: Array) -> float:
+    """Smallest sum of centred q_i * r_i when every unforced pair is ordered against q.
+
+    A pair counts its smaller q, and the higher image's if it is forced: no table of all pairs.
+    """
+    free = float(np.sort(q) @ np.arange(len(q))[::-1])
+    order = np.argsort(low)
+    above, climbing = np.searchsorted(low[order], high, side="right"), q[order]
+    return free + sum(
+        float(np.maximum(climbing[first:] - own, 0.0).sum())
+        for first, own in zip(above, q, strict=True)
+    )
 
 
 def _assignment_bound(below: np.ndarray, q: Array) -> float:
