@@ -121,7 +121,9 @@ def index() -> str:
     claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
     broke = [line.split("; of")[0] for line in choices(recorded) if "attacks broke" in line]
     small, proof = read(f"{REFERENCE}/timing/cpu-compact"), read(f"{REFERENCE}/price-of-proof")
-    guaranteed = [line for line in choices(proof) if "proved interval" in line]
+    guaranteed = [
+        line.split("; as")[0] + ")" for line in choices(proof) if "proved interval" in line
+    ]
     rows = [
         ("recorded", "Which defence? Compact networks.", choices(recorded)),
         ("recorded", "Is the paper right?", claims),
