@@ -171,11 +171,14 @@ def largest_radius(curve: pd.DataFrame, *, share: float) -> pd.Series:
 
     Zero where even the smallest radius is too wide.
     """
-    ordered = curve.sort_values("radius")
-    fits = (ordered["share"] <= share).astype(float)
-    kept = fits.groupby([ordered[c] for c in (*CELL, "image")], sort=True).cummin()
-    reached = ordered["radius"].where(kept > 0, 0.0)
-    return reached.groupby([ordered[c] for c in (*CELL, "image")], sort=True).max()
+    reached = {key: _reached(cell, share=share) for key, cell in grouped(curve, CELL)}
+    return pd.concat(reached, names=CELL)
+
+
+def _reached(cell: pd.DataFrame, *, share: float) -> pd.Series:
+    ordered = cell[["image", "radius", "share"]].sort_values("radius")
+    kept = (ordered["share"] <= share).astype(float).groupby(ordered["image"]).cummin()
+    return ordered["radius"].where(kept > 0, 0.0).groupby(ordered["image"], sort=True).max()
 
 
 def ranking_summary(curve: pd.DataFrame, radii: tuple[float, ...]) -> pd.DataFrame:
