@@ -107,8 +107,8 @@ def block() -> str:
             "broken: by attacks inside the certified ball.\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
-            f"- **Published trunks** ([report]({REFERENCE}/real/report.md)): {trusted(real)} At equal "
-            f"noise level, so at unequal radius: {'; '.join(leads(real))}",
+            f"- **Published trunks** ([report]({REFERENCE}/real/report.md)): {trusted(real)} At "
+            f"equal noise level, so at unequal radius: {' '.join(leads(real))}",
             "",
         ]
     )
