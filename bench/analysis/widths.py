@@ -171,8 +171,9 @@ def largest_radius(curve: pd.DataFrame, *, share: float) -> pd.Series:
 
     Zero where even the smallest radius is too wide.
     """
-    reached = {key: _reached(cell, share=share) for key, cell in grouped(curve, CELL)}
-    return pd.concat(reached, names=CELL)
+    cells = {key: _reached(cell, share=share) for key, cell in grouped(curve, CELL)}
+    reached: pd.Series = pd.concat(cells, names=CELL)
+    return reached
 
 
 def _reached(cell: pd.DataFrame, *, share: float) -> pd.Series:
