@@ -191,10 +191,9 @@ class _Walk:
         self.costs: dict[str, float] = {}
         self.jobs = 1 if self.stage == "time" else self.how.workers
         self.here = self.jobs == 1 and not self.how.remote
-        # Another machine's worker starts in another folder.
-        run = self.run.path.resolve() if self.how.remote else self.run.path
         self.assignment = Assignment(
-            run=str(run),
+            # Another machine's worker, or one of an earlier run, stands in another folder.
+            run=str(self.run.path.resolve()),
             how=self.how.from_anywhere() if self.how.remote else self.how,
             threads=self.how.threads(self.stage),
             parent=os.getpid(),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from bench.cli.app import main
@@ -30,7 +31,11 @@ def steps(page: str) -> Iterator[tuple[str, str]]:
 
 
 def forget_plugins() -> None:
-    """A process imports a plugin file once; a reader starts a process for each command."""
+    """A process imports a plugin file once and its workers stay where they were started.
+
+    A reader starts a process for each command.
+    """
+    get_reusable_executor().shutdown(wait=True)
     for name in [n for n in sys.modules if n.startswith("certified_iqa_bench_plugin_")]:
         del sys.modules[name]
 
