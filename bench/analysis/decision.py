@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, genuine, power
+from bench.analysis.audits import Share, genuine, power, share
 from bench.analysis.cost import mean_seconds
 from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
@@ -221,6 +221,7 @@ class Broken:
     """Names of the photographs with a violated certificate."""
     planted: Mapping[str, Share] = field(default_factory=dict)
     """What was found of certificates made wrong on purpose, by the error."""
+    photographs_attacked: int = 0
 
 
 def broken(audit: pd.DataFrame) -> dict[str, Broken]:
@@ -228,14 +229,15 @@ def broken(audit: pd.DataFrame) -> dict[str, Broken]:
     found = {}
     for (defense,), everything in grouped(audit, ["defense"]):
         part = genuine(everything)
-        tried = part[(part["status"] == "ok") & part["violated"].notna()]
-        wrong = tried[tried["violated"].astype(bool)]
+        claims = share(part)
+        wrong = part.loc[part["violated"].fillna(False).astype(bool), "group"]
         found[str(defense)] = Broken(
-            len(tried),
-            len(wrong),
-            tried["image"].nunique(),
-            wrong["image"].nunique(),
-            tuple(sorted(map(str, wrong["group"].unique()))),
+            claims.claims,
+            claims.found,
+            claims.images,
+            claims.images_found,
+            tuple(sorted(map(str, wrong.unique()))),
             power(everything),
+            claims.photographs,
         )
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +53,10 @@ def open_context(plan: Plan, assignment: Assignment) -> Any:
 
 def first_draws(run: RunFolder) -> Callable[[str], Array]:
     """What an earlier run drew of a unit, by its key, in no order; read when asked for."""
-    begun = run.journaled(beginnings("evaluate"))
+    begun = cache(partial(run.journaled, beginnings("evaluate")))
 
     def find(unit: str) -> Array:
-        entry = begun.entry(unit)
+        entry = begun().entry(unit)
         records = () if entry is None else entry.records
         return np.array([s for r in records if isinstance(r, DrawRecord) for s in r.scores])
 

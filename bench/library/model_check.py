@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from defenses.conformance import CheckResult
-from defenses.conformance.report import NotApplicable, Refusal, require
+from defenses.conformance.report import NotApplicable, outcome_of, require
 from iqa_models.base import IQAModel
 
 ROWS = 3
@@ -56,21 +57,10 @@ def outcomes(model: IQAModel, *, seed: int = 0) -> Iterator[CheckResult]:
     reference = images[ROWS:].clamp(0, 1) if model.card.mode == "FR" else None
     asked = Asked(model, images[:ROWS], reference)
     for name, check in CHECKS.items():
-        found = _outcome(name, check, asked)
+        found = outcome_of(name, partial(check, asked))
         yield found
         if found.status == "failed" and check in (features, scores):
             return
-
-
-def _outcome(name: str, check: Callable[[Asked], str], asked: Asked) -> CheckResult:
-    try:
-        return CheckResult(name, "passed", check(asked))
-    except NotApplicable as reason:
-        return CheckResult(name, "not applicable", str(reason))
-    except Refusal as refusal:
-        return CheckResult(name, "failed", str(refusal))
-    except Exception as error:  # a model may raise anything; the other checks go on
-        return CheckResult(name, "failed", f"raised {type(error).__name__}: {error}")
 
 
 def frozen(asked: Asked) -> str:

@@ -20,11 +20,12 @@ found with near certainty (see ``defenses.conformance.statistics.SETTINGS``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from defenses.base import Defense
 from defenses.conformance import promise, smoothers, statistics
-from defenses.conformance.report import Candidate, CheckResult, NotApplicable, Refusal, Report
+from defenses.conformance.report import Candidate, CheckResult, Report, outcome_of
 
 __all__ = ["CHECKS", "CheckResult", "DefenseConformance", "Report", "check", "outcomes"]
 
@@ -78,14 +79,7 @@ def outcomes(defense: Defense, *, seed: int = 0, settings: Any = None) -> Iterat
 
 def run(name: str, candidate: Candidate) -> CheckResult:
     """One check by name; an exception of the defence is a failure with its text as evidence."""
-    try:
-        return CheckResult(name, "passed", CHECKS[name](candidate))
-    except NotApplicable as reason:
-        return CheckResult(name, "not applicable", str(reason))
-    except Refusal as refusal:
-        return CheckResult(name, "failed", str(refusal))
-    except Exception as error:  # a defence may raise anything; the other checks go on
-        return CheckResult(name, "failed", f"raised {type(error).__name__}: {error}")
+    return outcome_of(name, partial(CHECKS[name], candidate))
 
 
 def _candidate(defense: Defense, seed: int, settings: Any) -> Candidate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import SimpleNamespace
@@ -98,6 +99,18 @@ def require(condition: bool, evidence: str) -> None:
     """
     if not condition:
         raise Refusal(evidence)
+
+
+def outcome_of(name: str, check: Callable[[], str]) -> CheckResult:
+    """What a check came to: its evidence, or what it raised, whatever that is, as a failure."""
+    try:
+        return CheckResult(name, "passed", check())
+    except NotApplicable as reason:
+        return CheckResult(name, "not applicable", str(reason))
+    except Refusal as refusal:
+        return CheckResult(name, "failed", str(refusal))
+    except Exception as error:  # what is checked may raise anything; the other checks go on
+        return CheckResult(name, "failed", f"raised {type(error).__name__}: {error}")
 
 
 def failure_limit(trials: int, failure: float, *, level: float = LEVEL) -> int:

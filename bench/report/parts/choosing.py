@@ -185,7 +185,9 @@ def _proved(decision: Decision) -> Iterator[str]:
     broken, attacked = sum(one.violated for one in found), sum(one.attacked for one in found)
     yield (
         f"**Proved radii under attack:** {broken} of {attacked:,} certificates broken, on at most "
-        f"{max(one.images for one in found)} images of each defence{_noticed(found)}."
+        f"{max(one.images for one in found)} images "
+        f"({max(one.photographs_attacked for one in found)} photographs) of each defence"
+        f"{_noticed(found)}."
     )
 
 
