@@ -1,7 +1,8 @@
 """Finds what single passes of a plan cost: operations, counted; seconds, by a short probe.
 
-Weights are random, because neither depends on them.  This module knows models and clocks; it must
-not know what a plan is priced for.
+A model is the one that a run would load, because a variant may cost a fraction; where its files are
+not here, one with random weights, on which neither depends.  This module knows models and clocks;
+it must not know what a plan is priced for.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from defenses.engine import cpu_rows
 from defenses.noise import NoiseStream
 from defenses.precision import computing_in
 from defenses.smoothers import InputSmoother
+from iqa_models.base import IQAModel
+from iqa_models.weights import WeightsError
 
 LONG = 1.0
 """Seconds of a plain pass from which one stands for a row of many: on a CPU, where rows of large
@@ -37,6 +40,17 @@ PROBED = 2000
 
 Measure = Callable[[Rig, str, Defense | None], float]
 """Cost of one image through a model, or through what a defence has before it."""
+
+
+class RunsModels(Rig):
+    """A rig with the models that a run would load."""
+
+    def _network(self, name: str) -> IQAModel:
+        try:
+            network: IQAModel = self.registry.model(name).build(self.suite.edition)
+        except WeightsError:
+            return super()._network(name)
+        return network.to(self.device).eval().requires_grad_(False)
 
 
 def seconds(
@@ -136,7 +150,7 @@ def _rig(plan: Plan, registry: Registry, model: str, size: tuple[int, int], devi
         device=device,
         precision=profile.certificate.precision,
     )
-    return Rig(suite, registry, profile)
+    return RunsModels(suite, registry, profile)
 
 
 @torch.no_grad()
