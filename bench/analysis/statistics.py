@@ -91,10 +91,10 @@ def weighted_midranks(values: Array, weights: Array) -> Array:
     first = np.searchsorted(ordered, ordered, side="left")
     last = np.searchsorted(ordered, ordered, side="right")
     total = np.zeros((len(weights), len(values) + 1))
-    np.cumsum(weights[:, order], axis=1, out=total[:, 1:])
-    ranks = np.empty_like(weights)
-    ranks[:, order] = (total[:, first] + total[:, last] + 1) / 2
-    return ranks
+    np.cumsum(np.take(weights, order, axis=1), axis=1, out=total[:, 1:])
+    place = np.argsort(order)
+    below, upto = (np.take(total, end[place], axis=1) for end in (first, last))
+    return np.asarray((below + upto + 1) / 2)
 
 
 def bootstrap_srcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
@@ -105,7 +105,7 @@ def bootstrap_srcc(score: ArrayLike, mos: ArrayLike, weights: Array) -> Array:
     x, y, known = _known(score, mos)
 
     def correlation(w: Array) -> Array:
-        w = w[:, known]
+        w = np.compress(known, w, axis=1)
         return _weighted_pearson(weighted_midranks(x, w), weighted_midranks(y, w), w)
 
     return _by_blocks(correlation, weights)

@@ -40,7 +40,7 @@ def board(
 def written_report(entry: Entry, out: Path) -> str:
     """Write a submission's report from its records; returns the page's name."""
     from bench.records.folder import RunFolder
-    from bench.report.build import report
+    from bench.report.upkeep import report
 
     report(RunFolder.open(entry.folder), out, say=lambda text: None)
     return "report.html"

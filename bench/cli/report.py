@@ -72,8 +72,9 @@ def written_report(folder: Path | None, results: Path, reports: Path, others: Ot
     With others beside it the report is called ``<run>-with-others``.
     """
     from bench.library.selection import chosen_run
-    from bench.report.build import report, write
+    from bench.report.build import write
     from bench.report.timing import timing_folder
+    from bench.report.upkeep import report
 
     if not others and timing_folder(folder) is None:
         run = chosen_run(folder, results)

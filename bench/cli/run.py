@@ -161,7 +161,7 @@ def run_benchmark(
         cards = guarantee_cards(plan, registry)
         verdict = execute(folder, how, progress_for(console), cards=cards, weigh=weigh)
         if reports is not None:
-            from bench.report.build import report as write_report
+            from bench.report.upkeep import report as write_report
 
             report = write_report(folder, reports / plan.name, say=console.print)
     except KeyboardInterrupt:

@@ -83,7 +83,7 @@ class Run:
 
     def report(self, folder: str | Path) -> Path:
         """Write the report below ``folder``; returns the Markdown file."""
-        from bench.report.build import report
+        from bench.report.upkeep import report
 
         run = self.folder
         return report(run, Path(folder) / run.path.name)

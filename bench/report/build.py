@@ -1,26 +1,18 @@
-"""Write a report's files, leave those alone that are up to date, and check what is written.
+"""Write a report's files, and check those that are written.
 
-This module knows files and digests; it must not know what the report contains.
+This module knows files and formats; it must not know what the report contains.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.analysis.source import FrameRun, from_folder
-from bench.base.errors import BenchError
-from bench.base.files import file_sha256
-from bench.base.provenance import code_sha256
-from bench.plan.units import STAGES
-from bench.records.folder import RunFolder
-from bench.records.journal import journal_files
+from bench.analysis.source import FrameRun
 from bench.report.compose import compose
 from bench.report.document import Document
 from bench.report.formats.exports import write_exports
@@ -33,8 +25,6 @@ REPS = 1000
 _PICTURE = re.compile(r'src="data:image/[^"]*"')
 _TOOLS = ("matplotlib", "seaborn", "typst", "jinja2")
 _DRAWN = frozenset({".png", ".pdf"})
-_STAMP = ".report.json"
-_REPORTING = ("bench/report", "bench/analysis", "bench/records")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,64 +57,6 @@ def write(document: Document, out: Path) -> ReportPaths:
 def tool_versions() -> dict[str, str]:
     """Versions of what draws and typesets: pictures are only compared if these agree."""
     return {name: metadata.version(name) for name in _TOOLS}
-
-
-# --- leaving alone what is up to date ------------------------------------------------------------
-
-
-def report(run: RunFolder, out: Path, *, say: Callable[[str], object] = print) -> Path:
-    """Path of the run's report; it is made unless records, code and files are unchanged.
-
-    Raises:
-        BenchError: The report cannot be written.
-    """
-    key = _key(run)
-    made = _made_before(out, key)
-    if made is not None:
-        return made
-    say("writing the report")
-    try:
-        main = build(from_folder(run), out).markdown
-        stamp = {"key": key, "main": main.name, "files": _digests(out)}
-        (out / _STAMP).write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
-    except OSError as error:
-        raise BenchError(
-            f"{out}: expected a folder that can be written, found {error.strerror}."
-        ) from error
-    return main
-
-
-def _made_before(out: Path, key: str) -> Path | None:
-    """The report that lies there, if it is whole and of the same records and code."""
-    try:
-        stamp = json.loads((out / _STAMP).read_text(encoding="utf-8"))
-        same = stamp["key"] == key and stamp["files"] == _digests(out)
-        return out / stamp["main"] if same else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _key(run: RunFolder) -> str:
-    """Digest of all that a report depends on."""
-    files = sorted(
-        [
-            *run.path.glob("*.parquet"),
-            *run.path.glob("units/*.parquet"),
-            *(f for stage in STAGES for f in journal_files(run.journal, stage)),
-            run.path / "plan.json",
-        ]
-    )
-    lines = [f"{file.relative_to(run.path).as_posix()} {file_sha256(file)}" for file in files]
-    return hashlib.sha256("\n".join([code_sha256(parts=_REPORTING), *lines]).encode()).hexdigest()
-
-
-def _digests(out: Path) -> dict[str, str]:
-    """Digest of every file of a report."""
-    return {
-        file.relative_to(out).as_posix(): file_sha256(file)
-        for file in sorted(out.rglob("*"))
-        if file.is_file() and file.name != _STAMP
-    }
 
 
 # --- checking what is written --------------------------------------------------------------------

@@ -191,7 +191,7 @@ SEAL = (
 )
 REPORT = (
     "import sys; from pathlib import Path; from bench.records.folder import RunFolder;"
-    "from bench.report.build import report;"
+    "from bench.report.upkeep import report;"
     "report(RunFolder(Path(sys.argv[1])), Path(sys.argv[2]))"
 )
 

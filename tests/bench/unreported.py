@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
+
+from bench.report import upkeep
 
 
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``run`` end as if it had written one."""
-    module = importlib.import_module("bench.report.build")  # the package has a name ``build`` too
-    monkeypatch.setattr(module, "report", lambda folder, out, say: out / "report.md")
+    monkeypatch.setattr(upkeep, "report", lambda folder, out, say: out / "report.md")

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from bench.analysis.source import FrameRun
-from bench.report import build, check
-from bench.report.build import ReportPaths
+from bench.report.build import ReportPaths, build, check
 from bench.report.document import DITTO, Column, Document, Printed
 from bench.report.formats.exports import latex_text
 from bench.report.formats.html import render_html
