@@ -7,8 +7,10 @@ how a result is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bench.base.errors import BenchError
@@ -38,10 +40,15 @@ UNCOUNTED = {"prepare", "fit", FIRST_DRAWS}
 """What these numbers decide nothing about."""
 
 
-def terms(plan: Plan, stage: str) -> str | None:
+def terms(plan: Plan, stage: str, parts: Collection[str]) -> str | None:
     """All that a result of a stage depends on beside its unit; None if it depends on all others.
 
     The digest of the code has the shipped weights in it.
+
+    Args:
+        plan: What is to be run.
+        stage: Of the result.
+        parts: Trained parts that the result depends on; how others are trained decides nothing.
     """
     if plan.profile.certificate.familywise:
         return None
@@ -50,6 +57,7 @@ def terms(plan: Plan, stage: str) -> str | None:
         **dict.fromkeys(CHOICE | OWN - {stage}, True),
         "data": CHOICE_OF_IMAGES,
         "certificate": NUMBERS_OF_DRAWS if stage in UNCOUNTED else set(),
+        "fit": set(plan.profile.fit).difference(parts),
     }
     return canonical(
         {
@@ -62,8 +70,23 @@ def terms(plan: Plan, stage: str) -> str | None:
     )
 
 
-def _alike(one: Plan, other: Plan, stage: str) -> bool:
-    return terms(one, stage) == terms(other, stage) is not None
+def _alike(one: Plan, other: Plan, stage: str, parts: Collection[str]) -> bool:
+    return terms(one, stage, parts) == terms(other, stage, parts) is not None
+
+
+def _trained_parts(plan: Plan) -> Callable[[Unit], frozenset[str]]:
+    """The trained parts that each unit depends on."""
+    trained: dict[str, set[str]] = defaultdict(set)
+    for unit in plan.of_stage("fit"):
+        for name in unit.defense.split(","):
+            trained[name].add(unit.detail)
+
+    def parts(unit: Unit) -> frozenset[str]:
+        if unit.stage == "fit":
+            return frozenset({unit.detail})
+        return frozenset().union(*(trained[name] for name in unit.defense.split(",")))
+
+    return parts
 
 
 def _others(run: RunFolder, results: Path) -> Iterator[tuple[RunFolder, Plan]]:
@@ -91,8 +114,14 @@ def earlier(run: RunFolder, results: Path) -> Iterator[tuple[str, list[tuple[str
 
 
 def _entries(other: RunFolder, theirs: Plan, plan: Plan, wanted: Collection[str]) -> list[Entry]:
-    alike = [stage for stage in STAGES if _alike(theirs, plan, stage)]
-    common = {unit.key for stage in alike for unit in theirs.of_stage(stage)} & set(wanted)
+    parts_of = _trained_parts(plan)
+    alike = cache(lambda stage, parts: _alike(theirs, plan, stage, parts))
+    known = {unit.key for unit in theirs.units}
+    common = {
+        unit.key
+        for unit in plan.units
+        if unit.key in wanted and unit.key in known and alike(unit.stage, parts_of(unit))
+    }
     if not common:
         return []
     return [
@@ -160,7 +189,8 @@ def _shorter(
     alike = [
         (other, theirs)
         for other, theirs in _others(run, results)
-        if _alike(theirs, plan, FIRST_DRAWS) and _draws(theirs) < _draws(plan)
+        if _alike(theirs, plan, FIRST_DRAWS, set(plan.profile.fit))
+        and _draws(theirs) < _draws(plan)
     ]
     ours = _parts(entries_of(run, plan)) if alike else {}
     for other, theirs in sorted(alike, key=lambda pair: -_draws(pair[1])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.records.folder import RunFolder
 from bench.records.journal import Entry, beginnings
 from bench.records.schema import DrawRecord, FitRecord
 from bench.review.earlier import take_first_draws, take_over
-from tests.bench.fake_run import fake_plan, fake_run
+from tests.bench.fake_run import MODELS, SIGMAS, fake_plan, fake_run
 from tests.bench.selections import edit, selected, with_profile
 
 
@@ -97,6 +98,27 @@ def test_other_attacks_take_all_but_the_attacks(tmp_path: Path) -> None:
     others = [unit for unit in SMALL.units if unit.stage not in ("audit", "time")]
     assert take_over(run, tmp_path) == {before.path.name: len(others)} and others
     assert not run.outcomes("audit") and len(SMALL.of_stage("audit")) > 0
+
+
+@pytest.mark.parametrize(
+    ("part", "retained"),
+    [("ftn", ["rs-reg,cert-reg,ms"]), ("denoiser", ["rs-reg,cert-reg,ms", "fs-iqa"])],
+)
+def test_another_training_takes_all_that_is_not_made_of_it(
+    tmp_path: Path, part: str, retained: list[str]
+) -> None:
+    trained = tuple(
+        Unit("fit", "set", model, "fs-iqa", sigma=sigma, detail="ftn")
+        for model, sigma in product(MODELS, SIGMAS)
+    )
+    before = replace(SMALL, units=(*trained, *SMALL.units))
+    name = finished(tmp_path, before).path.name
+    section = before.profile.fit[part].model_copy(update={"epochs": 77})
+    changed = with_profile(before, fit={**before.profile.fit, part: section})
+    run = RunFolder.create(tmp_path, changed)
+    wanted = {unit.key for unit in SMALL.of_stage("evaluate") if unit.defense in retained}
+    assert take_over(run, tmp_path) == {name: len(wanted) + len(SMALL.of_stage("audit"))}
+    assert set(run.outcomes("evaluate")) == wanted
 
 
 def test_more_attacked_images_keep_what_attacks_found(tmp_path: Path) -> None:
