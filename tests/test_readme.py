@@ -90,9 +90,14 @@ def leads(report: str) -> list[str]:
     ]
 
 
+def trunks() -> dict[str, str]:
+    """The reports on published trunks, by mode."""
+    return {mode: read(f"{REFERENCE}/real-{mode}") for mode in ("nr", "fr")}
+
+
 def block() -> str:
     """What the README shows of the committed reports."""
-    recorded, real = read(RECORDED), read(f"{REFERENCE}/real")
+    recorded, real = read(RECORDED), trunks()
     return "\n".join(
         [
             "Small networks trained by this project, proxy labels: *trends only*. "
@@ -107,8 +112,10 @@ def block() -> str:
             "broken: by attacks inside the certified ball.\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
-            f"- **Published trunks** ([report]({REFERENCE}/real/report.md)): {trusted(real)} At "
-            f"equal noise level, so at unequal radius: {' '.join(leads(real))}",
+            f"- **Published trunks** ([HyperIQA, own head]({REFERENCE}/real-nr/report.md), "
+            f"[LPIPS]({REFERENCE}/real-fr/report.md)): {' '.join(map(trusted, real.values()))} At "
+            "equal noise level, so at unequal radius: "
+            f"{' '.join(line for one in real.values() for line in leads(one))}",
             "",
         ]
     )
@@ -116,7 +123,7 @@ def block() -> str:
 
 def index() -> str:
     """The index of the committed reports: report, question, answer."""
-    recorded, real = read(RECORDED), read(f"{REFERENCE}/real")
+    recorded, real = read(RECORDED), trunks()
     claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
     broke = [line.split("; of")[0] for line in choices(recorded) if "attacks broke" in line]
     small, proof = read(f"{REFERENCE}/timing/cpu-compact"), read(f"{REFERENCE}/price-of-proof")
@@ -127,7 +134,10 @@ def index() -> str:
         ("recorded", "Which defence? Compact networks.", choices(recorded)),
         ("recorded", "Is the paper right?", claims),
         ("recorded", "What did attacks break?", broke),
-        ("real", "Does it hold on published trunks?", choices(real)),
+        *(
+            (f"real-{mode}", f"Does it hold on published trunks, {mode.upper()}?", choices(report))
+            for mode, report in real.items()
+        ),
         ("price-of-proof", "What does a model with a Lipschitz constant prove?", guaranteed),
         ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),
         ("timing/cpu-compact", "What does it cost, compact networks?", box(small)),

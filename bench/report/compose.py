@@ -11,7 +11,7 @@ from typing import get_args
 
 from bench.analysis.agreement import Agreement, agreements, certified_only
 from bench.analysis.beside import Reported
-from bench.analysis.frames import rows
+from bench.analysis.frames import grouped, rows
 from bench.analysis.matched import Matched, matched
 from bench.analysis.names import PAPERS_DEFENSE
 from bench.analysis.published import published
@@ -131,6 +131,17 @@ def _subtitle(run: FrameRun) -> str:
     return f"Profile {profile.name}: {counted}"
 
 
+def _sizes(run: FrameRun) -> dict[str, str]:
+    """Height and width of the pictures of every data set whose pictures have one size."""
+    pictures = run.table("evaluate").dropna(subset=["height", "width"])
+    found = {}
+    for (dataset,), part in grouped(pictures, ["dataset"]):
+        sizes = part[["height", "width"]].drop_duplicates().to_numpy(dtype=int)
+        if len(sizes) == 1:
+            found[str(dataset)] = " at {}x{}".format(*sizes[0])
+    return found
+
+
 def _banner(run: FrameRun, refused: Sequence[str] = ()) -> str:
     """Edition, and whatever is not the authors' own: parts of models, data sets of others."""
     text = BANNERS[run.profile.edition]
@@ -142,7 +153,13 @@ def _banner(run: FrameRun, refused: Sequence[str] = ()) -> str:
         return text
     known = run.table("calibration").dropna(subset=["model_title"])
     other = sorted({str(title) for title in known["model_title"] if "(" in str(title)})
-    data = sorted({f"{row['dataset_title']}: {row['label_kind']}" for row in rows(known)})
+    sizes = _sizes(run)
+    data = sorted(
+        {
+            f"{row['dataset_title']}{sizes.get(row['dataset'], '')}: {row['label_kind']}"
+            for row in rows(known)
+        }
+    )
     if other:
         text += f"; but {', '.join(other)}"
     return f"{text}. Data: {'; '.join(data)}" if data else text

@@ -409,6 +409,21 @@ def test_banner_and_first_line(document: Document, no_figures: None) -> None:
     assert "Published edition" in compose(synthetic_run(edition="published"), reps=5).banner
 
 
+@pytest.mark.parametrize(("widths", "said"), [((128, 128), True), ((128, 129), False)])
+def test_the_banner_says_how_large_pictures_of_one_size_are(
+    widths: tuple[int, int], said: bool, no_figures: None
+) -> None:
+    run = synthetic_run(edition="published")
+    titled = run.table("calibration").assign(
+        model_title="A (head)", dataset_title="Set", label_kind="MOS"
+    )
+    pictures = run.table("evaluate")
+    pictures = pictures.assign(width=[widths[i % 2] for i in range(len(pictures))])
+    tables = {**run.tables, "calibration": titled, "evaluate": pictures}
+    banner = compose(replace(run, tables=tables), reps=5).banner
+    assert banner.endswith("but A (head). Data: Set at 96x128: MOS" if said else "Data: Set: MOS")
+
+
 def test_a_violation_is_named(document: Document) -> None:
     texts = [item for s in document.sections for b in s.blocks for item in getattr(b, "items", ())]
     named = [str(text) for text in texts if "photograph `photo0`" in str(text)]
