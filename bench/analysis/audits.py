@@ -27,11 +27,21 @@ def genuine(audit: pd.DataFrame) -> pd.DataFrame:
     return audit[planted.isna() | planted.isin([False, "", "none"])]
 
 
+def decided(audit: pd.DataFrame) -> pd.DataFrame:
+    """Records of claims that an attack found wrong or did not."""
+    return audit[(audit["status"] == "ok") & audit["violated"].notna()]
+
+
+def wrong(audit: pd.DataFrame) -> pd.DataFrame:
+    """Records of claims that an attack found wrong."""
+    tried = decided(audit)
+    return tried[tried["violated"].astype(bool)]
+
+
 def displaced(audit: pd.DataFrame) -> tuple[int, int]:
     """Attacked claims whose features moved further than a linearisation allows, of how many."""
-    claims = genuine(audit)
-    decided = claims[(claims["status"] == "ok") & claims["violated"].notna()]
-    moved = numbers(decided, "displacement_ratio")[(decided["rigor"] != "proved").to_numpy()]
+    claims = decided(genuine(audit))
+    moved = numbers(claims, "displacement_ratio")[(claims["rigor"] != PROVED).to_numpy()]
     moved = moved[np.isfinite(moved)]
     return int((moved > 1.0).sum()), len(moved)
 
@@ -80,8 +90,7 @@ class Share:
 
 def share(audit: pd.DataFrame) -> Share:
     """How many claims of some rows were found wrong."""
-    tried = audit[audit["status"] == "ok"].dropna(subset=["violated"])
-    broken = tried[tried["violated"].astype(bool)]
+    tried, broken = decided(audit), wrong(audit)
     return Share(
         found=len(broken),
         claims=len(tried),
@@ -100,10 +109,10 @@ def _photographs(audit: pd.DataFrame) -> int:
 
 def power(audit: pd.DataFrame) -> dict[str, Share]:
     """What was found of every planted error, by its name."""
-    wrong = audit.drop(genuine(audit).index)
-    if wrong.empty:
+    planted = audit.drop(genuine(audit).index)
+    if planted.empty:
         return {}
-    return {str(name): share(part) for name, part in wrong.groupby("planted", sort=True)}
+    return {str(name): share(part) for name, part in planted.groupby("planted", sort=True)}
 
 
 def power_words(audit: pd.DataFrame) -> str:
@@ -126,8 +135,7 @@ def verdict(audit: pd.DataFrame) -> str | None:
     found = share(claims)
     if not found.wanted:
         return None
-    broken = claims[(claims["status"] == "ok") & claims["violated"].fillna(False).astype(bool)]
-    names = ", ".join(defense_order(broken["defense"]))
+    names = ", ".join(defense_order(wrong(claims)["defense"]))
     text = f"{found.found} of {found.claims} certificates violated under attack"
     text += f" ({names})" if names else ""
     text += f", {found.failed} attacks failed" if found.failed else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, genuine, power, share
+from bench.analysis.audits import Share, genuine, power, share, wrong
 from bench.analysis.cost import mean_seconds
 from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
@@ -211,33 +211,24 @@ def draws_by_defense(frame: pd.DataFrame) -> dict[int, list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Attacked certificates of one defence, and what broke, in the units that are independent."""
+    """Attacked certificates of one defence, and what broke, in the units that are independent.
 
-    attacked: int
-    violated: int
-    images: int
-    images_violated: int
-    photographs: tuple[str, ...]
-    """Names of the photographs with a violated certificate."""
+    Attributes:
+        share: How many certificates, images and photographs.
+        photographs: Names of the photographs with a violated certificate.
+        planted: What was found of certificates made wrong on purpose, by the error.
+    """
+
+    share: Share
+    photographs: tuple[str, ...] = ()
     planted: Mapping[str, Share] = field(default_factory=dict)
-    """What was found of certificates made wrong on purpose, by the error."""
-    photographs_attacked: int = 0
 
 
 def broken(audit: pd.DataFrame) -> dict[str, Broken]:
     """What attacks inside the certified balls broke, by defence."""
     found = {}
     for (defense,), everything in grouped(audit, ["defense"]):
-        part = genuine(everything)
-        claims = share(part)
-        wrong = part.loc[part["violated"].fillna(False).astype(bool), "group"]
-        found[str(defense)] = Broken(
-            claims.claims,
-            claims.found,
-            claims.images,
-            claims.images_found,
-            tuple(sorted(map(str, wrong.unique()))),
-            power(everything),
-            claims.photographs,
-        )
+        claims = genuine(everything)
+        names = tuple(sorted(map(str, wrong(claims)["group"].unique())))
+        found[str(defense)] = Broken(share(claims), names, power(everything))
     return found

@@ -111,8 +111,8 @@ def rows(run: FrameRun, ours: Mapping[str, str]) -> Iterator[Row]:
                     images=int(values["images"]),
                     rigor=str(values["rigor"]),
                     seconds=mean_seconds(time, names, name, certified=True),
-                    attacked=found[name].images if name in found else 0,
-                    broken=found[name].images_violated if name in found else 0,
+                    attacked=found[name].share.images if name in found else 0,
+                    broken=found[name].share.images_found if name in found else 0,
                 )
 
 

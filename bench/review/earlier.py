@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from bench.base.errors import BenchError
@@ -103,25 +103,24 @@ def earlier(run: RunFolder, results: Path) -> Iterator[tuple[str, list[tuple[str
     Timings are left out: they are the machine's of that day.
     """
     plan = run.plan()
-    wanted = {unit.key: unit.stage for unit in plan.units if unit.stage != "time"}
+    parts = _trained_parts(plan)
+    wanted = {u.key: (u.stage, parts(u)) for u in plan.units if u.stage != "time"}
     for other, theirs in _others(run, results):
         try:
             found = _entries(other, theirs, plan, wanted) if wanted else []
         except BenchError:
             continue
         if found:
-            yield other.path.name, [(wanted.pop(entry.unit), entry) for entry in found]
+            yield other.path.name, [(wanted.pop(entry.unit)[0], entry) for entry in found]
 
 
-def _entries(other: RunFolder, theirs: Plan, plan: Plan, wanted: Collection[str]) -> list[Entry]:
-    parts_of = _trained_parts(plan)
-    alike = cache(lambda stage, parts: _alike(theirs, plan, stage, parts))
-    known = {unit.key for unit in theirs.units}
-    common = {
-        unit.key
-        for unit in plan.units
-        if unit.key in wanted and unit.key in known and alike(unit.stage, parts_of(unit))
-    }
+def _entries(
+    other: RunFolder, theirs: Plan, plan: Plan, wanted: Mapping[str, tuple[str, frozenset[str]]]
+) -> list[Entry]:
+    """Final entries of another run's units that are wanted, by key, for a stage and its parts."""
+    alike = cache(partial(_alike, theirs, plan))
+    keys = (unit.key for unit in theirs.units)
+    common = {key for key in keys if key in wanted and alike(*wanted[key])}
     if not common:
         return []
     return [

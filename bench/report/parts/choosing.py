@@ -178,15 +178,16 @@ def _proved(decision: Decision) -> Iterator[str]:
     found = [
         one
         for defense, one in decision.broken.items()
-        if decision.rigor.get(defense) == PROVED and one.attacked
+        if decision.rigor.get(defense) == PROVED and one.share.claims
     ]
     if not found:
         return
-    broken, attacked = sum(one.violated for one in found), sum(one.attacked for one in found)
+    shares = [one.share for one in found]
+    broken, attacked = sum(one.found for one in shares), sum(one.claims for one in shares)
     yield (
         f"**Proved radii under attack:** {broken} of {attacked:,} certificates broken, on at most "
-        f"{max(one.images for one in found)} images "
-        f"({max(one.photographs_attacked for one in found)} photographs) of each defence"
+        f"{max(one.images for one in shares)} images "
+        f"({max(one.photographs for one in shares)} photographs) of each defence"
         f"{_noticed(found)}."
     )
 
@@ -220,14 +221,15 @@ def _unproved(decision: Decision) -> Iterator[str]:
 
 
 def _survived(found: Broken | None) -> str:
-    if found is None or not found.attacked:
+    if found is None or not found.share.claims:
         return "it was not attacked in this run, so do not rely on its interval"
-    if not found.violated:
-        none = f"attacks broke none on {found.images} images, which proves nothing"
+    share = found.share
+    if not share.found:
+        none = f"attacks broke none on {share.images} images, which proves nothing"
         return f"{none}{_power(found)}"
     return (
-        f"do not rely on its interval, attacks broke it on {found.images_violated} of "
-        f"{found.images} images ({found.violated} of {found.attacked} certificates; photographs: "
+        f"do not rely on its interval, attacks broke it on {share.images_found} of "
+        f"{share.images} images ({share.found} of {share.claims} certificates; photographs: "
         f"{listed(found.photographs)}){_power(found)}"
     )
 

@@ -184,12 +184,14 @@ def _seconds(decision: Decision, defense: str) -> tuple[Field, Field]:
 def attacked(found: Broken | None) -> str:
     """Images with a broken certificate, of those attacked; a dash where nothing was attacked.
 
-    >>> attacked(None), attacked(Broken(12, 0, 4, 0, ())), attacked(Broken(9, 2, 4, 1, ("a",)))
+    >>> from bench.analysis.audits import Share
+    >>> whole, broken = (Share(n, 12, n, 4, images_found=n, images=4) for n in (0, 1))
+    >>> attacked(None), attacked(Broken(whole)), attacked(Broken(broken, ("a",)))
     ('–', '0/4', '1/4')
     """
-    if found is None or not found.attacked:
+    if found is None or not found.share.claims:
         return "–"
-    return f"{found.images_violated}/{found.images}"
+    return f"{found.share.images_found}/{found.share.images}"
 
 
 def _reported(row: Reported, modes: Sequence[str], radii: Sequence[float]) -> tuple[Field, ...]:

@@ -174,8 +174,8 @@ def test_unbroken_proofs_stand_beside_what_attacks_would_notice(
 
 def test_images_are_counted_and_not_cells(whole: FrameRun) -> None:
     found = broken(whole.table("audit"))["fs-iqa"]
-    assert (found.violated, found.images_violated, found.images) == (2, 1, 3)
-    assert found.attacked == 24 and found.photographs == ("photo0",)
+    assert (found.share.found, found.share.images_found, found.share.images) == (2, 1, 3)
+    assert found.share.claims == 24 and found.photographs == ("photo0",)
 
 
 def test_seconds_are_given_at_equal_draws(whole: FrameRun) -> None:
