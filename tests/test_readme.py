@@ -21,6 +21,12 @@ BEGIN, END = "<!-- reference:begin -->\n", "<!-- reference:end -->"
 NARROW = 24
 """Most letters of a cell of the README's table: it stays on one line at 1,012 pixels."""
 
+TRUNKS = {
+    "nr": "HyperIQA with a head trained here, human scores",
+    "fr": "LPIPS, proxy scores: KADID-10k's mean of each distortion",
+}
+"""What the runs on published trunks are made of, by mode."""
+
 FINDINGS = ("**If only accuracy", "**If a proved interval", "**Proved radii", "**FS-IQA**")
 """How the README's sentences of page 1 begin; the others are one click away."""
 
@@ -81,6 +87,14 @@ def trusted(report: str) -> str:
     )
 
 
+def guaranteed(report: str) -> list[str]:
+    """Whom a report says to choose for a proved interval; who is left out it says itself."""
+    begin = "**If a proved interval matters, "
+    left_out = r", not [^;.]*, which (is|are) wider than [^;.]* scores"
+    told = [line.removeprefix(begin) for line in choices(report) if line.startswith(begin)]
+    return [re.sub(left_out, "", line.replace(":**", ":", 1)) for line in told]
+
+
 def leads(report: str) -> list[str]:
     """Who is behind whom, by mode, from the supplement."""
     return [
@@ -112,10 +126,13 @@ def block() -> str:
             "broken: by attacks inside the certified ball.\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
-            f"- **Published trunks** ([HyperIQA, own head]({REFERENCE}/real-nr/report.md), "
-            f"[LPIPS]({REFERENCE}/real-fr/report.md)): {' '.join(map(trusted, real.values()))} At "
-            "equal noise level, so at unequal radius: "
-            f"{' '.join(line for one in real.values() for line in leads(one))}",
+            "- **Published trunks:**",
+            *(
+                f"  - [{TRUNKS[mode]}]({REFERENCE}/real-{mode}/report.md): {trusted(one)} At equal "
+                f"noise level, so at unequal radius: {' '.join(leads(one))} At equal radius: "
+                f"{' '.join(guaranteed(one))}"
+                for mode, one in real.items()
+            ),
             "",
         ]
     )
@@ -142,11 +159,12 @@ def index() -> str:
         ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),
         ("timing/cpu-compact", "What does it cost, compact networks?", box(small)),
     ]
-    lines = ["| report | question | answer in a line |", "|---|---|---|"]
+    lines = ["| report | question | answer in a line | based on |", "|---|---|---|---|"]
     for name, question, answers in rows:
         first = next(iter(answers), "see the report").replace("|", "\\|")
         answer = first.split(". ")[0].removesuffix(".") + "."
-        lines.append(f"| [{name}](reference/{name}/report.md) | {question} | {answer} |")
+        based = trusted(read(f"{REFERENCE}/{name}")) or "timings alone"
+        lines.append(f"| [{name}](reference/{name}/report.md) | {question} | {answer} | {based} |")
     return "\n".join(lines) + "\n"
 
 

@@ -129,15 +129,17 @@ def verdict(audit: pd.DataFrame) -> str | None:
     >>> row = {"status": "ok", "planted": "", "dataset": "a", "group": "b", "image": "c"}
     >>> two = [{**row, "defense": "fs-iqa", "violated": wrong} for wrong in (True, False)]
     >>> verdict(pd.DataFrame(two))
-    '1 of 2 certificates violated under attack (fs-iqa)'
+    '1 of 2 certificates violated under attack (fs-iqa; on 1 images of 1 photographs)'
     """
     claims = genuine(audit)
     found = share(claims)
     if not found.wanted:
         return None
     names = ", ".join(defense_order(wrong(claims)["defense"]))
+    on = f"on {found.images} images of {found.photographs} photographs" if found.claims else ""
     text = f"{found.found} of {found.claims} certificates violated under attack"
-    text += f" ({names})" if names else ""
+    aside = "; ".join(filter(None, (names, on)))
+    text += f" ({aside})" if aside else ""
     text += f", {found.failed} attacks failed" if found.failed else ""
     seen = power_words(audit[audit["rigor"] == PROVED]) if "rigor" in audit else ""
     return text + (f"; of errors planted in proved radii found: {seen}" if seen else "")

@@ -46,9 +46,10 @@ class Agreement:
         line = f"agrees with the recorded run within chance in {self.within} of {cells} cells"
         reach = [(c.high - c.low) / 2 for c in self.changes if c.high is not None is not c.low]
         same = sum(change.identical for change in self.changes)
-        images = max(change.n for change in self.changes)
+        most = max(self.changes, key=lambda change: change.n)
+        common = f"{most.n} common images of {most.photographs} photographs"
         power = f", an SRCC is known to +-{median(reach):.2f}" if reach and same < cells else ""
-        return f"{line} (on {images} common images{power}; {same} identical)"
+        return f"{line} (on {common}{power}; {same} identical)"
 
 
 def agreement(evaluations: pd.DataFrame, recorded: pd.DataFrame) -> Agreement | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.audits import Share
 from bench.analysis.decision import ALIKE, Broken, Leading
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.statistics import ENOUGH
@@ -225,13 +226,17 @@ def _survived(found: Broken | None) -> str:
         return "it was not attacked in this run, so do not rely on its interval"
     share = found.share
     if not share.found:
-        none = f"attacks broke none on {share.images} images, which proves nothing"
+        none = f"attacks broke none on {_images(share)}, which proves nothing"
         return f"{none}{_power(found)}"
     return (
         f"do not rely on its interval, attacks broke it on {share.images_found} of "
-        f"{share.images} images ({share.found} of {share.claims} certificates; photographs: "
-        f"{listed(found.photographs)}){_power(found)}"
+        f"{_images(share)}: {share.found} of {share.claims} certificates; photographs: "
+        f"{listed(found.photographs)}{_power(found)}"
     )
+
+
+def _images(share: Share) -> str:
+    return f"{share.images} images of {share.photographs} photographs"
 
 
 def _power(found: Broken) -> str:

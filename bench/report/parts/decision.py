@@ -28,6 +28,8 @@ from bench.report.theme import by_rigor, defense_looks
 WIDTH = Format(significant=2, unit=" %", scale=100, rounding="up")
 SCALED = "≈"
 REPORTED = "‡"
+UNTRAINED = "nothing"
+"""What the card of a defence says that trains nothing."""
 _FIGURE = {
     "mode": Column("mode", kind="text"),
     "radius": Column("ρ", Format(significant=3)),
@@ -53,6 +55,7 @@ class Decision:
         papers: Names of the defences of the run's own tables; the others stand below a line.
         reported: Rows of others that nobody here computed again.
         busy: Factors by which repeats of one setting differ, where they do: no order of seconds.
+        trained: What of each defence is trained, as its guarantee card says.
     """
 
     data: Mapping[str, Matched]
@@ -62,6 +65,7 @@ class Decision:
     papers: Sequence[str]
     reported: Sequence[Reported] = ()
     busy: Mapping[str, float] = field(default_factory=dict)
+    trained: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rigor(self) -> dict[str, str]:
@@ -247,11 +251,27 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         "Where no noise level fits, none certifies 90 % of the images. Images broken: by an attack "
         "inside the certified ball, of those attacked; a dash where none was."
     )
+    notes += _trained_note(decision)
     absent = dict.fromkeys(name for data in decision.data.values() for name in data.absent)
     if absent:
         names = listed(defense_title(name) for name in absent)
         notes.append(f"In no comparison at equal radius: {names}, not run with every model.")
     return (*notes, *busy_note(decision.busy))
+
+
+def _trained_note(decision: Decision) -> Iterator[str]:
+    """Who was given something to learn from: a lead over the undefended model may come of that."""
+    by_part: dict[str, list[str]] = {}
+    for defense in decision.order:
+        part = decision.trained.get(defense, UNTRAINED)
+        if part != UNTRAINED:
+            by_part.setdefault(part, []).append(defense_title(defense))
+    if by_part:
+        told = "; ".join(f"{listed(names)} ({part})" for part, names in by_part.items())
+        yield (
+            f"Trained here: {told}. The others take the model as it is, so who learns from scores "
+            "may lie above the undefended model."
+        )
 
 
 # --- the picture ---------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def decide(
         papers=tuple(run.table("evaluate")["defense"].unique()),
         reported=reported,
         busy=unsteady(time),
+        trained={str(card["name"]): str(card["trained"]) for card in run.cards},
     )
     if not decision.radii:
         return None

@@ -176,7 +176,8 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
         "2000); its standard errors are not at hand, so none is shown.",
         "Higher is better, whatever the sign of the score. PLCC is Pearson's, without a logistic "
         "mapping. An image without a certificate has a score all the same; `certified only` "
-        "leaves it out. Images: scored of wanted, over models and noise levels. "
+        "leaves it out. Images: scored of wanted, over models and noise levels. At an equal noise "
+        "level the guaranteed radii are unequal; Table D compares at equal radius. "
         f"{_letters(agreement)}",
     ]
     unequal = [f"{s:g}" for s in agreement.sigmas if not agreement.rankable(s)]

@@ -97,11 +97,13 @@ def test_planted_errors_are_counted_apart() -> None:
 
 def test_verdict_says_who_broke_and_what_failed() -> None:
     assert verdict(FOUND) == (
-        "2 of 10 certificates violated under attack (fs-iqa), 1 attacks failed"
+        "2 of 10 certificates violated under attack (fs-iqa; on 2 images of 2 photographs), "
+        "1 attacks failed"
     )
     assert verdict(FOUND[FOUND["planted"] != ""]) is None
     whole = FOUND[FOUND["group"] == "b"]
-    assert verdict(whole) == "0 of 1 certificates violated under attack"
+    none = "0 of 1 certificates violated under attack (on 1 images of 1 photographs)"
+    assert verdict(whole) == none
 
 
 def test_unbroken_proofs_stand_beside_what_was_found_of_errors_in_them() -> None:

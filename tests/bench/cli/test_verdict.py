@@ -24,7 +24,7 @@ def test_what_the_audit_found_stands_beside_the_cells(
     cells = f"{counted.ok}/{len(counted.cells)} cells ok"
     (first, *_) = capsys.readouterr().out.splitlines()
     planted = "of errors planted in proved radii found: interval x0.7 0/8, radius x1.5"
-    none = "0 of 8 certificates violated under attack"
+    none = "0 of 8 certificates violated under attack (on 1 images of 1 photographs)"
     assert first == f"{cells}; {none}; {planted} 0/8, radius x2 0/8, see the report"
 
     path = run.path / "audit.parquet"
@@ -35,7 +35,7 @@ def test_what_the_audit_found_stands_beside_the_cells(
     pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), path)
     say_verdict(counted, run, Execution(), tmp_path / "report.md")
     (first, *_) = capsys.readouterr().out.splitlines()
-    one = "1 of 8 certificates violated under attack (ms)"
+    one = "1 of 8 certificates violated under attack (ms; on 1 images of 1 photographs)"
     assert first == f"{cells}; {one}; {planted} 0/8, radius x2 8/8, see the report"
 
 

@@ -31,7 +31,7 @@ from bench.base.errors import BenchError
 from bench.report.compose import compose
 from bench.report.document import Table
 from bench.report.parts.choosing import Choice, choice_words, most_accurate
-from bench.report.parts.decision import decision_figure
+from bench.report.parts.decision import decision_figure, decision_table
 from bench.report.parts.first import decide, trust_lines
 from tests.bench.report.synthetic import synthetic_run
 
@@ -143,11 +143,12 @@ def test_nobody_is_chosen_on_few_photographs(whole: FrameRun) -> None:
 
 def test_a_broken_interval_is_not_to_be_relied_on(whole: FrameRun) -> None:
     line = next(line for line in _said(whole) if line.startswith("**FS-IQA**"))
-    assert "do not rely on its interval, attacks broke it on 1 of 3 images (2 of 24" in line
-    assert "photographs: photo0" in line
+    told = "attacks broke it on 1 of 3 images of 3 photographs: 2 of 24 certificates; photographs: "
+    assert f"do not rely on its interval, {told}photo0" in line
     audit = whole.table("audit").assign(violated=False)
     survived = _said(replace(whole, tables={**whole.tables, "audit": audit}))
-    assert any("broke none on 3 images, which proves nothing" in line for line in survived)
+    none = "broke none on 3 images of 3 photographs, which proves nothing"
+    assert any(none in line for line in survived)
     unseen = _said(replace(whole, tables={k: v for k, v in whole.tables.items() if k != "audit"}))
     assert any("it was not attacked in this run, so do not rely" in line for line in unseen)
 
@@ -303,3 +304,18 @@ def test_where_all_scores_are_alike_nobody_is_called_accurate() -> None:
     assert said.startswith("**If only accuracy matters:** nobody has an SRCC")
     told = {"NR": Leading({"ms": 0.5, "dms": 0.4}, ("ms",)), "FR": Leading({}, ())}
     assert "guarantee: NR choose MS (0.50) (SRCC)." in most_accurate(told)
+
+
+def test_who_was_trained_stands_below_the_table(whole: FrameRun) -> None:
+    """The undefended model learns nothing here, so a lead over it may be the training's."""
+    cards = [
+        {**card, "trained": {"ms": "nothing", "dms": "a net"}.get(str(card["name"]), "a head")}
+        for card in whole.cards
+    ]
+    found = decide(replace(whole, cards=tuple(cards)), _equal(whole), reps=5)
+    assert found is not None
+    table = decision_table(found[0], id="table-d", title="")
+    (note,) = [note for note in table.notes if note.startswith("Trained here")]
+    assert note.startswith("Trained here: DMS (a net); DMS-IQA and FS-IQA (a head). The others")
+    untrained = replace(found[0], trained={})
+    assert not any("Trained" in note for note in decision_table(untrained, id="", title="").notes)

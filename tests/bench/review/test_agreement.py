@@ -43,13 +43,14 @@ def test_the_same_run_is_identical() -> None:
     same = found(frame(CELLS), frame(CELLS))
     assert same.within == len(same.changes) == 4
     line = "agrees with the recorded run within chance in 4 of 4 cells"
-    assert str(same) == f"{line} (on 48 common images; 4 identical)"
+    assert str(same) == f"{line} (on 48 common images of 12 photographs; 4 identical)"
 
 
 def test_one_broken_cell_of_four_is_noticed() -> None:
     broken = found(frame(CELLS | {("dms", 0.5): 30.0}), frame(CELLS))
     assert (broken.within, len(broken.changes)) == (3, 4)
-    assert "in 3 of 4 cells (on 48 common images, an SRCC is known to +-" in str(broken)
+    told = "in 3 of 4 cells (on 48 common images of 12 photographs, an SRCC is known to +-"
+    assert told in str(broken)
 
 
 def test_a_little_other_noise_is_chance() -> None:
