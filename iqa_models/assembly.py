@@ -101,6 +101,20 @@ def _absent(name: str, choice: PublishedRecipe, shelf: Shelf) -> str:
     return f"{name}, published edition: {', '.join(lacking)} not found in {found}; {remedy}."
 
 
+def build_trunk(name: str, trunk: PublishedRecipe, shelf: Shelf | None = None) -> IQAModel:
+    """A trunk whose head is still to be trained, whatever variant the shelf names for the whole.
+
+    Args:
+        name: The model.
+        trunk: Its recipe.
+        shelf: Where files lie; ``None`` reads the environment.
+
+    Raises:
+        WeightsError: Files are missing, damaged, not the expected ones, or do not fit.
+    """
+    return build_published(name, (trunk,), dataclasses.replace(shelf or Shelf.open(), variants={}))
+
+
 def build_published(name: str, recipes: Recipes, shelf: Shelf | None = None) -> IQAModel:
     """A published model with its weights, strictly loaded.
 

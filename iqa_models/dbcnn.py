@@ -18,7 +18,7 @@ from iqa_models.assembly import (
     Built,
     PublishedRecipe,
     Sources,
-    build_published,
+    build_trunk,
     headed,
     read_state,
     renamed,
@@ -149,7 +149,7 @@ def published_trunk(shelf: Shelf | None = None) -> IQAModel:
     Raises:
         WeightsError: Files are missing or do not fit.
     """
-    return build_published("dbcnn", (TRUNK,), shelf)
+    return build_trunk("dbcnn", TRUNK, shelf)
 
 
 MODEL = ModelPlugin(

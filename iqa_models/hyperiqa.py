@@ -10,7 +10,7 @@ This module must not know noise or defences, nor where its weights' files lie.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import cast
 
@@ -23,7 +23,7 @@ from iqa_models.assembly import (
     Built,
     PublishedRecipe,
     Sources,
-    build_published,
+    build_trunk,
     headed,
     read_state,
     renamed,
@@ -313,8 +313,7 @@ def published_trunk(shelf: Shelf | None = None) -> HyperIQA:
     Raises:
         WeightsError: The file is missing or does not fit.
     """
-    shelf = shelf or Shelf.open()
-    return cast("HyperIQA", build_published("hyperiqa", (TRUNK,), replace(shelf, variants={})))
+    return cast("HyperIQA", build_trunk("hyperiqa", TRUNK, shelf))
 
 
 MODEL = ModelPlugin(

@@ -158,7 +158,12 @@ class Registry:
                 raise BenchError(
                     f"{kind} {name!r} from {broken.origin} cannot be loaded: {broken.error}."
                 )
-        raise unknown(kind, name, self.names(kind))
+        error = str(unknown(kind, name, self.names(kind)))
+        files = [broken for broken in self.broken if broken.kind == "file"]
+        lost = [
+            f"{file.origin}, which may define it, cannot be loaded: {file.error}." for file in files
+        ]
+        raise BenchError(" ".join([error, *lost]))
 
     def code(self, used: Iterable[tuple[Kind, str]]) -> dict[str, str]:
         """Digest of each plugin file, and of each installed package that a used part is from.

@@ -87,6 +87,8 @@ def test_a_broken_file_is_reported_and_hurts_nobody_else(
     assert registry.defense("good").name == "good"
     with pytest.raises(BenchError, match=r"'bad' from .*bad\.py cannot be loaded"):
         registry.defense("bad")
+    with pytest.raises(BenchError, match=r"unknown defense 'mine': .* good\. .*bad\.py, which may"):
+        registry.defense("mine")
 
 
 def test_a_clash_names_both_origins(tmp_path: Path) -> None:
