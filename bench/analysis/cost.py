@@ -6,12 +6,46 @@ This module knows the columns of timing records; it must not know how they were 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.analysis.frames import numbers
 from bench.analysis.names import model_order
 from bench.analysis.statistics import sem
+
+TIMED = "timed_samples"
+"""Draws that were really timed, where seconds are scaled up from them; else missing."""
+
+
+def as_certified(time: pd.DataFrame, evaluate: pd.DataFrame) -> pd.DataFrame:
+    """Timing records at as many draws as the certificates of the same defence were made with.
+
+    A quick timing takes few draws.  Noise in the input costs a pass a draw, so seconds and passes
+    of fewer are scaled up in proportion and :data:`TIMED` says from what; noise in features costs
+    hardly any, so its seconds stay.
+    """
+    most = evaluate.groupby("defense", observed=True)["samples"].max()
+    drawn = numbers(time, "samples")
+    wanted = np.fmax(time["defense"].map(most).to_numpy(dtype=float, na_value=np.nan), drawn)
+    grows = a_pass_a_draw(time)
+    factor = np.where(grows, wanted / drawn, 1.0)
+    columns: dict[str, Any] = {
+        name: [[float(x) * f for x in row] for row, f in zip(time[name], factor, strict=True)]
+        for name in ("seconds_certified", "seconds_uncertified")
+    }
+    for name in ("forward_passes_certified", "forward_passes_uncertified"):
+        columns[name] = numbers(time, name) * factor
+    columns["samples"] = wanted.astype(int)
+    columns[TIMED] = np.where(factor > 1, drawn, np.nan)
+    return time.assign(**columns)
+
+
+def a_pass_a_draw(time: pd.DataFrame) -> np.ndarray:
+    """Of which records the seconds grow with draws: noise in features costs hardly any."""
+    found: np.ndarray = numbers(time, "forward_passes_uncertified") >= numbers(time, "samples")
+    return found
 
 
 def model_seconds(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from bench.analysis.cost import as_certified
 from bench.analysis.frames import nested, plain
 from bench.plan.profile import Profile
 from bench.records.completeness import Completeness
@@ -62,6 +63,17 @@ class FrameRun:
         """The records beside the tables; those of models as a whole are the same."""
         shared = {name: self.tables[name] for name in _OF_MODELS if name in self.tables}
         return replace(self, tables={**shared, **self.beside}, beside={})
+
+    def timed_as_certified(self) -> FrameRun:
+        """The same with seconds at the draws of its certificates."""
+        evaluate = self.everything().table("evaluate")
+
+        def scaled(tables: Mapping[str, pd.DataFrame]) -> Mapping[str, pd.DataFrame]:
+            if "time" not in tables:
+                return tables
+            return {**tables, "time": as_certified(tables["time"], evaluate)}
+
+        return replace(self, tables=scaled(self.tables), beside=scaled(self.beside))
 
     def everything(self) -> FrameRun:
         """All records, the tables' own first."""

@@ -76,7 +76,7 @@ def rows(run: FrameRun, ours: Mapping[str, str]) -> Iterator[Row]:
         run: A verified run.
         ours: Titles of the defences of this package by name; others name themselves.
     """
-    whole = run.everything()
+    whole = run.timed_as_certified().everything()
     frame = whole.table("evaluate")
     named = [card for card in run.cards if "name" in card and "title" in card]
     theirs = {str(card["name"]): str(card["title"])[:60] for card in named}

@@ -69,7 +69,7 @@ _GUARANTEED = "What is guaranteed, and what attacks broke"
 def compose(run: FrameRun, *, reps: int = 1000, reported: Sequence[Reported] = ()) -> Document:
     """The whole document of a run, with the rows that others report on page 1."""
     refused = refused_models(run)
-    run = without_models(run, refused)
+    run = without_models(run, refused).timed_as_certified()
     found = agreements(run, reps=reps)
     if found:
         sections, judged = _sections(run, found, reps=reps, reported=reported)

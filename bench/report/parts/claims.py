@@ -26,7 +26,7 @@ from bench.report.document import Verdict
 from bench.report.numbers import PERCENT, Format, number
 from bench.report.parts.attacks import norm_title
 from bench.report.parts.figure_claims import figure_claims
-from bench.report.parts.judging import Claim, Scope, unequal_draws
+from bench.report.parts.judging import Claim, Scope, timed_from, unequal_draws
 
 RIVAL = "dms-iqa"
 ALIKE = ("rs-reg", "cert-reg", "ms")
@@ -185,7 +185,7 @@ def _time(evidence: Evidence, *, certified: bool) -> Verdict:
     saving = float(np.mean(modes))
     text = (
         f"Measured saving {number(saving, PERCENT)} (models {number(min(single), PERCENT)}"
-        f" to {number(max(single), PERCENT)})."
+        f" to {number(max(single), PERCENT)}).{timed_from(frame, (PAPERS_DEFENSE, RIVAL))}"
     )
     if size:
         close = abs(saving - value) <= _SIZE_TOLERANCE

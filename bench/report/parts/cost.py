@@ -20,7 +20,7 @@ from bench.report.document import Column, Field, Table
 from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
 from bench.report.parts.guarantee import Guarantees
 from bench.report.parts.leaders import listed
-from bench.report.parts.tables import pair, time_cell
+from bench.report.parts.tables import pair, scaled_from, scaled_note, time_cell
 
 _STABILITY = Format(significant=2, unit=" %", scale=100)
 
@@ -62,7 +62,10 @@ def cost_table(time: pd.DataFrame, agreement: Agreement, *, id: str, title: str)
         caption=_cost_caption(usable, agreement),
         columns=columns,
         rows=tuple(body),
-        notes=_cost_notes(usable),
+        notes=(
+            *_cost_notes(usable),
+            *scaled_note(scaled_from(usable, agreement.models, agreement.defenses)),
+        ),
     )
 
 

@@ -23,10 +23,10 @@ from bench.report.numbers import SECONDS, Format, number
 from bench.report.parts.cost import busy_note
 from bench.report.parts.guarantee import UNPROVED_NOTE, titled
 from bench.report.parts.leaders import listed
+from bench.report.parts.tables import SCALED, scaled_note
 from bench.report.theme import by_rigor, defense_looks
 
 WIDTH = Format(significant=2, unit=" %", scale=100, rounding="up")
-SCALED = "≈"
 REPORTED = "‡"
 UNTRAINED = "nothing"
 """What the card of a defence says that trains nothing."""
@@ -229,19 +229,8 @@ def _caption() -> str:
 
 
 def _notes(decision: Decision) -> tuple[str, ...]:
-    notes = []
-    scaled = {
-        defense: cost.scaled
-        for of_mode in decision.costs.values()
-        for defense, cost in of_mode.items()
-        if cost.scaled
-    }
-    if scaled:
-        draws = listed(f"{n:,}" for n in sorted(set(scaled.values())))
-        notes.append(
-            f"{SCALED} Timed with {draws} draws and scaled up in proportion: noise in the input "
-            "costs one pass a draw."
-        )
+    costs = [cost for of_mode in decision.costs.values() for cost in of_mode.values()]
+    notes = [*scaled_note(cost.scaled for cost in costs if cost.scaled)]
     if any(word != PROVED for word in decision.rigor.values()):
         notes.append(UNPROVED_NOTE)
     if decision.reported:

@@ -19,7 +19,7 @@ from bench.analysis.source import FrameRun
 from bench.analysis.statistics import Array, cluster_interval, cluster_weights
 from bench.report.document import Verdict
 from bench.report.numbers import Format, number
-from bench.report.parts.judging import Claim, unequal_draws
+from bench.report.parts.judging import Claim, timed_from, unequal_draws
 
 _NARROWER, _WIDER = "koncept", "hyperiqa"
 _REPS = 1000
@@ -125,7 +125,8 @@ def _slower(time: pd.DataFrame) -> Verdict:
     if not ratios:
         return claim.unknown("No model was timed under both.")
     low, high = number(min(ratios.values()), _TIMES), number(max(ratios.values()), _TIMES)
-    text = f"FS-IQA takes {low} to {high} MS's time (by model). {cause}".strip()
+    timed = timed_from(time, ("ms", PAPERS_DEFENSE))
+    text = f"FS-IQA takes {low} to {high} MS's time (by model).{timed} {cause}".strip()
     values = ratios.values()
     return claim.judged(text, yes=min(values) > 1, no=max(values) < 1)
 

@@ -14,6 +14,8 @@ import pandas as pd
 from bench.analysis.frames import grouped
 from bench.analysis.names import defense_order, defense_title
 from bench.report.document import Verdict, VerdictWord
+from bench.report.parts.leaders import listed
+from bench.report.parts.tables import scaled_from
 
 Scope = Literal["size", "trend"]
 
@@ -39,6 +41,12 @@ class Claim:
     def unknown(self, why: str) -> Verdict:
         """What is in the way of an answer."""
         return Verdict(self.words, "cannot be said", self.scope, why, self.rule)
+
+
+def timed_from(time: pd.DataFrame, defenses: Sequence[str]) -> str:
+    """That seconds were scaled up from fewer draws; empty where all were timed as certified."""
+    draws = scaled_from(time, time["model"], defenses)
+    return f" Timed with {listed(map(str, draws))} draws and scaled up." if draws else ""
 
 
 def unequal_draws(time: pd.DataFrame, defenses: Sequence[str]) -> str:

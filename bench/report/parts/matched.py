@@ -23,6 +23,7 @@ from bench.report.document import Block, Chapter, Column, Field, Figure, Paragra
 from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
 from bench.report.parts.guarantee import SHARE_DOWN, UNPROVED_NOTE, WIDTH_UP, titled
 from bench.report.parts.leaders import listed, rigor_words, too_few
+from bench.report.parts.tables import SCALED, scaled_from, scaled_note
 from bench.report.theme import by_rigor, defense_looks
 from bench.report.titles import called
 
@@ -267,6 +268,7 @@ def detail_table(data: Matched, time: pd.DataFrame, *, id: str, title: str) -> T
             f"interval narrower than the range; narrow: at most {number(NARROW, PERCENT)} of own "
             "spread. Seconds: per certificate, mean over models.",
             UNPROVED_NOTE,
+            *scaled_note(scaled_from(time, data.agreement.models, data.rigor)),
         ),
     )
 
@@ -274,7 +276,9 @@ def detail_table(data: Matched, time: pd.DataFrame, *, id: str, title: str) -> T
 def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple[Field, ...]:
     value = known(row["srcc"])
     interval = None if value is None or np.isnan(row["low"]) else (row["low"], row["high"])
-    seconds = mean_seconds(time, data.agreement.models, row["defense"], certified=True)
+    models = data.agreement.models
+    seconds = mean_seconds(time, models, row["defense"], certified=True)
+    scaled = seconds is not None and scaled_from(time, models, [row["defense"]])
     kept = "–" if value is None else f"{row['kept']:.0f}/{row['photographs']}"
     return (
         Field(row["radius"]),
@@ -287,5 +291,5 @@ def _detail_row(row: dict[str, Any], data: Matched, time: pd.DataFrame) -> tuple
         Field(row["certified"]),
         Field(row["narrow"]),
         Field(f"{row['images']}/{row['wanted']}"),
-        Field(seconds),
+        Field(seconds, mark=SCALED if scaled else ""),
     )

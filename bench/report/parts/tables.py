@@ -12,14 +12,16 @@ from dataclasses import replace
 import pandas as pd
 
 from bench.analysis.agreement import METRICS, Agreement, Key
-from bench.analysis.cost import model_seconds
+from bench.analysis.cost import TIMED, model_seconds
 from bench.analysis.names import UNDEFENDED, defense_title, model_title
 from bench.analysis.published import Published
 from bench.analysis.statistics import cluster_interval, sem
 from bench.report.document import DITTO, Column, Field, Table
 from bench.report.numbers import CORRELATION, DIFFERENCE, SECONDS, Format
-from bench.report.parts.leaders import leader_sentence
+from bench.report.parts.leaders import leader_sentence, listed
 
+SCALED = "≈"
+"""Marks seconds that were timed with fewer draws."""
 MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
 
 
@@ -71,7 +73,7 @@ def main_table(
             *pair("seconds", SECONDS),
         ),
         rows=tuple(rows),
-        notes=_main_notes(agreement, paper),
+        notes=_main_notes(agreement, paper, time),
         rule_after=(0,),
     )
 
@@ -164,10 +166,30 @@ def time_cell(
     """Mean ± SEM over models of the mean seconds per image."""
     values = list(model_seconds(time, models, defense, certified=certified).values())
     mean = sum(values) / len(values) if values else None
-    return Field(mean, error=sem(values), published=published)
+    mark = SCALED if values and scaled_from(time, models, [defense]) else ""
+    return Field(mean, error=sem(values), published=published, mark=mark)
 
 
-def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
+def scaled_from(time: pd.DataFrame, models: Iterable[str], defenses: Iterable[str]) -> list[int]:
+    """Draws that seconds of some models and defences were scaled up from; none if measured."""
+    if TIMED not in time:
+        return []
+    part = time[time["model"].isin([*models]) & time["defense"].isin([*defenses])]
+    return sorted({int(n) for n in part.loc[part["status"] == "ok", TIMED].dropna()})
+
+
+def scaled_note(draws: Iterable[int]) -> tuple[str, ...]:
+    """What the mark of scaled seconds means; nothing where none are."""
+    numbers = sorted(set(draws))
+    if not numbers:
+        return ()
+    return (
+        f"{SCALED} Timed with {listed(f'{n:,}' for n in numbers)} draws and scaled up in "
+        "proportion: noise in the input costs one pass a draw.",
+    )
+
+
+def _main_notes(agreement: Agreement, paper: Published, time: pd.DataFrame) -> tuple[str, ...]:
     count = len(agreement.models)
     names = ", ".join(model_title(m) for m in agreement.models)
     mean = f"Mean ± standard error over {count} models ({names})." if count > 1 else f"{names}."
@@ -186,7 +208,7 @@ def _main_notes(agreement: Agreement, paper: Published) -> tuple[str, ...]:
             f"Unequal sets at σ = {', '.join(unequal)}: no letters there. "
             "* mean over fewer models or images than planned."
         )
-    return tuple(notes)
+    return (*notes, *scaled_note(scaled_from(time, agreement.models, agreement.defenses)))
 
 
 def _letters(agreement: Agreement) -> str:
