@@ -149,7 +149,8 @@ def _cheapest(decision: Decision) -> Iterator[str]:
         yield f"**If time matters:** {why}, so nothing is said."
         return
     proved = {d: s for d, s in seconds.items() if decision.rigor[d] == PROVED}
-    every, safe = _cheap(seconds), _cheap(proved) if proved else ""
+    apart = max(ALIKE, _apart(decision, seconds))
+    every, safe = (_cheap(found, apart) if found else "" for found in (seconds, proved))
     words = [every] if safe in ("", every) else [f"of proved radii, {safe}", f"of all, {every}"]
     at = f"N = {decision.draws:,}" if decision.draws else "equal N"
     busy = listed(map(defense_title, defense_order(decision.busy))) if decision.busy else ""
@@ -163,11 +164,22 @@ def _both(decision: Decision, defense: str) -> float | None:
     return sum(values) / len(values) if values and len(values) == len(found) else None
 
 
-def _cheap(seconds: Mapping[str, float]) -> str:
+def _apart(decision: Decision, seconds: Mapping[str, float]) -> float:
+    """Largest ratio of seconds between defences that make the same passes: the timing's own."""
+    by_smoother: dict[str, list[float]] = {}
+    for defense, value in seconds.items():
+        by_smoother.setdefault(decision.smoothers.get(defense, defense), []).append(value)
+    return max(max(same) / min(same) for same in by_smoother.values())
+
+
+def _cheap(seconds: Mapping[str, float], apart: float) -> str:
+    """Who takes the fewest seconds, with all that the timing cannot tell from it."""
     least = min(seconds.values())
-    alike = [d for d, s in seconds.items() if s <= ALIKE * least]
+    alike = [d for d, s in seconds.items() if s <= apart * least]
     rest = {d: s for d, s in seconds.items() if d not in alike}
-    text = f"choose {' or '.join(map(defense_title, alike))} ({number(least, SECONDS)} s"
+    most = max(seconds[d] for d in alike)
+    to = f" to {number(most, SECONDS)}" if most > ALIKE * least else ""
+    text = f"choose {' or '.join(map(defense_title, alike))} ({number(least, SECONDS)}{to} s"
     if rest:
         nearest = min(rest, key=lambda d: rest[d])
         text += f"; next {defense_title(nearest)}, {number(rest[nearest], SECONDS)} s"

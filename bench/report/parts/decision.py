@@ -56,6 +56,7 @@ class Decision:
         reported: Rows of others that nobody here computed again.
         busy: Factors by which repeats of one setting differ, where they do: no order of seconds.
         trained: What of each defence is trained, as its guarantee card says.
+        smoothers: What makes each defence's passes: the same for those whose draws are the same.
     """
 
     data: Mapping[str, Matched]
@@ -66,6 +67,7 @@ class Decision:
     reported: Sequence[Reported] = ()
     busy: Mapping[str, float] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)
+    smoothers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rigor(self) -> dict[str, str]:

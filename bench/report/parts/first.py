@@ -59,6 +59,7 @@ def decide(
         papers=tuple(run.table("evaluate")["defense"].unique()),
         reported=reported,
         busy=unsteady(time),
+        smoothers=_smoothers(everything.table("evaluate")),
         trained={str(card["name"]): str(card["trained"]) for card in run.cards},
     )
     if not decision.radii:
@@ -71,6 +72,11 @@ def decide(
         for radius in decision.radii
     }
     return decision, choices(decision, plain, guaranteed)
+
+
+def _smoothers(frame: pd.DataFrame) -> dict[str, str]:
+    known = frame[["defense", "smoother"]].dropna().drop_duplicates()
+    return dict(zip(known["defense"].astype(str), known["smoother"].astype(str), strict=True))
 
 
 def _choice(data: Matched, frame: pd.DataFrame, radius: float, reps: int, seed: int) -> Choice:

@@ -19,7 +19,7 @@ DEFENSES = ("ms", "dms-iqa", "fs-iqa")
 SIGMAS = (0.1, 0.5)
 RADII = (0.01, 0.03, 0.1, 0.3, 1.0)
 NOISE = {"rs-reg": 0.9, "cert-reg": 0.9, "ms": 0.9, "dms": 0.6, "dms-iqa": 0.5, "fs-iqa": 0.25}
-
+SMOOTHERS = {"dms": "denoised", "dms-iqa": "denoised-iqa"}
 
 PAPERS = DataSection(nr="koniq10k", fr="kadid10k")
 
@@ -131,7 +131,7 @@ def _record(
         "edition": "compact",
         "mode": mode,
         "defense": defense,
-        "smoother": "features" if feature else "input",
+        "smoother": SMOOTHERS.get(defense, "features" if feature else "input"),
         "statistic": "median",
         "sigma": sigma,
         "image": f"photo{image // 2}/img{image}",

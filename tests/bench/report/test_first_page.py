@@ -14,6 +14,7 @@ import pytest
 from bench.analysis.agreement import agreements
 from bench.analysis.beside import REPORTED_COLUMNS, read_reported, with_runs
 from bench.analysis.decision import (
+    Cost,
     Leading,
     broken,
     by_accuracy,
@@ -30,7 +31,7 @@ from bench.analysis.statistics import bootstrap_median, cluster_weights
 from bench.base.errors import BenchError
 from bench.report.compose import compose
 from bench.report.document import Table
-from bench.report.parts.choosing import Choice, choice_words, most_accurate
+from bench.report.parts.choosing import Choice, choice_words, choices, most_accurate
 from bench.report.parts.decision import decision_figure, decision_table
 from bench.report.parts.first import decide, trust_lines
 from tests.bench.report.synthetic import synthetic_run
@@ -319,3 +320,30 @@ def test_who_was_trained_stands_below_the_table(whole: FrameRun) -> None:
     assert note.startswith("Trained here: DMS (a net); DMS-IQA and FS-IQA (a head). The others")
     untrained = replace(found[0], trained={})
     assert not any("Trained" in note for note in decision_table(untrained, id="", title="").notes)
+
+
+def test_nobody_is_cheaper_than_who_makes_the_same_passes(whole: FrameRun) -> None:
+    """MS and Cert-Reg draw the same: what lies between their seconds is the timing's own."""
+    found = decide(whole, _equal(whole), reps=5)
+    assert found is not None
+    page = found[0]
+    seconds = {"ms": 2.4, "dms": 2.0, "dms-iqa": 1.6, "fs-iqa": 3.9}
+    costs = {"NR": {name: Cost(value, value, None) for name, value in seconds.items()}}
+
+    def told(**smoothers: str) -> str:
+        some = replace(page, costs=costs, smoothers={**smoothers})
+        (line,) = [line for line in choices(some, {}, {}) if "If time matters" in line]
+        return line
+
+    assert "of proved radii" not in told() and "choose DMS-IQA (1.6 s; next DMS, 2.0 s)" in told()
+    same = told(ms="input", **{"dms-iqa": "input"})
+    assert "choose MS or DMS or DMS-IQA (1.6 to 2.4 s; next FS-IQA, 3.9 s)" in same
+    assert told(ms="input", dms="dms") == told()
+
+
+def test_smoothers_are_those_of_the_records(whole: FrameRun) -> None:
+    found = decide(whole, _equal(whole), reps=5)
+    assert found is not None
+    frame = whole.table("evaluate")
+    for name in NAMES:
+        assert {found[0].smoothers[name]} == {*frame.loc[frame["defense"] == name, "smoother"]}
