@@ -23,9 +23,10 @@ NARROW = 24
 
 TRUNKS = {
     "nr": "HyperIQA with a head trained here, human scores",
+    "nr-dbcnn": "DBCNN with a head trained here, human scores",
     "fr": "LPIPS, proxy scores: KADID-10k's mean of each distortion",
 }
-"""What the runs on published trunks are made of, by mode."""
+"""What the runs on published trunks are made of, by what follows ``real-`` in their names."""
 
 FINDINGS = ("**If only accuracy", "**If a proved interval", "**Proved radii", "**FS-IQA**")
 """How the README's sentences of page 1 begin; the others are one click away."""
@@ -105,8 +106,8 @@ def leads(report: str) -> list[str]:
 
 
 def trunks() -> dict[str, str]:
-    """The reports on published trunks, by mode."""
-    return {mode: read(f"{REFERENCE}/real-{mode}") for mode in ("nr", "fr")}
+    """The reports on published trunks."""
+    return {name: read(f"{REFERENCE}/real-{name}") for name in TRUNKS}
 
 
 def block() -> str:
@@ -128,10 +129,10 @@ def block() -> str:
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
             "- **Published trunks:**",
             *(
-                f"  - [{TRUNKS[mode]}]({REFERENCE}/real-{mode}/report.md): {trusted(one)} At equal "
+                f"  - [{TRUNKS[name]}]({REFERENCE}/real-{name}/report.md): {trusted(one)} At equal "
                 f"noise level, so at unequal radius: {' '.join(leads(one))} At equal radius: "
                 f"{' '.join(guaranteed(one))}"
-                for mode, one in real.items()
+                for name, one in real.items()
             ),
             "",
         ]
@@ -152,8 +153,12 @@ def index() -> str:
         ("recorded", "Is the paper right?", claims),
         ("recorded", "What did attacks break?", broke),
         *(
-            (f"real-{mode}", f"Does it hold on published trunks, {mode.upper()}?", choices(report))
-            for mode, report in real.items()
+            (
+                f"real-{name}",
+                f"Does it hold on {TRUNKS[name].split()[0]} as published?",
+                choices(report),
+            )
+            for name, report in real.items()
         ),
         ("price-of-proof", "What does a model with a Lipschitz constant prove?", guaranteed),
         ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),

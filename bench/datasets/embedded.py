@@ -38,6 +38,10 @@ LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow")
 """Packages whose version may change a pixel; part of the cache key."""
 
 
+ALL = -1
+"""Every processor of this machine, in joblib's terms."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What is made: which crops, of which size.
@@ -197,7 +201,7 @@ def embedded(
     Args:
         folder: cache folder; by default `BENCH_CACHE` or the user's cache folder.
         recipe: crops and size; by default the full set at 96 x 128.
-        jobs: processes used while making it.
+        jobs: processes used while making it, `ALL` for every processor.
     """
     chosen = recipe or Recipe()
     make = partial(generate, chosen, jobs=jobs)
@@ -220,4 +224,4 @@ def _card(recipe: Recipe) -> DatasetCard:
     )
 
 
-DATASET = DatasetPlugin("embedded", embedded)
+DATASET = DatasetPlugin("embedded", partial(embedded, jobs=ALL))

@@ -123,6 +123,11 @@ def test_image_and_label_belong_together(data: EmbeddedDataset) -> None:
         assert item.mos == label_cells()[cell]
 
 
+def test_how_many_processes_make_them_changes_no_pixel() -> None:
+    both = Recipe(TINY.crops[:2], 32, 40)
+    np.testing.assert_array_equal(generate(both, jobs=2), generate(both))
+
+
 def test_pixels_do_not_depend_on_order_or_company() -> None:
     both = Recipe(TINY.crops[:2], 32, 40)
     turned = Recipe(TINY.crops[1::-1], 32, 40)
