@@ -164,13 +164,15 @@ def index() -> str:
         ("timing/cpu-published", "What does it cost, published networks?", box(read(TIMING))),
         ("timing/cpu-compact", "What does it cost, compact networks?", box(small)),
     ]
-    lines = ["| report | question | answer in a line | based on |", "|---|---|---|---|"]
+    lines, based = ["| report | question | answer in a line |", "|---|---|---|"], {}
     for name, question, answers in rows:
         first = next(iter(answers), "see the report").replace("|", "\\|")
         answer = first.split(". ")[0].removesuffix(".") + "."
-        based = trusted(read(f"{REFERENCE}/{name}")) or "timings alone"
-        lines.append(f"| [{name}](reference/{name}/report.md) | {question} | {answer} | {based} |")
-    return "\n".join(lines) + "\n"
+        if match := re.search(r"of (\d+) photographs", trusted(read(f"{REFERENCE}/{name}"))):
+            based[name] = match[1]
+        lines.append(f"| [{name}](reference/{name}/report.md) | {question} | {answer} |")
+    told = ", ".join(f"{name} {count}" for name, count in based.items())
+    return "\n".join([*lines, "", f"Photographs behind them: {told}."]) + "\n"
 
 
 def _is_made_of(path: Path, made: str) -> bool:

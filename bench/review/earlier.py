@@ -52,12 +52,15 @@ def terms(plan: Plan, stage: str, parts: Collection[str]) -> str | None:
     """
     if plan.profile.certificate.familywise:
         return None
+    fit = plan.profile.fit
+    # A part for all noise levels is made of them; else each unit has its own, whatever others.
+    levels = set() if any(fit[part].noise_levels == "all" for part in parts) else {"sigmas"}
     choice: dict[str, Any] = {
         "audit": CHOICE_OF_ATTACKED,
-        **dict.fromkeys(CHOICE | OWN - {stage}, True),
+        **dict.fromkeys(CHOICE | levels | OWN - {stage}, True),
         "data": CHOICE_OF_IMAGES,
         "certificate": NUMBERS_OF_DRAWS if stage in UNCOUNTED else set(),
-        "fit": set(plan.profile.fit).difference(parts),
+        "fit": set(fit).difference(parts),
     }
     return canonical(
         {

@@ -298,12 +298,15 @@ def test_a_run_that_became_read_only_is_one_sentence(
 def test_two_processes_never_interleave(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     first = start(tmp_path, 1)
     wait_until(lambda: log_lines(tmp_path) > 3)
-    second = start(tmp_path, 1)
-    _, errors = second.communicate(timeout=60)
+    first.send_signal(signal.SIGSTOP)  # where the second takes long to start, it would be done
+    try:
+        second = start(tmp_path, 1)
+        _, errors = second.communicate(timeout=120)
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert second.returncode != 0
     assert "another process on this run" in errors
     before = log_lines(tmp_path)
-    # Where the second took long to start, the first may be done by now.
     wait_until(lambda: log_lines(tmp_path) > before or first.poll() == 0)
     end(first)
     (tmp_path / "orders" / "slow").unlink()
