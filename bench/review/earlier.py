@@ -31,6 +31,8 @@ CHOICE = {"models", "defenses", "extras"}
 """Settings that choose among units, and decide nothing about any of them."""
 OWN = {"time", "attack", "audit"}
 """Settings of one stage of the same name, which decide nothing about the others."""
+OF_ONE_LEVEL = {"prepare", "fit", "evaluate"}
+"""Stages whose units know one noise level at most."""
 CHOICE_OF_IMAGES = {"limit", "limits"}
 CHOICE_OF_ATTACKED = {"models", "images", "first_order_images"}
 FIRST_DRAWS = "first draws"
@@ -53,8 +55,11 @@ def terms(plan: Plan, stage: str, parts: Collection[str]) -> str | None:
     if plan.profile.certificate.familywise:
         return None
     fit = plan.profile.fit
-    # A part for all noise levels is made of them; else each unit has its own, whatever others.
-    levels = set() if any(fit[part].noise_levels == "all" for part in parts) else {"sigmas"}
+    # A part for all noise levels is made of them; else a unit has its own, whatever the others.
+    own = stage in OF_ONE_LEVEL and all(
+        part in fit and fit[part].noise_levels == "each" for part in parts
+    )
+    levels = {"sigmas"} if own else set()
     choice: dict[str, Any] = {
         "audit": CHOICE_OF_ATTACKED,
         **dict.fromkeys(CHOICE | levels | OWN - {stage}, True),

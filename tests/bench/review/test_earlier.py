@@ -79,7 +79,6 @@ def test_no_unit_is_taken_twice(tmp_path: Path) -> None:
     "changes",
     [
         {"seed": 1},
-        {"sigmas": (0.25,)},
         {"certificate": LARGE.profile.certificate.model_copy(update={"samples": 201})},
         {"certificate": LARGE.profile.certificate.model_copy(update={"tau": 0.5})},
         {"data": LARGE.profile.data.model_copy(update={"train_limit": 5})},
@@ -89,6 +88,27 @@ def test_no_unit_is_taken_twice(tmp_path: Path) -> None:
 def test_other_settings_take_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
     finished(tmp_path)
     assert take_over(RunFolder.create(tmp_path, with_profile(LARGE, **changes)), tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("levels", "retained"),
+    [("each", ["rs-reg,cert-reg,ms", "fs-iqa"]), ("all", ["rs-reg,cert-reg,ms"])],
+)
+def test_other_noise_levels_take_what_no_part_was_made_of(
+    tmp_path: Path, levels: str, retained: list[str]
+) -> None:
+    """One part for all noise levels is another one where they are others."""
+    ftn = SMALL.profile.fit["ftn"].model_copy(update={"noise_levels": levels})
+    trained = Unit("fit", "set", MODELS[0], "fs-iqa", detail="ftn")
+    before = replace(
+        with_profile(SMALL, fit={**SMALL.profile.fit, "ftn": ftn}), units=(trained, *SMALL.units)
+    )
+    name = finished(tmp_path, before).path.name
+    run = RunFolder.create(tmp_path, with_profile(before, sigmas=(0.1, 0.25, 0.5)))
+    wanted = {unit.key for unit in SMALL.of_stage("evaluate") if unit.defense in retained}
+    taken = take_over(run, tmp_path)
+    assert set(run.outcomes("evaluate")) == wanted and not run.outcomes("audit")
+    assert taken[name] >= len(wanted)
 
 
 def test_other_attacks_take_all_but_the_attacks(tmp_path: Path) -> None:
