@@ -111,9 +111,9 @@ def timing_document(time: pd.DataFrame, facts: Mapping[str, Any]) -> Document:
 def conclusions(table: pd.DataFrame, norms: pd.DataFrame) -> tuple[str, ...]:
     """What the ratios say, as ranges over models."""
     found = [model_ratios(table, norms, model) for model in timed_models(table, norms)]
-    lines = []
+    lines, draws = [], " and ".join(f"{n:,}" for n in sorted({*map(int, table["samples"])}))
     for name, words in (
-        ("certified", "Certified MS takes {} the time of certified FS-IQA"),
+        ("certified", f"At N = {draws}, certified MS takes {{}} the time of certified FS-IQA"),
         ("plain", "FS-IQA without certificate takes {} one plain forward pass"),
         ("norm", "The exact norm takes {} the time of the Lanczos bound"),
     ):
