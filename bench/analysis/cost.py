@@ -13,23 +13,22 @@ import pandas as pd
 
 from bench.analysis.frames import numbers
 from bench.analysis.names import model_order
-from bench.analysis.statistics import sem
+from bench.analysis.statistics import Array, sem
 
 TIMED = "timed_samples"
 """Draws that were really timed, where seconds are scaled up from them; else missing."""
 
 
-def as_certified(time: pd.DataFrame, evaluate: pd.DataFrame) -> pd.DataFrame:
-    """Timing records at as many draws as the certificates of the same defence were made with.
+def at_draws(time: pd.DataFrame, wanted: Array | float) -> pd.DataFrame:
+    """Timing records at no fewer draws than wanted, by record or for all.
 
     A quick timing takes few draws.  Noise in the input costs a pass a draw, so seconds and passes
     of fewer are scaled up in proportion and :data:`TIMED` says from what; noise in features costs
     hardly any, so its seconds stay.
     """
-    most = evaluate.groupby("defense", observed=True)["samples"].max()
     drawn = numbers(time, "samples")
-    wanted = np.fmax(time["defense"].map(most).to_numpy(dtype=float, na_value=np.nan), drawn)
-    grows = a_pass_a_draw(time)
+    wanted = np.fmax(wanted, drawn)
+    grows = numbers(time, "forward_passes_uncertified") >= drawn
     factor = np.where(grows, wanted / drawn, 1.0)
     columns: dict[str, Any] = {
         name: [[float(x) * f for x in row] for row, f in zip(time[name], factor, strict=True)]
@@ -38,14 +37,23 @@ def as_certified(time: pd.DataFrame, evaluate: pd.DataFrame) -> pd.DataFrame:
     for name in ("forward_passes_certified", "forward_passes_uncertified"):
         columns[name] = numbers(time, name) * factor
     columns["samples"] = wanted.astype(int)
-    columns[TIMED] = np.where(factor > 1, drawn, np.nan)
+    timed = numbers(time, TIMED) if TIMED in time else np.full(len(time), np.nan)
+    columns[TIMED] = np.where((factor > 1) & np.isnan(timed), drawn, timed)
     return time.assign(**columns)
 
 
-def a_pass_a_draw(time: pd.DataFrame) -> np.ndarray:
-    """Of which records the seconds grow with draws: noise in features costs hardly any."""
-    found: np.ndarray = numbers(time, "forward_passes_uncertified") >= numbers(time, "samples")
-    return found
+def as_certified(time: pd.DataFrame, evaluate: pd.DataFrame) -> pd.DataFrame:
+    """Timing records at the draws that certificates of the same defence were made with."""
+    most = evaluate.groupby("defense", observed=True)["samples"].max()
+    return at_draws(time, time["defense"].map(most).to_numpy(dtype=float, na_value=np.nan))
+
+
+def scaled_from(time: pd.DataFrame, models: Iterable[str], defenses: Iterable[str]) -> list[int]:
+    """Draws that seconds of some models and defences were scaled up from; none if measured."""
+    if TIMED not in time:
+        return []
+    part = time[time["model"].isin([*models]) & time["defense"].isin([*defenses])]
+    return sorted({int(n) for n in part.loc[part["status"] == "ok", TIMED].dropna()})
 
 
 def model_seconds(
@@ -83,12 +91,12 @@ def unsteady(time: pd.DataFrame) -> dict[str, float]:
 
 
 def mean_seconds(
-    time: pd.DataFrame, models: Sequence[str], defense: str, *, certified: bool, factor: float = 1.0
+    time: pd.DataFrame, models: Sequence[str], defense: str, *, certified: bool
 ) -> float | None:
-    """Mean over models, times a factor, where all of them were timed."""
+    """Mean over models, where all of them were timed."""
     seconds = model_seconds(time, models, defense, certified=certified)
     complete = len(seconds) == len(models)
-    return factor * sum(seconds.values()) / len(models) if complete else None
+    return sum(seconds.values()) / len(models) if complete else None
 
 
 def repeat_deviation(time: pd.DataFrame) -> list[float]:

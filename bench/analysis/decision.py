@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.audits import Share, genuine, power, share, wrong
-from bench.analysis.cost import TIMED, a_pass_a_draw, mean_seconds
+from bench.analysis.cost import at_draws, mean_seconds, scaled_from
 from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
 from bench.analysis.names import defense_order
@@ -181,16 +181,12 @@ def costs(time: pd.DataFrame, models: tuple[str, ...], *, draws: int | None) -> 
     """
     usable = time[(time["status"] == "ok") & time["model"].isin(models)]
     found: dict[str, Cost] = {}
-    for (defense,), part in grouped(usable, ["defense"]):
-        least = int(part["samples"].min())
-        factor = (draws or least) / least if a_pass_a_draw(part).all() else 1.0
-        timed = numbers(part, TIMED) if TIMED in part else np.array([np.nan])
-        few = [n for n in (*timed, least if factor > 1 else np.nan) if np.isfinite(n)]
+    for (defense,), part in grouped(at_draws(usable, draws or np.nan), ["defense"]):
         certified, plain = (
-            mean_seconds(part, models, defense, certified=flag, factor=factor)
-            for flag in (True, False)
+            mean_seconds(part, models, defense, certified=flag) for flag in (True, False)
         )
-        found[str(defense)] = Cost(certified, plain, int(min(few)) if few else None)
+        scaled = next(iter(scaled_from(part, models, [defense])), None)
+        found[str(defense)] = Cost(certified, plain, scaled)
     return found
 
 

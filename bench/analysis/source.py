@@ -66,7 +66,11 @@ class FrameRun:
 
     def timed_as_certified(self) -> FrameRun:
         """The same with seconds at the draws of its certificates."""
-        evaluate = self.everything().table("evaluate")
+        drawn = ["defense", "samples"]
+        parts = [t["evaluate"][drawn] for t in (self.tables, self.beside) if "evaluate" in t]
+        if not parts:
+            return self
+        evaluate = pd.concat(parts)
 
         def scaled(tables: Mapping[str, pd.DataFrame]) -> Mapping[str, pd.DataFrame]:
             if "time" not in tables:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.agreement import Agreement
-from bench.analysis.cost import mean_seconds, repeat_deviation, unsteady
+from bench.analysis.cost import mean_seconds, repeat_deviation, scaled_from, unsteady
 from bench.analysis.frames import distinct, numbers
 from bench.analysis.names import defense_order, defense_title
 from bench.analysis.widths import PROVED
@@ -20,7 +20,7 @@ from bench.report.document import Column, Field, Table
 from bench.report.numbers import COUNT, MEGABYTES, SECONDS, Format, number
 from bench.report.parts.guarantee import Guarantees
 from bench.report.parts.leaders import listed
-from bench.report.parts.tables import pair, scaled_from, scaled_note, time_cell
+from bench.report.parts.tables import pair, scaled_note, time_cell
 
 _STABILITY = Format(significant=2, unit=" %", scale=100)
 

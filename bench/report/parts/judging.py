@@ -11,11 +11,11 @@ from typing import Literal
 
 import pandas as pd
 
+from bench.analysis.cost import scaled_from
 from bench.analysis.frames import grouped
 from bench.analysis.names import defense_order, defense_title
 from bench.report.document import Verdict, VerdictWord
 from bench.report.parts.leaders import listed
-from bench.report.parts.tables import scaled_from
 
 Scope = Literal["size", "trend"]
 

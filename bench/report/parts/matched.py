@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bench.analysis.cost import mean_seconds
+from bench.analysis.cost import mean_seconds, scaled_from
 from bench.analysis.frames import known, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, NARROW, Matched
 from bench.analysis.names import defense_order, defense_title, model_title
@@ -23,7 +23,7 @@ from bench.report.document import Block, Chapter, Column, Field, Figure, Paragra
 from bench.report.numbers import COUNT, PERCENT, SECONDS, Format, number
 from bench.report.parts.guarantee import SHARE_DOWN, UNPROVED_NOTE, WIDTH_UP, titled
 from bench.report.parts.leaders import listed, rigor_words, too_few
-from bench.report.parts.tables import SCALED, scaled_from, scaled_note
+from bench.report.parts.tables import SCALED, scaled_note
 from bench.report.theme import by_rigor, defense_looks
 from bench.report.titles import called
 

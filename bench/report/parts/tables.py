@@ -12,7 +12,7 @@ from dataclasses import replace
 import pandas as pd
 
 from bench.analysis.agreement import METRICS, Agreement, Key
-from bench.analysis.cost import TIMED, model_seconds
+from bench.analysis.cost import model_seconds, scaled_from
 from bench.analysis.names import UNDEFENDED, defense_title, model_title
 from bench.analysis.published import Published
 from bench.analysis.statistics import cluster_interval, sem
@@ -168,14 +168,6 @@ def time_cell(
     mean = sum(values) / len(values) if values else None
     mark = SCALED if values and scaled_from(time, models, [defense]) else ""
     return Field(mean, error=sem(values), published=published, mark=mark)
-
-
-def scaled_from(time: pd.DataFrame, models: Iterable[str], defenses: Iterable[str]) -> list[int]:
-    """Draws that seconds of some models and defences were scaled up from; none if measured."""
-    if TIMED not in time:
-        return []
-    part = time[time["model"].isin([*models]) & time["defense"].isin([*defenses])]
-    return sorted({int(n) for n in part.loc[part["status"] == "ok", TIMED].dropna()})
 
 
 def scaled_note(draws: Iterable[int]) -> tuple[str, ...]:
