@@ -7,6 +7,7 @@ come from, where its weights are kept, or what is certified with it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from defenses.base import TrainedPart, TrainingJob
 from defenses.networks import FeatureScorer
-from defenses.span import Span, deviation, ridge_direction, span_of
+from defenses.span import Span, deviation, ridge_direction, ridge_strength, span_of
 from defenses.training import features_of, optimise, seeded, seeded_weights, unit_mos
 
 
@@ -39,30 +40,73 @@ class FeatureScorerPart:
         return FeatureScorer(feature_size=feature_size, width=settings.width, mos_range=mos_range)
 
     def train(self, job: TrainingJob) -> TrainedPart:
-        """Train with fresh N(0, sigma_f^2) noise on the transformed features of every batch."""
-        features, others = self.inputs(job, "train"), self.inputs(job, "validation")
-        span = span_of(features.flatten(0, -2))
-        train = Rows(span.coordinates(features), unit_mos(job.train, job).to(features))
-        validation = Rows(span.coordinates(others), unit_mos(job.validation, job).to(features))
-        module = self._started(job, span, train, validation)
+        """Train with fresh N(0, sigma_f^2) noise on the transformed features of every batch.
+
+        The validation images choose the ridge penalty and the number of epochs.  Where the settings
+        say ``held_out = "refit"``, all of it is then done once more with these two, on all images.
+        """
+        train, validation = self._examples(job, "train"), self._examples(job, "validation")
+        span = span_of(train.coordinates.flatten(0, -2))
+        rows, others = train.within(span), validation.within(span)
+        strength = ridge_strength(
+            rows.central(),
+            rows.scores,
+            others.central(),
+            others.scores,
+            variance=span.variance,
+            tolerance=job.settings.ridge_tolerance,
+        )
+        module = self._started(job, span, rows, strength)
+        trained = self._optimised(module, job, rows, others)
+        if job.settings.held_out == "refit":
+            train, everything = train.joined(validation), (*job.train, *job.validation)
+            span = span_of(train.coordinates.flatten(0, -2))
+            rows = train.within(span)
+            module = self._started(job, span, rows, strength)
+            epochs = int(trained.notes["best_epoch"])
+            self._optimised(module, replace(job, train=everything), rows, None, until=epochs)
+        whole = self._sized(train.coordinates, job).requires_grad_(False).eval()
+        fold(module, span, into=whole)
+        share = whole.saturated_share(validation.coordinates.flatten(0, -2))
+        return replace(trained, module=whole, notes={"saturated_share": share})
+
+    def _examples(self, job: TrainingJob, split: str) -> Rows:
+        """What ``inputs`` gives of a split, with its human scores."""
+        inputs = self.inputs(job, split)
+        examples = job.train if split == "train" else job.validation
+        return Rows(inputs, unit_mos(examples, job).to(inputs))
+
+    def _optimised(
+        self,
+        module: FeatureScorer,
+        job: TrainingJob,
+        train: Rows,
+        validation: Rows | None,
+        *,
+        until: int | None = None,
+    ) -> TrainedPart:
+        """The training loop on coordinates."""
         (sigma,) = job.sigmas
         generator = seeded(job, self.name)
 
         def train_batch(rows: Tensor) -> Tensor:
             return self._loss(module, train.at(rows), sigma=sigma, generator=generator)
 
-        def validate() -> float:
+        def validate(held_out: Rows) -> float:
             # The same noise at every epoch, so that epochs are comparable.
             fixed = seeded(job, self.name + "-validation")
-            return float(self._loss(module, validation, sigma=sigma, generator=fixed))
+            return float(self._loss(module, held_out, sigma=sigma, generator=fixed))
 
-        trained = optimise(
-            module, job, train_batch, validate, generator, epochs=job.settings.epochs
+        return optimise(
+            module,
+            job,
+            train_batch,
+            None if validation is None else partial(validate, validation),
+            generator,
+            epochs=job.settings.epochs,
+            until=until,
+            phase="training" if validation is not None else "refit",
         )
-        whole = self._sized(features, job).requires_grad_(False).eval()
-        fold(module, span, into=whole)
-        share = whole.saturated_share(others.flatten(0, -2))
-        return replace(trained, module=whole, notes={"saturated_share": share})
 
     def inputs(self, job: TrainingJob, split: str) -> Tensor:
         """Backbone features of a split, ``(n, D)``: one row of what ``embed`` takes per example."""
@@ -91,19 +135,12 @@ class FeatureScorerPart:
         )
         return module.to(features.device)
 
-    def _started(
-        self, job: TrainingJob, span: Span, train: Rows, validation: Rows
-    ) -> FeatureScorer:
+    def _started(self, job: TrainingJob, span: Span, train: Rows, strength: float) -> FeatureScorer:
         """FTN + scorer on coordinates, at the ridge regression and held within the spread."""
         with seeded_weights(job, self.name):
             module = self._sized(train.coordinates, job)
         direction = ridge_direction(
-            train.central(),
-            train.scores,
-            validation.central(),
-            validation.scores,
-            variance=span.variance,
-            tolerance=job.settings.ridge_tolerance,
+            train.central(), train.scores, variance=span.variance, strength=strength
         )
         spread, (sigma,) = self.spread(job), job.sigmas
         follow(module, spread * direction / deviation(direction[None], span.variance))
@@ -124,6 +161,17 @@ class Rows:
     def at(self, rows: Tensor) -> Rows:
         """Some of them."""
         return Rows(self.coordinates[rows], self.scores[rows])
+
+    def joined(self, others: Rows) -> Rows:
+        """These and others."""
+        return Rows(
+            torch.cat([self.coordinates, others.coordinates]),
+            torch.cat([self.scores, others.scores]),
+        )
+
+    def within(self, span: Span) -> Rows:
+        """The same images by their coordinates in a span."""
+        return Rows(span.coordinates(self.coordinates), self.scores)
 
     def central(self) -> Tensor:
         """Coordinates ``(n, k)``, the mean over whatever copies there are of an image."""

@@ -62,7 +62,20 @@ def span_of(features: Tensor) -> Span:
     return Span(mean, axes.to(features), (squares / total).to(features))
 
 
-def ridge_direction(
+def ridge_direction(train: Tensor, targets: Tensor, *, variance: Tensor, strength: float) -> Tensor:
+    """The direction ``(k,)`` of a ridge regression; its length means nothing.
+
+    Args:
+        train: ``(n, k)`` coordinates with mean zero.
+        targets: ``(n,)`` scores.
+        variance: ``(k,)`` of the training coordinates.
+        strength: The penalty, as a share of the features' total variance.
+    """
+    direction: Tensor = _covariance(train, targets) / (variance + strength)
+    return direction
+
+
+def ridge_strength(
     train: Tensor,
     targets: Tensor,
     validation: Tensor,
@@ -70,12 +83,12 @@ def ridge_direction(
     *,
     variance: Tensor,
     tolerance: float,
-) -> Tensor:
-    """The shortest ridge direction ``(k,)`` that explains the validation scores almost best.
+) -> float:
+    """The strongest ridge penalty that explains the validation scores almost best.
 
     A stronger penalty shortens the direction, hence lowers the Jacobian, long before it costs
     agreement with human scores: of all ``STRENGTHS`` the largest is taken whose share of explained
-    variance is within ``tolerance`` of the best.  The length of the answer means nothing.
+    variance is within ``tolerance`` of the best.
 
     Args:
         train: ``(n, k)`` coordinates with mean zero.
@@ -85,12 +98,16 @@ def ridge_direction(
         variance: ``(k,)`` of the training coordinates.
         tolerance: Share of the best explained variance that may be given up.
     """
-    strengths = torch.tensor(STRENGTHS).to(train)
-    covariance = train.T @ (targets - targets.mean()) / len(train)
-    directions = covariance / (variance + strengths[:, None])
+    penalties = torch.tensor(STRENGTHS).to(train)[:, None]
+    directions = _covariance(train, targets) / (variance + penalties)
     explained = explained_share(validation @ directions.T, held_out)
     enough = explained >= (1 - tolerance) * explained.max()
-    return directions[int(enough.nonzero().max())]
+    return STRENGTHS[int(enough.nonzero().max())]
+
+
+def _covariance(train: Tensor, targets: Tensor) -> Tensor:
+    """Of coordinates ``(n, k)`` with mean zero and scores ``(n,)``: ``(k,)``."""
+    return train.T @ (targets - targets.mean()) / len(train)
 
 
 def explained_share(answers: Tensor, scores: Tensor) -> Tensor:

@@ -32,36 +32,43 @@ class Course:
     train_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
-    def note(self, module: nn.Module, train: float, validation: float) -> None:
-        """Add an epoch.
+    def note(self, module: nn.Module, train: float, validation: float | None) -> None:
+        """Add an epoch; without a validation loss the last one is the best.
 
         Raises:
             FloatingPointError: A loss is not finite.
         """
         self.train_curve.append(train)
-        self.validation_curve.append(validation)
-        if not math.isfinite(train + validation):
+        self.validation_curve += [] if validation is None else [validation]
+        if not math.isfinite(train + (validation or 0.0)):
             raise FloatingPointError(
                 f"the loss is not finite after {len(self.train_curve)} epochs."
             )
         self.waited += 1
-        if validation < self.best_loss:
-            self.best, self.best_loss = copy.deepcopy(module.state_dict()), validation
+        if validation is None or validation < self.best_loss:
+            self.best = copy.deepcopy(module.state_dict())
+            self.best_loss = math.inf if validation is None else validation
             self.waited = 0
 
     def over(self, epochs: int, patience: int) -> bool:
         """Whether all epochs are done, or too many brought nothing better."""
         return len(self.train_curve) >= epochs or self.waited > patience
 
+    @property
+    def best_epoch(self) -> int:
+        """Epochs after which the best weights were reached; 0 is the start."""
+        return len(self.train_curve) - self.waited
+
 
 def optimise(
     module: nn.Module,
     job: TrainingJob,
     train_batch: Callable[[Tensor], Tensor],
-    validate: Callable[[], float],
+    validate: Callable[[], float] | None,
     generator: torch.Generator,
     *,
     epochs: int,
+    until: int | None = None,
     phase: str = "training",
 ) -> TrainedPart:
     """AdamW with cosine decay; keeps the best validation epoch, stops after ``patience`` others.
@@ -73,9 +80,10 @@ def optimise(
         module: What is trained, on its device.
         job: Settings, checkpoints and whom to tell.
         train_batch: Loss of some rows of the training examples.
-        validate: Loss of the validation examples.
+        validate: Loss of the validation examples; None keeps the last epoch.
         generator: All randomness of ``train_batch``; part of a checkpoint.
-        epochs: How many at most.
+        epochs: How many at most; over them the learning rate falls.
+        until: The epoch after which it ends all the same.
         phase: Name of this training among those of the part, for its checkpoints.
 
     Raises:
@@ -89,7 +97,8 @@ def optimise(
     moving: dict[str, Any] = {"module": module, "optimiser": optimiser, "schedule": schedule}
     with torch.no_grad(), mixed_precision(job):
         # A training that only makes things worse must leave them as they were.
-        course = Course(copy.deepcopy(module.state_dict()), validate())
+        start = math.inf if validate is None else validate()
+    course = Course(copy.deepcopy(module.state_dict()), start)
     stored = job.checkpoints.load(phase) if job.checkpoints is not None else None
     if stored is not None:
         for name, part in moving.items():
@@ -101,7 +110,7 @@ def optimise(
         states = {name: part.state_dict() for name, part in moving.items()}
         return {**states, "generator": generator.get_state(), "course": asdict(course)}
 
-    while not course.over(epochs, settings.patience):
+    while not course.over(epochs if until is None else until, settings.patience):
         order = torch.randperm(len(job.train), generator=generator)
         losses = []
         for rows in order.split(settings.batch):
@@ -114,14 +123,17 @@ def optimise(
             losses.append(float(loss.detach()))
         schedule.step()
         with torch.no_grad(), mixed_precision(job):
-            current = validate()
+            current = None if validate is None else validate()
         course.note(module, sum(losses) / len(losses), current)
         if job.checkpoints is not None:
             job.checkpoints.save(phase, snapshot)
-        job.progress(len(course.train_curve) / epochs, f"validation loss {current:.4f}")
+        told = "training loss" if current is None else "validation loss"
+        shown = course.train_curve[-1] if current is None else current
+        job.progress(len(course.train_curve) / epochs, f"{told} {shown:.4f}")
     module.load_state_dict(course.best)
     module.requires_grad_(False).eval()
-    return TrainedPart(module, tuple(course.train_curve), tuple(course.validation_curve))
+    curves = tuple(course.train_curve), tuple(course.validation_curve)
+    return TrainedPart(module, *curves, notes={"best_epoch": course.best_epoch})
 
 
 def mixed_precision(job: TrainingJob) -> AbstractContextManager[object]:

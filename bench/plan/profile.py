@@ -141,6 +141,10 @@ class FitSection(Section):
     ridge_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """FTN: share of the explained variance of validation scores that a stronger ridge penalty may
     cost where it starts; the stronger, the smaller the Jacobian."""
+    held_out: Literal["apart", "refit"] = "apart"
+    """FTN: what becomes of the validation images once they have chosen the penalty and the number
+    of epochs.  refit: it is trained once more for as long, on them as well, as the model's own head
+    often was."""
     stride: Count = 1
     """Denoisers work on pixel-unshuffled images of this factor (1: full resolution)."""
     shipped: bool = False

@@ -152,6 +152,7 @@ class Candidate:
             score_epochs=1,
             spread=0.5,
             ridge_tolerance=0.02,
+            held_out="apart",
         )
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +51,19 @@ def job_of(
         features=lambda split: sets[split][0],
     )
     return replace(plain, **changes)
+
+
+class Kept:
+    """Checkpoints in memory, by phase."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, dict[str, Any]] = {}
+
+    def load(self, phase: str) -> dict[str, Any] | None:
+        return self.states.get(phase)
+
+    def save(self, phase: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+        self.states[phase] = copy.deepcopy(snapshot())
 
 
 def high_dimensional(n: int, seed: int, *, size: int = 6000) -> tuple[Tensor, Tensor]:
@@ -175,6 +190,42 @@ def test_training_is_deterministic_and_hears_its_seed() -> None:
         assert torch.equal(value, same.module.state_dict()[name])
 
 
+REFIT = SETTINGS.model_copy(update={"held_out": "refit"})
+
+
+def test_a_refit_learns_from_the_validation_images_too() -> None:
+    """They alone move along a second axis, which the scores follow as much as the first."""
+    train, other = normal(60, 2) * torch.tensor([1.0, 0.0]), normal(60, 2, seed=1)
+    scores, held = 3 + 0.5 * train.sum(1), 3 + 0.5 * other.sum(1)
+    probe = torch.tensor([[0.0, -1.0], [0.0, 1.0]])
+    change = {}
+    for settings in (SETTINGS, REFIT):
+        job = job_of(train, other, scores, held, settings=settings)
+        module = PART.train(job).module
+        assert isinstance(module, FeatureScorer)
+        low, high = module.score(module.transform(probe)).tolist()
+        change[settings.held_out] = high - low
+    assert change["apart"] == pytest.approx(0.0, abs=1e-4)
+    assert change["refit"] > 0.2
+
+
+def test_a_refit_is_chosen_as_without_and_lasts_as_long() -> None:
+    train, scores = high_dimensional(30, 1, size=100)
+    other, held = high_dimensional(20, 2, size=100)
+    kept = Kept()
+    apart = PART.train(job_of(train, other, scores, held))
+    refit = PART.train(job_of(train, other, scores, held, settings=REFIT, checkpoints=kept))
+    assert refit.validation_loss == apart.validation_loss
+    assert refit.train_loss == apart.train_loss
+    best = 1 + min(range(8), key=apart.validation_loss.__getitem__)
+    assert 1 < best < 8, "the case tells the best epoch from the first and the last"
+    assert len(kept.states["refit"]["course"]["train_curve"]) == best
+    assert len(kept.states["training"]["course"]["train_curve"]) == 8
+    again = PART.train(job_of(train, other, scores, held, settings=REFIT, checkpoints=kept))
+    for name, value in refit.module.state_dict().items():
+        assert torch.equal(value, again.module.state_dict()[name]), "cut after the last epoch"
+
+
 @pytest.mark.parametrize(("n", "v"), [(1, 1), (2, 1), (3, 2)])
 def test_a_handful_of_images_is_enough_to_train_something_finite(n: int, v: int) -> None:
     train, scores = high_dimensional(n, 1, size=50)
@@ -229,6 +280,7 @@ def test_settings_need_no_more_than_the_ftn_reads() -> None:
         width=2,
         spread=0.5,
         ridge_tolerance=0.02,
+        held_out="apart",
     )
     train, scores = high_dimensional(10, 1, size=20)
     assert len(PART.train(job_of(train, train, scores, scores, settings=plain)).train_loss) == 2

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from defenses.span import deviation, explained_share, ridge_direction, span_of
+from defenses.span import (
+    STRENGTHS,
+    deviation,
+    explained_share,
+    ridge_direction,
+    ridge_strength,
+    span_of,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -63,8 +70,14 @@ def ridge_case(noise: float) -> dict[str, Tensor]:
     }
 
 
+def chosen(case: dict[str, Tensor], *, tolerance: float) -> Tensor:
+    """The ridge direction of the strength that the validation images choose."""
+    fit = {name: case[name] for name in ("train", "targets", "variance")}
+    return ridge_direction(**fit, strength=ridge_strength(**case, tolerance=tolerance))
+
+
 def test_without_noise_and_tolerance_the_ridge_is_the_truth() -> None:
-    found = ridge_direction(**ridge_case(0.0), tolerance=0.0)
+    found = chosen(ridge_case(0.0), tolerance=0.0)
     assert torch.allclose(found / found[0], torch.tensor([1.0, *[0.0] * 6, 30.0]), atol=0.5)
 
 
@@ -72,7 +85,7 @@ def test_tolerance_buys_a_shorter_direction_and_no_more_than_it_may() -> None:
     case = ridge_case(0.3)
     share, length = [], []
     for tolerance in (0.0, 0.02, 0.2):
-        direction = ridge_direction(**case, tolerance=tolerance)
+        direction = chosen(case, tolerance=tolerance)
         share.append(
             float(explained_share(case["validation"] @ direction[:, None], case["held_out"]))
         )
@@ -84,14 +97,20 @@ def test_tolerance_buys_a_shorter_direction_and_no_more_than_it_may() -> None:
 
 def test_one_validation_image_or_equal_scores_take_the_strongest_penalty() -> None:
     case = ridge_case(0.1)
-    covariance = case["train"].T @ (case["targets"] - case["targets"].mean()) / 60
     few = {**case, "validation": case["validation"][:1], "held_out": case["held_out"][:1]}
     flat = {**case, "held_out": torch.ones(400)}
     for one in (few, flat):
-        found = ridge_direction(**one, tolerance=0.02)
-        assert torch.allclose(found, covariance / (case["variance"] + 10.0))
+        assert ridge_strength(**one, tolerance=0.02) == STRENGTHS[-1] == 10.0
     same = {**case, "targets": torch.full((60,), 0.3)}
-    assert not ridge_direction(**same, tolerance=0.02).any()
+    assert not chosen(same, tolerance=0.02).any()
+
+
+def test_a_ridge_direction_is_the_solution_of_the_penalised_least_squares() -> None:
+    case, strength = ridge_case(0.1), 0.3
+    rows, targets = case["train"], case["targets"] - case["targets"].mean()
+    found = ridge_direction(rows, case["targets"], variance=case["variance"], strength=strength)
+    slope = rows.T @ (rows @ found - targets) / len(rows) + strength * found
+    assert torch.allclose(slope, torch.zeros(8), atol=1e-5)
 
 
 def test_a_falling_answer_explains_nothing() -> None:
