@@ -105,6 +105,20 @@ def leads(report: str) -> list[str]:
     ]
 
 
+def trained(report: str) -> str:
+    """Who was trained on what, of a report's first table."""
+    return re.findall(r"<sub>(Trained here: .*?)</sub>", report)[0]
+
+
+def attacked(report: str) -> list[str]:
+    """What attacks on a report's certificates found, and what they would have found."""
+    aside = (
+        r"\*\*|\. SRCC at .*|\.$| under attack|, radius not proved \([a-z-]*\)|; photographs: [^;]*"
+    )
+    lines = [line for line in choices(report) if line.startswith(FINDINGS[2:])]
+    return [re.sub(aside, "", line) for line in lines]
+
+
 def trunks() -> dict[str, str]:
     """The reports on published trunks."""
     return {name: read(f"{REFERENCE}/real-{name}") for name in TRUNKS}
@@ -124,14 +138,14 @@ def block() -> str:
             decision(recorded),
             "SRCC: agreement with human scores, higher is better. Width: of the interval, as a "
             "share of the spread of all scores, lower is better. † radius not proved. Images "
-            "broken: by attacks inside the certified ball.\n",
+            f"broken: by attacks inside the certified ball. {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
             "- **Published trunks:**",
             *(
                 f"  - [{TRUNKS[name]}]({REFERENCE}/real-{name}/report.md): {trusted(one)} At equal "
                 f"noise level, so at unequal radius: {' '.join(leads(one))} At equal radius: "
-                f"{' '.join(guaranteed(one))}"
+                f"{' '.join(guaranteed(one))} Attacks: {'. '.join(attacked(one))}."
                 for name, one in real.items()
             ),
             "",

@@ -15,6 +15,7 @@ from bench.plan.loading import Overrides, load_profile, overridden
 from bench.plan.profile import Profile
 from bench.plan.units import STAGES, Cell, Plan, Unit, canonical
 from bench.plugins.registry import Registry
+from bench.records.folder import RunFolder
 from tests.bench.plans import small_plan
 
 
@@ -152,6 +153,24 @@ def test_the_hash_names_the_work(registry: Registry, plan: Plan) -> None:
     assert len({plan.hash, *(other.hash for other in others)}) == 7
     moved = [replace(plan, plugins={name: "4" * 64}) for name in ("a.py", "elsewhere/a.py")]
     assert moved[0].hash == moved[1].hash
+
+
+def test_a_setting_that_older_plans_lack_is_in_the_hash_where_it_is_used(
+    registry: Registry, plan: Plan
+) -> None:
+    refit = plan.profile.fit["ftn"].model_copy(update={"held_out": "refit"})
+    profile = plan.profile.model_copy(update={"fit": {**plan.profile.fit, "ftn": refit}})
+    assert replace(plan, profile=profile).hash != plan.hash
+    written = canonical(plan.to_json()), canonical(replace(plan, profile=profile).to_json())
+    assert [text.count("held_out") for text in written] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["recorded", "real-nr", "real-nr-dbcnn", "real-fr"])
+def test_a_recorded_plan_has_the_hash_that_its_report_was_made_with(name: str) -> None:
+    root = Path(__file__).resolve().parents[3]
+    found = RunFolder(root / "results" / "reference" / name).plan().hash
+    report = (root / "reports" / "reference" / name / "report.md").read_text(encoding="utf-8")
+    assert f"plan: {found[:12]} " in report
 
 
 def test_plugin_files_are_known_by_name_and_content(tmp_path: Path) -> None:
