@@ -293,13 +293,15 @@ class TrainingJob:
 class TrainedPart:
     """A trained module with its curves.
 
-    ``notes`` are numbers about it that belong in its record, by column, e.g. ``saturated_share``.
+    ``notes`` are numbers about it that belong in its record, by column, e.g. ``saturated_share``;
+    after ``best_epoch`` epochs its weights were reached, 0 if training only made them worse.
     """
 
     module: nn.Module
     train_loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
     notes: Mapping[str, float] = field(default_factory=dict)
+    best_epoch: int | None = None
 
 
 class Part(Protocol):

@@ -110,7 +110,8 @@ def optimise(
         states = {name: part.state_dict() for name, part in moving.items()}
         return {**states, "generator": generator.get_state(), "course": asdict(course)}
 
-    while not course.over(epochs if until is None else until, settings.patience):
+    last = epochs if until is None else until
+    while not course.over(last, settings.patience):
         order = torch.randperm(len(job.train), generator=generator)
         losses = []
         for rows in order.split(settings.batch):
@@ -129,11 +130,11 @@ def optimise(
             job.checkpoints.save(phase, snapshot)
         told = "training loss" if current is None else "validation loss"
         shown = course.train_curve[-1] if current is None else current
-        job.progress(len(course.train_curve) / epochs, f"{told} {shown:.4f}")
+        job.progress(len(course.train_curve) / last, f"{told} {shown:.4f}")
     module.load_state_dict(course.best)
     module.requires_grad_(False).eval()
     curves = tuple(course.train_curve), tuple(course.validation_curve)
-    return TrainedPart(module, *curves, notes={"best_epoch": course.best_epoch})
+    return TrainedPart(module, *curves, best_epoch=course.best_epoch)
 
 
 def mixed_precision(job: TrainingJob) -> AbstractContextManager[object]:

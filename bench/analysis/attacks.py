@@ -1,7 +1,8 @@
 """What attacks gain, read off attack records.
 
 This module knows the columns of attack records; it must not know how an attack is made or shown.
-A gain is the change in the direction the attacker pushes, so positive is success both ways.  A
+A gain is the change in the direction the attacker pushes, so positive is success both ways.  Up is
+towards better quality, whatever the sign of a score: a distance that grows makes a score fall.  A
 stronger attacker may do what a weaker one can: image by image the best of all strengths up to each
 is kept, so no curve falls.
 """
@@ -48,11 +49,12 @@ def measured(
             human scores.
 
     Returns:
-        The columns of attack records, the kept ``change``, what this strength alone changed
+        The columns of attack records, ``direction`` by quality, the sign of a success for the score
+        (``push``), the kept ``change``, what this strength alone changed
         (``made``, a share of the range), every measure, and the change in standard deviations of
         the clean scores (``deviations``).
     """
-    kept = _kept(attack)
+    kept = _kept(_by_quality(attack, rising(evaluate)))
     if kept.empty:
         return kept
     clean = clean_scores(attack, evaluate)
@@ -64,6 +66,34 @@ def measured(
         ],
         ignore_index=True,
     )
+
+
+def rising(evaluate: pd.DataFrame) -> dict[tuple[str, str], bool]:
+    """Whether a higher score means better quality, by model and defence."""
+    columns = ["model", "defense", "higher_is_better", "undefended_higher_is_better"]
+    found: dict[tuple[str, str], bool] = {}
+    for (model, defense, own, undefended), _ in grouped(evaluate, columns):
+        found |= {(model, defense): bool(own), (model, UNDEFENDED): bool(undefended)}
+    return found
+
+
+def _by_quality(
+    attack: pd.DataFrame, higher_is_better: Mapping[tuple[str, str], bool]
+) -> pd.DataFrame:
+    """Records with ``direction`` by quality and the sign that a success has in the score.
+
+    A record names the direction of the attacked score: of the undefended model's in a transfer.
+    """
+    kind = attack["attack"].fillna("white-box")
+    attacked = attack["defense"].where(kind != "transfer", UNDEFENDED)
+
+    def signs(defenses: pd.Series) -> Array:
+        keys = zip(attack["model"], defenses, strict=True)
+        return np.array([1.0 if higher_is_better.get(key, True) else -1.0 for key in keys])
+
+    quality = attack["direction"].map(_SIGN).to_numpy(dtype=np.float64) * signs(attacked)
+    named = np.where(quality > 0, "up", "down")
+    return attack.assign(attack=kind, direction=named, push=quality * signs(attack["defense"]))
 
 
 def human_units(
@@ -87,11 +117,11 @@ def human_units(
 def _kept(attack: pd.DataFrame) -> pd.DataFrame:
     """Attacks of the images that have every strength of their line, the best so far kept."""
     usable = attack[attack["status"] == "ok"].dropna(subset=["score_before", "score_after"])
-    usable = usable.assign(attack=usable["attack"].fillna("white-box")).sort_values("epsilon")
+    usable = usable.sort_values("epsilon")
     if usable.empty:
         return usable
-    sign = usable["direction"].map(_SIGN)
-    usable["change"] = sign * (numbers(usable, "score_after") - numbers(usable, "score_before"))
+    moved = numbers(usable, "score_after") - numbers(usable, "score_before")
+    usable["change"] = numbers(usable, "push") * moved
     usable["made"] = usable["change"] / _range(usable)
     images = usable.groupby([*LINE, "image"])
     # Means over images that come and go could fall.
@@ -107,7 +137,7 @@ def _range(frame: pd.DataFrame) -> Array:
 
 def _in_measures(line: pd.DataFrame, clean: Array, unit: float) -> pd.DataFrame:
     """One line's gains in every measure; ``unit`` is of human scores."""
-    sign = _SIGN[str(line["direction"].iloc[0])]
+    sign = float(line["push"].iloc[0])
     before, change = numbers(line, "score_before"), numbers(line, "change")
     moved = percentile(before + sign * change, clean) - percentile(before, clean)
     spread = float(np.std(clean, ddof=1)) if len(clean) > 1 else 0.0

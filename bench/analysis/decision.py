@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.audits import Share, genuine, power, share, wrong
+from bench.analysis.audits import Share, decided, genuine, power, share, wrong
 from bench.analysis.cost import at_draws, mean_seconds, scaled_from
 from bench.analysis.frames import grouped, known, numbers, rows
 from bench.analysis.matched import ENOUGH_CERTIFIED, Matched
@@ -208,11 +208,13 @@ class Broken:
 
     Attributes:
         share: How many certificates, images and photographs.
+        sigmas: Noise levels of the certificates attacked.
         photographs: Names of the photographs with a violated certificate.
         planted: What was found of certificates made wrong on purpose, by the error.
     """
 
     share: Share
+    sigmas: tuple[float, ...] = ()
     photographs: tuple[str, ...] = ()
     planted: Mapping[str, Share] = field(default_factory=dict)
 
@@ -223,5 +225,6 @@ def broken(audit: pd.DataFrame) -> dict[str, Broken]:
     for (defense,), everything in grouped(audit, ["defense"]):
         claims = genuine(everything)
         names = tuple(sorted(map(str, wrong(claims)["group"].unique())))
-        found[str(defense)] = Broken(share(claims), names, power(everything))
+        sigmas = tuple(sorted(float(s) for s in decided(claims)["sigma"].dropna().unique()))
+        found[str(defense)] = Broken(share(claims), sigmas, names, power(everything))
     return found

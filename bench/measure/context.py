@@ -195,6 +195,7 @@ class Context:
             settings=None if settings is None else settings.model_dump(),
             seed=self.profile.seed,
             train_limit=self.profile.data.train_limit,
+            balance=list(self.profile.data.balance),
             dataset=self.dataset(dataset).sha256,
             model=None if model is None else self.model_sha256(model),
             code=modules_sha256(

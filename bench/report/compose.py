@@ -160,7 +160,9 @@ def _banner(run: FrameRun, refused: Sequence[str] = ()) -> str:
             for row in rows(known)
         }
     )
-    if other:
+    if len(other) == known["model"].nunique():
+        text = f"Published edition: {', '.join(other)}"
+    elif other:
         text += f"; but {', '.join(other)}"
     return f"{text}. Data: {'; '.join(data)}" if data else text
 

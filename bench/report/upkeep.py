@@ -14,11 +14,13 @@ from pathlib import Path
 from bench.base.errors import BenchError
 from bench.base.files import file_sha256
 from bench.base.provenance import code_sha256
-from bench.plan.units import STAGES
+from bench.plan.units import STAGES, canonical
 from bench.records.folder import RunFolder
 from bench.records.journal import journal_files
 
 _STAMP = ".report.json"
+PASSING = frozenset({"rates", "resumed", "finished"})
+"""Facts of a run that no report shows."""
 _REPORTING = ("bench", "defenses", "iqa_models")
 """All code: words and numbers of a report come from plans, cards and defences too."""
 
@@ -72,7 +74,9 @@ def _key(run: RunFolder) -> str:
             run.path / "plan.json",
         ]
     )
-    lines = [f"{file.relative_to(run.path).as_posix()} {file_sha256(file)}" for file in files]
+    facts = {name: value for name, value in run.provenance().items() if name not in PASSING}
+    lines = [canonical(facts)]
+    lines += [f"{file.relative_to(run.path).as_posix()} {file_sha256(file)}" for file in files]
     return hashlib.sha256("\n".join([code_sha256(parts=_REPORTING), *lines]).encode()).hexdigest()
 
 

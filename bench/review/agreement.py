@@ -44,12 +44,12 @@ class Agreement:
         """One line, with the difference that would have been noticed in half of the cells."""
         cells = len(self.changes)
         line = f"agrees with the recorded run within chance in {self.within} of {cells} cells"
-        reach = [(c.high - c.low) / 2 for c in self.changes if c.high is not None is not c.low]
-        same = sum(change.identical for change in self.changes)
+        other = [change for change in self.changes if not change.identical]
+        reach = [(c.high - c.low) / 2 for c in other if c.high is not None is not c.low]
         most = max(self.changes, key=lambda change: change.n)
         common = f"{most.n} common images of {most.photographs} photographs"
-        power = f", an SRCC is known to +-{median(reach):.2f}" if reach and same < cells else ""
-        return f"{line} (on {common}{power}; {same} identical)"
+        power = f", a difference above {median(reach):.2f} would show" if reach else ""
+        return f"{line} (on {common}{power}; {cells - len(other)} identical)"
 
 
 def agreement(evaluations: pd.DataFrame, recorded: pd.DataFrame) -> Agreement | None:

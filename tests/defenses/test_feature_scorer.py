@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.plan.profile import FitSection
 from defenses.base import TrainingExample, TrainingJob
-from defenses.feature_scorer import FeatureScorerPart, Limit, fold, follow, read_back
+from defenses.feature_scorer import FeatureScorerPart, Limit, Rows, fold, follow, read_back
 from defenses.networks import FeatureScorer
 from defenses.span import deviation, span_of
 
@@ -219,11 +219,37 @@ def test_a_refit_is_chosen_as_without_and_lasts_as_long() -> None:
     assert refit.train_loss == apart.train_loss
     best = 1 + min(range(8), key=apart.validation_loss.__getitem__)
     assert 1 < best < 8, "the case tells the best epoch from the first and the last"
-    assert len(kept.states["refit"]["course"]["train_curve"]) == best
+    assert len(kept.states["refit"]["course"]["train_curve"]) == best == refit.best_epoch
+    assert kept.states["refit"]["schedule"]["T_max"] == 8, "the rate falls as it did"
     assert len(kept.states["training"]["course"]["train_curve"]) == 8
     again = PART.train(job_of(train, other, scores, held, settings=REFIT, checkpoints=kept))
     for name, value in refit.module.state_dict().items():
         assert torch.equal(value, again.module.state_dict()[name]), "cut after the last epoch"
+
+
+def test_every_image_is_in_the_batches_of_a_refit(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    rows_at = Rows.at
+
+    def noted(rows: Rows, chosen: Tensor) -> Rows:
+        seen.append(len(chosen))
+        return rows_at(rows, chosen)
+
+    monkeypatch.setattr(Rows, "at", noted)
+    train, scores = high_dimensional(30, 1, size=100)
+    other, held = high_dimensional(20, 2, size=100)
+    refit = PART.train(job_of(train, other, scores, held, settings=REFIT))
+    assert refit.best_epoch
+    assert sum(seen) == 8 * 30 + refit.best_epoch * 50
+
+
+def test_where_training_only_made_it_worse_the_refit_is_the_start() -> None:
+    train, scores = high_dimensional(30, 1, size=100)
+    other, held = high_dimensional(20, 2, size=100)
+    wild = REFIT.model_copy(update={"learning_rate": 0.5, "patience": 2})
+    kept = Kept()
+    refit = PART.train(job_of(train, other, scores, held, settings=wild, checkpoints=kept))
+    assert refit.best_epoch == 0 and "refit" not in kept.states
 
 
 @pytest.mark.parametrize(("n", "v"), [(1, 1), (2, 1), (3, 2)])

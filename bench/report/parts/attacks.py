@@ -224,6 +224,7 @@ def _about(attack: pd.DataFrame, summary: pd.DataFrame) -> str:
         f"I-FGSM, {int(attack['steps'].max())} steps, {int(summary['images'].max())} images of "
         f"{int(summary['photographs'].max())} photographs{noise}. Transfer: made on the undefended "
         "model and scored by the defence; white-box: made on the defence through its expectation. "
+        "Upwards is towards better quality, whatever the sign of the score. "
         "Of all strengths up to each the best is kept, image by image; bands are ± one standard "
         "error over photographs. "
     )

@@ -76,7 +76,10 @@ def most_accurate(plain: Mapping[str, Leading]) -> str:
         return (
             "**If only accuracy matters:** nobody has an SRCC: scores that are all alike have none."
         )
-    return f"**If only accuracy matters**, not the guarantee: {'; '.join(told)} (SRCC)."
+    return (
+        f"**If only accuracy matters**, not the guarantee: {'; '.join(told)} (SRCC, each at its "
+        "best σ)."
+    )
 
 
 def _leader(leading: Leading) -> str:
@@ -134,7 +137,10 @@ def _left_out(vacuous: Mapping[str, float]) -> str:
     names = defense_order(vacuous)
     verb, whose = ("is", "its") if len(names) == 1 else ("are", "their")
     told = listed(map(defense_title, names))
-    return f", not {told}, which {verb} wider than the spread of {whose} own scores"
+    return (
+        f", not {told}, which at {whose} most accurate σ {verb} wider than the spread of {whose} "
+        "own scores"
+    )
 
 
 def _cheapest(decision: Decision) -> Iterator[str]:
@@ -196,12 +202,19 @@ def _proved(decision: Decision) -> Iterator[str]:
     if not found:
         return
     shares = [one.share for one in found]
+    spared = [
+        defense_title(defense)
+        for defense in decision.order
+        if decision.rigor[defense] == PROVED
+        and (defense not in decision.broken or not decision.broken[defense].share.claims)
+    ]
+    beside = f"; not attacked: {listed(spared)}" if spared else ""
     broken, attacked = sum(one.found for one in shares), sum(one.claims for one in shares)
     yield (
         f"**Proved radii under attack:** {broken} of {attacked:,} certificates broken, on at most "
         f"{max(one.images for one in shares)} images "
         f"({max(one.photographs for one in shares)} photographs) of each defence"
-        f"{_noticed(found)}."
+        f"{_noticed(found)}{beside}."
     )
 
 
@@ -225,24 +238,31 @@ def _unproved(decision: Decision) -> Iterator[str]:
         rigor = decision.rigor[defense]
         if rigor == PROVED:
             continue
-        found = decision.broken.get(defense)
         certified = _certified_at(decision, defense)
         yield (
-            f"**{defense_title(defense)}**, radius not proved ({rigor}): {_survived(found)}. "
+            f"**{defense_title(defense)}**, radius not proved ({rigor}): "
+            f"{_survived(decision, defense)}. "
             f"{certified}"
         )
 
 
-def _survived(found: Broken | None) -> str:
+def _survived(decision: Decision, defense: str) -> str:
+    found = decision.broken.get(defense)
     if found is None or not found.share.claims:
         return "it was not attacked in this run, so do not rely on its interval"
     share = found.share
     if not share.found:
         none = f"attacks broke none on {_images(share)}, which proves nothing"
         return f"{none}{_power(found)}"
+    by_mode = {mode: of[defense] for mode, of in decision.broken_in.items() if defense in of}
+    told = [
+        f"{mode + ' ' if len(by_mode) > 1 else ''}{one.share.images_found} of "
+        f"{_images(one.share)} ({one.share.found} of {one.share.claims} certificates)"
+        for mode, one in by_mode.items()
+        if one.share.claims
+    ]
     return (
-        f"do not rely on its interval, attacks broke it on {share.images_found} of "
-        f"{_images(share)}: {share.found} of {share.claims} certificates; photographs: "
+        f"do not rely on its interval, attacks broke it on {listed(told)}; photographs: "
         f"{listed(found.photographs)}{_power(found)}"
     )
 

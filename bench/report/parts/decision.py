@@ -52,11 +52,13 @@ class Decision:
         costs: Seconds by mode and defence.
         draws: The draws at which seconds are given.
         broken: What attacks broke, by defence.
+        broken_in: The same of one mode each.
         papers: Names of the defences of the run's own tables; the others stand below a line.
         reported: Rows of others that nobody here computed again.
         busy: Factors by which repeats of one setting differ, where they do: no order of seconds.
         trained: What of each defence is trained, as its guarantee card says.
         smoothers: What makes each defence's passes: the same for those whose draws are the same.
+        labels: What SRCC is agreement with.
     """
 
     data: Mapping[str, Matched]
@@ -68,6 +70,8 @@ class Decision:
     busy: Mapping[str, float] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)
     smoothers: Mapping[str, str] = field(default_factory=dict)
+    broken_in: Mapping[str, Mapping[str, Broken]] = field(default_factory=dict)
+    labels: str = "human scores"
 
     @property
     def rigor(self) -> dict[str, str]:
@@ -131,7 +135,7 @@ def decision_table(decision: Decision, *, id: str, title: str) -> Table:
     return Table(
         id=id,
         title=title,
-        caption=_caption(),
+        caption=_caption(decision.labels),
         columns=columns,
         rows=tuple(body),
         notes=_notes(decision),
@@ -156,7 +160,7 @@ def _row(decision: Decision, defense: str) -> tuple[Field, ...]:
         for mode in decision.data
         for field in _pair(decision.cell(mode, defense, radius))
     ]
-    found = Field(attacked(decision.broken.get(defense)))
+    found = Field(attacked({mode: of.get(defense) for mode, of in decision.broken_in.items()}))
     return (titled(defense, rigor), Field(rigor), found, *cells, *_seconds(decision, defense))
 
 
@@ -187,17 +191,22 @@ def _seconds(decision: Decision, defense: str) -> tuple[Field, Field]:
     return fields[0], fields[1]
 
 
-def attacked(found: Broken | None) -> str:
-    """Images with a broken certificate, of those attacked; a dash where nothing was attacked.
+def attacked(found: Mapping[str, Broken | None]) -> str:
+    """Images with a broken certificate, of those attacked, by mode; a dash where none was.
 
     >>> from bench.analysis.audits import Share
-    >>> whole, broken = (Share(n, 12, n, 4, images_found=n, images=4) for n in (0, 1))
-    >>> attacked(None), attacked(Broken(whole)), attacked(Broken(broken, ("a",)))
-    ('–', '0/4', '1/4')
+    >>> whole, broken = (Broken(Share(n, 12, n, 4, images_found=n, images=4)) for n in (0, 1))
+    >>> attacked({"NR": None}), attacked({"NR": whole}), attacked({"NR": whole, "FR": broken})
+    ('–', '0/4', 'NR 0/4, FR 1/4')
     """
-    if found is None or not found.share.claims:
-        return "–"
-    return f"{found.share.images_found}/{found.share.images}"
+    told = {
+        mode: f"{one.share.images_found}/{one.share.images}"
+        for mode, one in found.items()
+        if one is not None and one.share.claims
+    }
+    if len(found) == 1:
+        return next(iter(told.values()), "–")
+    return ", ".join(f"{mode} {share}" for mode, share in told.items()) or "–"
 
 
 def _reported(row: Reported, modes: Sequence[str], radii: Sequence[float]) -> tuple[Field, ...]:
@@ -222,11 +231,12 @@ def _reported(row: Reported, modes: Sequence[str], radii: Sequence[float]) -> tu
     )
 
 
-def _caption() -> str:
+def _caption(labels: str) -> str:
     return (
-        "Each defence at the noise level that serves it best at an l2 radius ρ. SRCC: agreement "
-        "with human scores, with its 95 % interval over photographs. Width: median length of the "
-        "interval over the spread of the defence's own scores; from 100 % it says nothing."
+        "Each defence at the noise level of its highest SRCC, of those that certify 90 % of the "
+        f"images at an l2 radius ρ. SRCC: agreement with {labels}, with its 95 % interval over "
+        "photographs. Width: median length of the interval over the spread of the defence's own "
+        "scores; from 100 % it says nothing."
     )
 
 
@@ -238,16 +248,34 @@ def _notes(decision: Decision) -> tuple[str, ...]:
     if decision.reported:
         sources = listed(dict.fromkeys(f"{row.name}: {row.source}" for row in decision.reported))
         notes.append(f"{REPORTED} As reported by others, not computed again here: {sources}.")
+    sigmas = sorted({sigma for one in decision.broken.values() for sigma in one.sigmas})
+    at = f" at σ = {listed(f'{sigma:g}' for sigma in sigmas)}" if sigmas else ""
     notes.append(
         "Where no noise level fits, none certifies 90 % of the images. Images broken: by an attack "
-        "inside the certified ball, of those attacked; a dash where none was."
+        f"inside the certified ball{at}, of those attacked; a dash where none was."
     )
+    notes.append(_menus_note(decision))
     notes += _trained_note(decision)
     absent = dict.fromkeys(name for data in decision.data.values() for name in data.absent)
     if absent:
         names = listed(defense_title(name) for name in absent)
         notes.append(f"In no comparison at equal radius: {names}, not run with every model.")
     return (*notes, *busy_note(decision.busy))
+
+
+def _menus_note(decision: Decision) -> str:
+    """Between which noise levels each defence could choose."""
+    menus: dict[tuple[float, ...], list[str]] = {}
+    for defense in decision.order:
+        keys = (key for data in decision.data.values() for key in data.agreement.scores)
+        levels = tuple(sorted({sigma for _, name, sigma in keys if name == defense}))
+        menus.setdefault(levels, []).append(defense_title(defense))
+    told = [
+        f"{listed(names)} {', '.join(f'{sigma:g}' for sigma in levels)}"
+        for levels, names in menus.items()
+    ]
+    unequal = " Smaller ones help where ρ is small." if len(menus) > 1 else ""
+    return f"Noise levels to choose from: {'; '.join(told)}.{unequal}"
 
 
 def _trained_note(decision: Decision) -> Iterator[str]:
@@ -260,8 +288,8 @@ def _trained_note(decision: Decision) -> Iterator[str]:
     if by_part:
         told = "; ".join(f"{listed(names)} ({part})" for part, names in by_part.items())
         yield (
-            f"Trained here: {told}. The others take the model as it is, so who learns from scores "
-            "may lie above the undefended model."
+            f"Trained here: {told}. The others take the model as it is, so who learns from "
+            f"{decision.labels} may lie above the undefended model."
         )
 
 

@@ -48,14 +48,19 @@ def decide(
     everything = run.everything()
     time = everything.table("time")
     frame = everything.table("evaluate")[["mode", "image", "group", "samples"]]
-    draws = equal_draws(time, frame)
+    audit, draws = everything.table("audit"), equal_draws(time, frame)
     decision = Decision(
         data=equal,
         costs={
             mode: costs(time, data.agreement.models, draws=draws) for mode, data in equal.items()
         },
         draws=draws,
-        broken=broken(everything.table("audit")),
+        broken=broken(audit),
+        broken_in={
+            mode: broken(audit[audit["model"].isin(data.agreement.models)])
+            for mode, data in equal.items()
+        },
+        labels=_labels(run.table("calibration")),
         papers=tuple(run.table("evaluate")["defense"].unique()),
         reported=reported,
         busy=unsteady(time),
@@ -72,6 +77,14 @@ def decide(
         for radius in decision.radii
     }
     return decision, choices(decision, plain, guaranteed)
+
+
+def _labels(calibration: pd.DataFrame) -> str:
+    """What the human scores of a run are."""
+    kinds = {str(kind).startswith("proxy") for kind in calibration["label_kind"].dropna()}
+    if kinds == {True}:
+        return "proxy labels"
+    return "human scores or proxy labels" if kinds == {True, False} else "human scores"
 
 
 def _smoothers(frame: pd.DataFrame) -> dict[str, str]:

@@ -20,8 +20,9 @@ from bench.plan.loading import built_in_profiles, load_profile
 from bench.plan.profile import Profile
 from bench.report.document import Block, Chapter, Column, Field, Paragraph, Table
 from bench.report.numbers import COUNT, Format
+from bench.report.upkeep import PASSING
 
-_HIDDEN = frozenset({"cards", "rates", "resumed", "finished"})
+_HIDDEN = PASSING | {"cards"}
 """Long, or changed by a call that changes no record."""
 MOST_SATURATED = 0.05
 """Share of saturated FTN outputs above which its radii are marked."""
@@ -43,8 +44,9 @@ def provenance_section(run: FrameRun) -> Chapter:
 def reproduce_line(run: FrameRun) -> str:
     """The command that repeats this run."""
     profile = run.profile
+    file = "" if profile.name in built_in_profiles() else ".toml"
     return (
-        f"python -m bench run --profile {profile.name}"
+        f"python -m bench run --profile {profile.name}{file}"
         f" --models {','.join(profile.models)}{_chosen_defenses(profile)}"
         f" --sigmas {','.join(f'{s:g}' for s in profile.sigmas)}"
         + (f" --limit {profile.data.limit}" if profile.data.limit else "")
@@ -138,9 +140,11 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
     return Table(
         id="table-trained",
         title="Table P2. Parts trained by the run",
-        caption="Losses after the last epoch; the full curves are in the fit records. Saturated: "
-        "outputs of an FTN on held-out images where a sigmoid has under 5 % of its largest slope; "
-        "* above 5 %, where radii are large because features have stopped to move.",
+        caption="Losses after the last epoch; the full curves are in the fit records. An FTN that "
+        "was refitted on all images has the epochs and losses of the training before, and was "
+        "trained again up to its best epoch. Saturated: outputs of an FTN on the validation images "
+        "where a sigmoid has under 5 % of its largest slope; * above 5 %, where radii are large "
+        "because features have stopped to move.",
         columns=columns,
         rows=tuple(body),
     )

@@ -288,7 +288,6 @@ def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...
     if not agreement.enough:
         apart += f" (from {agreement.photographs} photographs, too few to rank)"
     if not behind:
-        return (
-            f"{name} is ahead of every other defence at every noise level of every model; {apart}."
-        )
+        levels = ", ".join(f"{sigma:g}" for sigma in agreement.sigmas)
+        return f"{name} is ahead of every other defence of every model at σ = {levels}; {apart}."
     return f"{name} is not ahead in {len(behind)} of {len(known)} ({'; '.join(behind)}); {apart}."

@@ -77,6 +77,8 @@ def evaluate(scores: Sequence[float], *, plain: Sequence[float]) -> pd.DataFrame
                 "image": f"i{index}",
                 "score": score + shift,
                 "undefended": own,
+                "higher_is_better": True,
+                "undefended_higher_is_better": True,
             }
             for sigma, shift in ((0.25, 0.0), (0.5, 100.0))
             for index, (score, own) in enumerate(pairs)
@@ -207,6 +209,42 @@ def test_directions_are_never_mixed() -> None:
     found = suppressions(measured(pd.concat([down, up]), CLEAN), reps=20)
     shares = [(s.direction, s.value) for s in found if s.measure == "gain"]
     assert shares == [("up", pytest.approx(0.75)), ("down", pytest.approx(0.0))]
+
+
+def distance(direction: str, plain: float, transfer: float, own: float) -> pd.DataFrame:
+    """A model whose score is a distance on [0, 10], its FS-IQA on human scores of [0, 10].
+
+    Changes of the scores themselves, whatever was wanted.
+    """
+    moved = {("undefended", "white-box"): plain, ("fs-iqa", "transfer"): transfer}
+    made = [attack({key: (value,) * 3}) for key, value in moved.items()]
+    made.append(attack({("fs-iqa", "white-box"): (own,) * 3}))
+    return pd.concat(made).assign(direction=direction)
+
+
+def test_up_is_better_quality_where_the_score_is_a_distance() -> None:
+    """A larger distance and a smaller human score are the same success."""
+    farther = distance("up", plain=4.0, transfer=-1.0, own=2.0)
+    nearer = distance("down", plain=-2.0, transfer=1.5, own=-3.0)
+    evaluated = CLEAN.assign(undefended_higher_is_better=False)
+    rows = measured(pd.concat([farther, nearer]), evaluated)
+    found = rows.groupby(["direction", "defense", "attack"])["gain"].mean().to_dict()
+    assert found == {
+        ("down", "undefended", "white-box"): pytest.approx(0.4),
+        ("down", "fs-iqa", "transfer"): pytest.approx(0.1),
+        ("up", "undefended", "white-box"): pytest.approx(0.2),
+        ("up", "fs-iqa", "transfer"): pytest.approx(0.15),
+        ("up", "fs-iqa", "white-box"): pytest.approx(0.2),
+        ("down", "fs-iqa", "white-box"): pytest.approx(0.3),
+    }
+    values = {
+        (s.direction, s.attack): s.value for s in suppressions(rows, reps=20) if s.measure == "gain"
+    }
+    assert values["down", "transfer"] == pytest.approx(0.75)
+    assert values["up", "transfer"] == pytest.approx(0.25)
+    assert values["down", "white-box"] == pytest.approx(0.25)
+    down = line(rows[rows["direction"] == "down"], "undefended")
+    assert (down["percentile"] > 0).all(), "past clean scores, in the direction wanted"
 
 
 def test_no_undefended_gain_no_suppression() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from bench.analysis.agreement import agreements
 from bench.analysis.cost import TIMED, as_certified, model_seconds
+from bench.analysis.decision import costs
 from bench.analysis.published import published
 from bench.analysis.source import FrameRun
 from bench.report.document import Table
@@ -46,6 +47,14 @@ def test_a_pass_a_draw_is_scaled_and_noise_in_features_is_not() -> None:
     assert list(found["forward_passes_certified"]) == [50.0, 24.0, 2.0, 8.0]
     plain = model_seconds(found, ["koncept"], "ms", certified=False)
     assert plain == {"koncept": pytest.approx(2.0)}
+
+
+def test_who_was_scaled_is_known_to_be_so_when_scaled_again() -> None:
+    once = as_certified(pd.DataFrame([_row("ms", 4, 4.0), _row("dms", 40, 40.0)]), EVALUATE)
+    found = costs(once, ("koncept",), draws=80)
+    assert (found["ms"].scaled, found["dms"].scaled) == (4, 40)
+    assert found["ms"].certified == pytest.approx(6.0)
+    assert costs(once, ("koncept",), draws=40)["ms"].scaled == 4
 
 
 def test_who_was_timed_as_certified_or_longer_stays() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bench.analysis import cost
 from bench.plan import units
+from bench.records import folder
 from bench.records.folder import RunFolder
 from bench.report import upkeep
 from defenses import fs_iqa
@@ -17,7 +18,7 @@ from iqa_models import lpips
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("module", [cost, units, upkeep, fs_iqa, lpips])
+@pytest.mark.parametrize("module", [cost, units, folder, upkeep, fs_iqa, lpips])
 def test_the_key_hears_every_module_whose_words_a_report_shows(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

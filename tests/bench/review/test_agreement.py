@@ -49,7 +49,7 @@ def test_the_same_run_is_identical() -> None:
 def test_one_broken_cell_of_four_is_noticed() -> None:
     broken = found(frame(CELLS | {("dms", 0.5): 30.0}), frame(CELLS))
     assert (broken.within, len(broken.changes)) == (3, 4)
-    told = "in 3 of 4 cells (on 48 common images of 12 photographs, an SRCC is known to +-"
+    told = "in 3 of 4 cells (on 48 common images of 12 photographs, a difference above "
     assert told in str(broken)
 
 

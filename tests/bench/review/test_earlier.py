@@ -11,7 +11,7 @@ import pytest
 
 from bench.analysis.frames import plain, rows
 from bench.execution.workshop import first_draws
-from bench.plan.units import Plan, Unit
+from bench.plan.units import STAGES, Plan, Unit
 from bench.records.folder import RunFolder
 from bench.records.journal import Entry, beginnings
 from bench.records.schema import DrawRecord, FitRecord
@@ -108,7 +108,21 @@ def test_other_noise_levels_take_what_no_part_was_made_of(
     wanted = {unit.key for unit in SMALL.of_stage("evaluate") if unit.defense in retained}
     taken = take_over(run, tmp_path)
     assert set(run.outcomes("evaluate")) == wanted and not run.outcomes("audit")
-    assert taken[name] >= len(wanted)
+    assert taken[name] == sum(len(run.outcomes(stage)) for stage in STAGES)
+
+
+def test_a_shipped_part_is_another_one_where_it_has_not_learnt_the_levels(tmp_path: Path) -> None:
+    ftn = SMALL.profile.fit["ftn"].model_copy(update={"shipped": True})
+    trained = Unit("fit", "set", MODELS[0], "fs-iqa", detail="ftn")
+    fit = {**SMALL.profile.fit, "ftn": ftn}
+    before = replace(with_profile(SMALL, fit=fit), units=(trained, *SMALL.units))
+    finished(tmp_path, before)
+    run = RunFolder.create(tmp_path, with_profile(before, sigmas=(0.1, 0.3)))
+    take_over(run, tmp_path)
+    assert run.outcomes("evaluate")
+    assert "fs-iqa" not in {
+        unit.defense for unit in before.units if unit.key in run.outcomes("evaluate")
+    }
 
 
 def test_other_attacks_take_all_but_the_attacks(tmp_path: Path) -> None:
