@@ -158,7 +158,8 @@ def block() -> str:
             decision(recorded),
             "SRCC: agreement with the proxy labels, higher is better. Width: of the interval, as a "
             "share of the spread of all scores, lower is better. † radius not proved. Images "
-            f"broken: by attacks inside the certified ball. {trained(recorded)}\n",
+            "broken: by attacks inside the certified ball. Seconds: of one certificate on two CPU "
+            f"cores. {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
             "- **Published trunks:**",

@@ -55,8 +55,8 @@ def terms(plan: Plan, stage: str, parts: Collection[str]) -> str | None:
     if plan.profile.certificate.familywise:
         return None
     fit = plan.profile.fit
-    # A part for all noise levels is made of them, a shipped one serves those that it has learnt; else
-    # a unit has its own, whatever the others.
+    # A part for all noise levels is made of them, a shipped one serves those that it learnt; else a
+    # unit has its own, whatever the others.
     own = stage in OF_ONE_LEVEL and all(
         part in fit and fit[part].noise_levels == "each" and not fit[part].shipped for part in parts
     )
