@@ -385,7 +385,7 @@ def test_figure_4_first_in_the_papers_form_then_on_shared_axes(whole: FrameRun) 
 
 
 def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> None:
-    attack = whole.table("attack").assign(model="lpips")
+    attack = whole.table("attack").assign(model="dbcnn")
     other = replace(whole, tables={**whole.tables, "attack": attack})
     found = next(
         v
@@ -393,7 +393,7 @@ def test_an_attack_on_another_model_says_nothing_of_koncept(whole: FrameRun) -> 
         if "on KonCept" in v.claim
     )
     assert found.word == "cannot be said"
-    assert found.evidence.startswith("The attack was run on LPIPS. Transfer, share of score: ")
+    assert found.evidence.startswith("The attack was run on DBCNN. Transfer, share of score: ")
 
 
 def test_claims_cannot_be_said_without_the_records(whole: FrameRun) -> None:
@@ -540,7 +540,9 @@ def test_leads_are_paired_and_by_model(found: dict[str, Agreement]) -> None:
             )
             reach = stats.t.ppf(0.975, 11) * np.std(difference, ddof=1) * np.sqrt(12 / 11)
             assert cell.interval == pytest.approx((cell.value - reach, cell.value + reach))
-    assert table.caption.startswith("FS-IQA is ahead of every other defence at every noise level")
+    assert table.caption.startswith(
+        "FS-IQA is ahead of every other defence of every model at σ = 0.1, 0.5"
+    )
     worst = lead_table(agreement, "ms", number="x")
     assert worst is not None
     assert "MS is not ahead in" in worst.caption and "LPIPS FS-IQA σ = 0.1" in worst.caption

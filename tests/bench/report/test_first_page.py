@@ -148,7 +148,7 @@ def test_a_broken_interval_is_not_to_be_relied_on(whole: FrameRun) -> None:
     told = (
         "attacks broke it on 1 of 3 images of 3 photographs (2 of 12 certificates); photographs: "
     )
-    assert f"do not rely on its interval, {told}photographs: photo0" in line
+    assert f"do not rely on its interval, {told}photo0" in line
     audit = whole.table("audit").assign(violated=False)
     survived = _said(replace(whole, tables={**whole.tables, "audit": audit}))
     none = "broke none on 3 images of 3 photographs, which proves nothing"
