@@ -68,7 +68,7 @@ def decision(report: str) -> str:
     ]
     kept = [i for i, name in enumerate(head) if "estimate" not in name and name != "radius"]
     lines = [[short(head[i]) for i in kept]]
-    lines += [[re.sub(r"<br>.*|≈", "", row[i]) for i in kept] for row in body]
+    lines += [[re.sub(r"<br>.*|≈|[NF]R (?=\d)", "", row[i]) for i in kept] for row in body]
     rule = "|---|" + "---:|" * (len(kept) - 1)
     rows = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([rows[0], rule, *rows[1:]]) + "\n"
@@ -79,6 +79,8 @@ def short(name: str) -> str:
     match = re.fullmatch(r"(ρ = \S+) (.*)", name)
     if match:
         return ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in (match[2], match[1]))
+    if name == "images broken":
+        return "broken NR, FR".replace("n N", "n\N{NO-BREAK SPACE}N")
     return "seconds" if name.startswith("seconds") else name
 
 
@@ -168,8 +170,8 @@ def block() -> str:
             f"({RECORDED}/figures/figure-d.png)\n",
             decision(recorded),
             "SRCC: agreement with the proxy labels, higher is better. Width: of the interval, as a "
-            "share of the spread of all scores, lower is better. † radius not proved. Images "
-            "broken: by attacks inside the certified ball. Seconds: of one certificate on two CPU "
+            "share of the spread of all scores, lower is better. † radius not proved. Broken: "
+            "images, by attacks inside the certified ball. Seconds: of one certificate on two CPU "
             f"cores. {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
@@ -191,7 +193,9 @@ def index() -> str:
     """The index of the committed reports: report, question, answer."""
     recorded, real = read(RECORDED), trunks()
     claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
-    broke = [line.split("; of")[0] for line in choices(recorded) if "attacks broke" in line]
+    broke = [
+        line.split("; photographs")[0] for line in choices(recorded) if "attacks broke" in line
+    ]
     small, proof = read(f"{REFERENCE}/timing/cpu-compact"), read(f"{REFERENCE}/price-of-proof")
     guaranteed = [
         line.split("; as")[0] + ")" for line in choices(proof) if "proved interval" in line

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+PASSING = frozenset({"rates", "resumed", "finished"})
+"""Facts of run.json that change when nothing is measured."""
+
+
 class _NotedCard(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
     name: str

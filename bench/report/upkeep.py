@@ -15,12 +15,10 @@ from bench.base.errors import BenchError
 from bench.base.files import file_sha256
 from bench.base.provenance import code_sha256
 from bench.plan.units import STAGES, canonical
-from bench.records.folder import RunFolder
+from bench.records.folder import PASSING, RunFolder
 from bench.records.journal import journal_files
 
 _STAMP = ".report.json"
-PASSING = frozenset({"rates", "resumed", "finished"})
-"""Facts of a run that no report shows."""
 _REPORTING = ("bench", "defenses", "iqa_models")
 """All code: words and numbers of a report come from plans, cards and defences too."""
 

@@ -76,10 +76,7 @@ def most_accurate(plain: Mapping[str, Leading]) -> str:
         return (
             "**If only accuracy matters:** nobody has an SRCC: scores that are all alike have none."
         )
-    return (
-        f"**If only accuracy matters**, not the guarantee: {'; '.join(told)} (SRCC, each at its "
-        "best σ)."
-    )
+    return f"**If only accuracy matters**, not the guarantee: {'; '.join(told)} (best SRCC)."
 
 
 def _leader(leading: Leading) -> str:

@@ -18,9 +18,9 @@ from bench.analysis.source import FrameRun
 from bench.base.provenance import dotted
 from bench.plan.loading import built_in_profiles, load_profile
 from bench.plan.profile import Profile
+from bench.records.folder import PASSING
 from bench.report.document import Block, Chapter, Column, Field, Paragraph, Table
 from bench.report.numbers import COUNT, Format
-from bench.report.upkeep import PASSING
 
 _HIDDEN = PASSING | {"cards"}
 """Long, or changed by a call that changes no record."""

@@ -307,7 +307,7 @@ def test_where_all_scores_are_alike_nobody_is_called_accurate() -> None:
     said = most_accurate({"NR": Leading({}, ())})
     assert said.startswith("**If only accuracy matters:** nobody has an SRCC")
     told = {"NR": Leading({"ms": 0.5, "dms": 0.4}, ("ms",)), "FR": Leading({}, ())}
-    assert "guarantee: NR choose MS (0.50) (SRCC, each" in most_accurate(told)
+    assert "guarantee: NR choose MS (0.50) (best SRCC)." in most_accurate(told)
 
 
 def test_who_was_trained_stands_below_the_table(whole: FrameRun) -> None:
