@@ -47,7 +47,7 @@ def decide(
         return None
     everything = run.everything()
     time = everything.table("time")
-    frame = everything.table("evaluate")[["mode", "image", "group", "samples"]]
+    frame = everything.table("evaluate")[["mode", "model", "image", "group", "samples"]]
     audit, draws = everything.table("audit"), equal_draws(time, frame)
     decision = Decision(
         data=equal,
@@ -57,8 +57,8 @@ def decide(
         draws=draws,
         broken=broken(audit),
         broken_in={
-            mode: broken(audit[audit["model"].isin(data.agreement.models)])
-            for mode, data in equal.items()
+            mode: broken(audit[audit["model"].isin(of_mode(frame, mode)["model"].unique())])
+            for mode in equal
         },
         labels=_labels(run.table("calibration")),
         papers=tuple(run.table("evaluate")["defense"].unique()),

@@ -157,6 +157,17 @@ def test_a_broken_interval_is_not_to_be_relied_on(whole: FrameRun) -> None:
     assert any("it was not attacked in this run, so do not rely" in line for line in unseen)
 
 
+def test_what_broke_on_a_model_that_is_not_compared_is_told_too(whole: FrameRun) -> None:
+    """One of the models has too few defences to be among those that are compared."""
+    frame, audit = whole.table("evaluate"), whole.table("audit")
+    fewer = frame[(frame["model"] != "dbcnn") | (frame["defense"] == "fs-iqa")]
+    only = audit.assign(violated=(audit["model"] == "dbcnn") & (audit["defense"] == "fs-iqa"))
+    run = replace(whole, tables={**whole.tables, "evaluate": fewer, "audit": only})
+    assert "dbcnn" not in _equal(run)["NR"].agreement.models
+    (line,) = (one for one in _said(run) if one.startswith("**FS-IQA**"))
+    assert "attacks broke it on 3 of 3 images of 3 photographs (" in line
+
+
 @pytest.mark.parametrize(("seen", "chance"), [(0.4, "gone unseen"), (0.6, "been seen")])
 def test_unbroken_proofs_stand_beside_what_attacks_would_notice(
     whole: FrameRun, seen: float, chance: str
