@@ -80,7 +80,7 @@ def short(name: str) -> str:
     if match:
         return ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in (match[2], match[1]))
     if name == "images broken":
-        return "broken NR, FR".replace("n N", "n\N{NO-BREAK SPACE}N")
+        return "broken\N{NO-BREAK SPACE}NR, FR"
     return "seconds" if name.startswith("seconds") else name
 
 
@@ -171,8 +171,9 @@ def block() -> str:
             decision(recorded),
             "SRCC: agreement with the proxy labels, higher is better. Width: of the interval, as a "
             "share of the spread of all scores, lower is better. † radius not proved. Broken: "
-            "images, by attacks inside the certified ball. Seconds: of one certificate on two CPU "
-            f"cores. {trained(recorded)}\n",
+            "images, by attacks inside the certified ball. Planted errors: certificates made too "
+            "strong on purpose, to see what attacks would notice. Seconds: of one certificate on "
+            f"two CPU cores. {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
             "- **Published trunks:**",
@@ -180,7 +181,8 @@ def block() -> str:
                 f"  - [{TRUNKS[name]}]({REFERENCE}/real-{name}/report.md): {trusted(one)} "
                 f"Undefended SRCC {plain(one)}; whatever is guaranteed: {accurate(one)} At equal "
                 f"radius, of proved ones: {' '.join(guaranteed(one))} At equal noise level, so at "
-                f"unequal radius: {' '.join(leads(one))} Attacks: {'. '.join(attacked(one))}."
+                f"unequal radius, paired 95 % intervals over photographs: {' '.join(leads(one))} "
+                f"Attacks: {'. '.join(attacked(one))}."
                 f"{f' {refitted()}' if name == 'nr-dbcnn' else ''}"
                 for name, one in real.items()
             ),

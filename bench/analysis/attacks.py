@@ -34,7 +34,11 @@ _NOTHING = 1e-6
 
 def of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Attack records of one kind; a run from before there were two has white-box attacks."""
-    return frame[frame["attack"].fillna("white-box") == kind]
+    return frame[_kinds(frame) == kind]
+
+
+def _kinds(frame: pd.DataFrame) -> pd.Series:
+    return frame["attack"].fillna("white-box")
 
 
 def measured(
@@ -84,7 +88,7 @@ def _by_quality(
 
     A record names the direction of the attacked score: of the undefended model's in a transfer.
     """
-    kind = attack["attack"].fillna("white-box")
+    kind = _kinds(attack)
     attacked = attack["defense"].where(kind != "transfer", UNDEFENDED)
 
     def signs(defenses: pd.Series) -> Array:

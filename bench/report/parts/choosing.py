@@ -191,20 +191,12 @@ def _cheap(seconds: Mapping[str, float], apart: float) -> str:
 
 def _proved(decision: Decision) -> Iterator[str]:
     """What attacks broke of the proved radii, and whether they would have noticed a wrong one."""
-    found = [
-        one
-        for defense, one in decision.broken.items()
-        if decision.rigor.get(defense) == PROVED and one.share.claims
-    ]
-    if not found:
+    proved = [defense for defense in decision.order if decision.rigor[defense] == PROVED]
+    tried = {d: one for d in proved if (one := decision.broken.get(d)) and one.share.claims}
+    if not tried:
         return
-    shares = [one.share for one in found]
-    spared = [
-        defense_title(defense)
-        for defense in decision.order
-        if decision.rigor[defense] == PROVED
-        and (defense not in decision.broken or not decision.broken[defense].share.claims)
-    ]
+    found, shares = [*tried.values()], [one.share for one in tried.values()]
+    spared = [defense_title(defense) for defense in proved if defense not in tried]
     beside = f"; not attacked: {listed(spared)}" if spared else ""
     broken, attacked = sum(one.found for one in shares), sum(one.claims for one in shares)
     yield (
