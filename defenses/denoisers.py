@@ -7,16 +7,22 @@ weights are kept, or what is certified with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from defenses.base import Example, TrainedPart, TrainingJob
 from defenses.networks import IMAGE_STD, DnCNN, UNet
 from defenses.training import optimise, seeded, seeded_weights, stack, unit_mos
 from iqa_models.base import IQAModel
+
+WIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+"""Pixels of the Gaussian filters that a denoiser has to be better than."""
+JUDGED = 16
+"""Images at most on which it is compared with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,8 @@ class DenoiserPart:
     def train(self, job: TrainingJob) -> TrainedPart:
         """Minimise mean ||D(x + sigma e, sigma) - x||^2 over images and noise levels."""
         generator = seeded(job, self.name)
-        return train_on_pixels(untrained(self, job), job, generator, name=self.name)
+        trained = train_on_pixels(untrained(self, job), job, generator, name=self.name)
+        return replace(trained, notes=measured(trained.module, job, name=self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class ScoreAwareDenoiserPart:
             second.module,
             first.train_loss + second.train_loss,
             first.validation_loss + second.validation_loss,
+            measured(second.module, job, name=self.name),
         )
 
 
@@ -98,14 +106,20 @@ def train_on_pixels(
 def train_on_scores(
     module: nn.Module, job: TrainingJob, generator: torch.Generator, *, name: str
 ) -> TrainedPart:
-    """Pixel MSE + score MSE + rank loss on whole images."""
+    """Pixel MSE + score MSE + rank loss on whole images, each on a unit scale.
+
+    Of pixels that is the best linear guess's error: as they are they weigh so little beside scores
+    that a denoiser learns to draw these.
+    """
     settings = job.settings
     scores = ScoreLosses.of(job)
 
-    def total(restored: Tensor, clean: Tensor, examples: Sequence[Example], rows: Tensor) -> Tensor:
+    def total(
+        restored: Tensor, clean: Tensor, examples: Sequence[Example], rows: Tensor, sigma: float
+    ) -> Tensor:
         fit, rank = scores(restored, examples, rows)
         weighted: Tensor = (
-            settings.pixel_weight * mse(restored, clean)
+            settings.pixel_weight * mse(restored, clean) / expected_mse(sigma)
             + settings.score_weight * fit
             + settings.rank_weight * rank
         )
@@ -114,16 +128,24 @@ def train_on_scores(
     def train_batch(rows: Tensor) -> Tensor:
         sigma = pick_sigma(job, generator)
         restored, clean = restore(module, stack(job.train, rows), sigma, generator, job)
-        return total(restored, clean, job.train, rows)
+        return total(restored, clean, job.train, rows, sigma)
 
     def validate() -> float:
         def loss(restored: Tensor, clean: Tensor, rows: Tensor, sigma: float) -> Tensor:
-            return total(restored, clean, job.validation, rows)
+            return total(restored, clean, job.validation, rows, sigma)
 
         return over_validation(job, name, loss, module)
 
-    epochs = settings.score_epochs
-    return optimise(module, job, train_batch, validate, generator, epochs=epochs, phase="scores")
+    return optimise(
+        module,
+        job,
+        train_batch,
+        validate,
+        generator,
+        epochs=settings.score_epochs,
+        learning_rate=settings.score_learning_rate,
+        phase="scores",
+    )
 
 
 def over_validation(
@@ -140,6 +162,49 @@ def over_validation(
         for rows in torch.arange(len(job.validation)).split(job.settings.batch)
     ]
     return sum(losses) / len(losses)
+
+
+def measured(module: nn.Module, job: TrainingJob, *, name: str) -> dict[str, float]:
+    """What a record says of a trained denoiser, on a few of the validation images."""
+    few = torch.arange(len(job.validation))[:: -(-len(job.validation) // JUDGED)]
+    clean = stack(job.validation, few)
+    fixed = seeded(job, name + "-filter")
+
+    def restored(noisy: Tensor, sigma: float) -> Tensor:
+        parts = noisy.to(job.device).split(job.settings.batch)
+        return torch.cat([module(part, sigma) for part in parts]).cpu()
+
+    return {"filter_ratio": filter_ratio(restored, clean, sigmas=job.sigmas, generator=fixed)}
+
+
+@torch.no_grad()
+def filter_ratio(
+    denoiser: Callable[[Tensor, float], Tensor],
+    clean: Tensor,
+    *,
+    sigmas: Sequence[float],
+    generator: torch.Generator,
+) -> float:
+    """Squared error over that of the best Gaussian filter, at the noise level where it is worst.
+
+    From 1 a denoiser is not worth its name: no training at all would have done as well.
+
+    Args:
+        denoiser: Restores images at a noise level.
+        clean: Images ``(B, 3, H, W)`` that it has not learnt from.
+        sigmas: Noise levels.
+        generator: Of the noise.
+    """
+    ratios = []
+    for sigma in sigmas:
+        noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
+        filtered = (
+            torch.from_numpy(gaussian_filter(noisy.numpy(), (0, 0, width, width)))
+            for width in WIDTHS
+        )
+        best = min(float(mse(images, clean)) for images in filtered)
+        ratios.append(float(mse(denoiser(noisy, sigma), clean)) / best)
+    return max(ratios)
 
 
 def restore(

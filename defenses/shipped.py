@@ -46,6 +46,7 @@ class Shipped:
             "validation_loss": [-fmean(epoch["validation"]) for epoch in curve],
             "seconds": sum(part[-1]["seconds"] for part in parts if part),
             "parameters": self.notes["parameters"],
+            "filter_ratio": self.notes["filter_ratio"],
         }
 
 

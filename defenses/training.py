@@ -69,6 +69,7 @@ def optimise(
     *,
     epochs: int,
     until: int | None = None,
+    learning_rate: float | None = None,
     phase: str = "training",
 ) -> TrainedPart:
     """AdamW with cosine decay; keeps the best validation epoch, stops after ``patience`` others.
@@ -84,6 +85,7 @@ def optimise(
         generator: All randomness of ``train_batch``; part of a checkpoint.
         epochs: How many at most; over them the learning rate falls.
         until: The epoch after which it ends all the same.
+        learning_rate: The greatest; None takes the job's.
         phase: Name of this training among those of the part, for its checkpoints.
 
     Raises:
@@ -91,7 +93,9 @@ def optimise(
     """
     settings = job.settings
     optimiser = torch.optim.AdamW(
-        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        module.parameters(),
+        lr=settings.learning_rate if learning_rate is None else learning_rate,
+        weight_decay=settings.weight_decay,
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     moving: dict[str, Any] = {"module": module, "optimiser": optimiser, "schedule": schedule}

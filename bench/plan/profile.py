@@ -125,6 +125,8 @@ class FitSection(Section):
     """Side of the random square crops that denoisers learn pixels on; None takes whole images."""
     score_epochs: Count = 1
     """DMS-IQA: epochs with all three losses, on whole images, after the pixel epochs."""
+    score_learning_rate: Positive | None = None
+    """Of these; None takes ``learning_rate``."""
     precision: Literal["float32", "bf16"] = "float32"
     """bf16: mixed precision, products and convolutions in bfloat16; weights stay float32."""
     patience: Count = 10
@@ -153,7 +155,7 @@ class FitSection(Section):
     pixel_weight: float = 1.0
     score_weight: float = 1.0
     rank_weight: float = 1.0
-    """DMS-IQA's loss weights: not published; equal weights on [0, 1]-scaled terms."""
+    """DMS-IQA's loss weights: not published; equal weights on terms of unit scale."""
 
 
 class TimeSection(Section):

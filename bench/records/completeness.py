@@ -66,6 +66,7 @@ class Completeness:
             reason.
         scope: What was not asked for, if anything, in one sentence.
         untrained: Why training images were left out, one reason for each.
+        weak: Denoisers that a Gaussian filter equals: part and model, and their error over its.
     """
 
     cells: tuple[Cell, ...]
@@ -77,6 +78,7 @@ class Completeness:
     skipped: Mapping[Cell, str] = field(default_factory=dict)
     scope: str = ""
     untrained: Sequence[str] = ()
+    weak: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> int:
@@ -113,7 +115,7 @@ class Completeness:
         for cell, reason in self.abstained.items():
             first.setdefault(cell.defense, reason)
         by_defense = {cell: first[cell.defense] for cell in self.abstained}
-        lines = [self.scope, _left_out(self.untrained)]
+        lines = [self.scope, _left_out(self.untrained), _weak(self.weak)]
         return (*filter(None, lines), *_grouped("no certificate", by_defense))
 
     @property
@@ -136,6 +138,19 @@ def _left_out(reasons: Sequence[str]) -> str:
         return ""
     count = f"{len(reasons)} image" + ("s, the first" if len(reasons) > 1 else "")
     return f"left out of training: {count} ({reasons[0]})"
+
+
+def _weak(ratios: Mapping[str, float]) -> str:
+    """Denoisers that are not worth their name, the worst first.
+
+    >>> _weak({"denoiser": 1.25, "denoiser-iqa of lpips": 3.04})
+    'no better than a Gaussian filter: denoiser-iqa of lpips (3 times its error), denoiser (1.2)'
+    """
+    if not ratios:
+        return ""
+    (name, most), *others = sorted(ratios.items(), key=lambda one: -one[1])
+    listed = [f"{name} ({most:.2g} times its error)", *(f"{n} ({r:.2g})" for n, r in others)]
+    return f"no better than a Gaussian filter: {', '.join(listed)}"
 
 
 def _first(reasons: Sequence[str]) -> str:
@@ -201,6 +216,13 @@ def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:
                 f"{len(reasons)} of {len(rows)} images abstained: {reason}{remedy}"
             )
     return found
+
+
+def weak(fit: pd.DataFrame) -> dict[str, float]:
+    """Trained denoisers that a Gaussian filter equals, by name: their squared error over its."""
+    known = fit[fit["filter_ratio"].astype(float) >= 1.0]
+    names = known["part"].where(known["model"].isna(), known["part"] + " of " + known["model"])
+    return dict(zip(names, known["filter_ratio"].astype(float), strict=True))
 
 
 def _commonest(reasons: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ from bench.records.completeness import (
     Outcome,
     completeness,
     mostly_abstained,
+    weak,
 )
 from bench.records.journal import JournalWriter, Latest, beginnings, journal_files
 from bench.records.schema import BY_TABLE
@@ -281,6 +282,8 @@ class RunFolder:
             counted = replace(
                 counted, untrained=self.arrow("training", ["reason"])["reason"].to_pylist()
             )
+        if "fit" in stages:
+            counted = replace(counted, weak=weak(self.table("fit")))
         if "evaluate" not in stages:
             return counted
         ended = self.arrow("evaluate", [*CELL_COLUMNS, "status", "reason"])

@@ -45,7 +45,7 @@ class FitRecord(Record):
 
     table: ClassVar[str] = "fit"
     key: ClassVar[tuple[str, ...]] = ("artifact",)
-    later: ClassVar[tuple[str, ...]] = ("saturated_share", "shipped")
+    later: ClassVar[tuple[str, ...]] = ("saturated_share", "filter_ratio", "shipped")
     artifact: str
     """Content key of the trained part: SHA-256 of recipe, data, weights and code."""
     part: str
@@ -62,6 +62,9 @@ class FitRecord(Record):
     saturated_share: Finite | None = None
     """FTN: share of its outputs on held-out images where the sigmoid has under 5 % of its largest
     slope. Where it is large, so are the radii, but only to first order."""
+    filter_ratio: Finite | None = None
+    """Denoiser: squared error on held-out images over that of the best Gaussian filter, at the
+    noise level where it is worst. From 1 it is not worth its name."""
     shipped: bool | None = None
     """Came with the package; epochs, losses and seconds are those of its training, earlier."""
 

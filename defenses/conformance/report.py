@@ -145,6 +145,7 @@ class Candidate:
             width=4,
             depth=2,
             stride=1,
+            score_learning_rate=None,
             pixel_weight=1.0,
             score_weight=1.0,
             rank_weight=1.0,

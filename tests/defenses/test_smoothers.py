@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import special, stats
-from torch import nn
 
 from defenses import dms, dms_iqa, fs_iqa, ms
 from defenses.base import Defense, Geometry, GeometrySettings, Target
 from defenses.certify import certify, sorted_draws
 from defenses.conformance.report import SIGMA, Candidate
 from defenses.engine import Engine
-from defenses.networks import IMAGE_STD, DnCNN, UNet
+from defenses.networks import DnCNN
 from defenses.noise import NoiseStream
 from defenses.reference_models import (
     HALF_SPAN,
@@ -204,13 +203,3 @@ def test_geometry_of_a_safe_norm() -> None:
     assert found.radius(1.0) == pytest.approx(0.2), "the safe bound makes the radius, not the guess"
     assert found.delta == 1e-3
     assert DenoisedSmoother(name="mine", part="mine").forward_passes(7) == 7.0
-
-
-@pytest.mark.parametrize("network", [DnCNN(width=8, depth=3, stride=2), UNet(width=8, depth=1)])
-@pytest.mark.parametrize("sigma", [0.1, 0.5])
-def test_an_untrained_denoiser_is_the_best_linear_guess(network: nn.Module, sigma: float) -> None:
-    noisy = torch.randn(2, 3, 9, 13)
-    share = IMAGE_STD**2 / (IMAGE_STD**2 + sigma**2)
-    with torch.no_grad():
-        restored = network(noisy, sigma)
-    assert torch.allclose(restored, 0.5 + share * (noisy - 0.5), atol=1e-6)

@@ -129,6 +129,7 @@ def train(part: Part, key: str, unit: Unit, context: Context, progress: Told) ->
         "seconds": time.perf_counter() - started,
         "parameters": sum(p.numel() for p in trained.module.parameters()),
         "saturated_share": trained.notes.get("saturated_share"),
+        "filter_ratio": trained.notes.get("filter_ratio"),
         "shipped": False,
     }
     context.store.save_state(key, trained.module.state_dict(), notes)
@@ -156,6 +157,7 @@ def record(unit: Unit, key: str, context: Context) -> FitRecord:
         validation_loss=notes["validation_loss"],
         seconds=notes["seconds"],
         saturated_share=notes.get("saturated_share"),
+        filter_ratio=notes.get("filter_ratio"),
         shipped=notes.get("shipped", False),
         **columns_of(unit),
     )

@@ -26,6 +26,8 @@ _HIDDEN = PASSING | {"cards"}
 """Long, or changed by a call that changes no record."""
 MOST_SATURATED = 0.05
 """Share of saturated FTN outputs above which its radii are marked."""
+WORTHLESS = 1.0
+"""Error of a denoiser, over a Gaussian filter's, above which it is marked."""
 
 
 def provenance_section(run: FrameRun) -> Chapter:
@@ -115,6 +117,7 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         Column("train", loss, group="loss"),
         Column("validation", loss, group="loss"),
         Column("saturated", Format(1, unit=" %", scale=100)),
+        Column("of a filter's", Format(2)),
         Column("sha256", kind="text"),
         Column("state", kind="text"),
     )
@@ -130,7 +133,8 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
                 Field(known(row["epochs"])),
                 Field(_last(row["train_loss"])),
                 Field(_last(row["validation_loss"])),
-                _saturated(known(row.get("saturated_share"))),
+                _marked(known(row.get("saturated_share")), above=MOST_SATURATED),
+                _marked(known(row.get("filter_ratio")), above=WORTHLESS),
                 Field("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
                 Field(
                     row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
@@ -144,14 +148,16 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         "was refitted on all images has the epochs and losses of the training before, and was "
         "trained again up to its best epoch. Saturated: outputs of an FTN on the validation images "
         "where a sigmoid has under 5 % of its largest slope; * above 5 %, where radii are large "
-        "because features have stopped to move.",
+        "because features have stopped to move. Of a filter's: squared error of a denoiser on "
+        "held-out images, over that of the best Gaussian filter, at the noise level where it is "
+        "worst; * above 1, where it is not worth its name.",
         columns=columns,
         rows=tuple(body),
     )
 
 
-def _saturated(share: float | None) -> Field:
-    return Field(share, mark="*" if (share or 0.0) > MOST_SATURATED else "")
+def _marked(value: float | None, *, above: float) -> Field:
+    return Field(value, mark="*" if (value or 0.0) > above else "")
 
 
 def _last(values: Any) -> float | None:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench.plan.units import Cell
-from bench.records.completeness import Completeness, mostly_abstained
+from bench.records.completeness import Completeness, mostly_abstained, weak
 
 STILL = "||J||_2 = 1.00e-04 is below tau = 0.001, the features do not move"
 
@@ -67,3 +67,19 @@ def test_training_images_that_were_left_out_fail_no_cell(
 ) -> None:
     verdict = Completeness((Cell("set", "m", "ms", 0.25),), {}, {}, untrained=reasons)
     assert verdict.complete and verdict.notes == said
+
+
+def test_denoisers_that_a_filter_equals_are_named() -> None:
+    """One just below is not; an FTN has no such figure."""
+    fit = pd.DataFrame(
+        {
+            "part": ["denoiser", "denoiser-iqa", "denoiser-iqa", "ftn"],
+            "model": [None, "lpips", "dists", "lpips"],
+            "filter_ratio": [1.0, 0.99, 2.5, None],
+        }
+    )
+    found = weak(fit)
+    assert found == {"denoiser": 1.0, "denoiser-iqa of dists": 2.5}
+    (said,) = Completeness((), {}, {}, weak=found).notes
+    assert said.endswith(": denoiser-iqa of dists (2.5 times its error), denoiser (1)")
+    assert weak(fit[3:]) == {}
