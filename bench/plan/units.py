@@ -287,7 +287,11 @@ def _profile_json(profile: Profile) -> dict[str, Any]:
     unused: dict[str, Any] = {"extras": True} if profile.extras == ExtrasSection() else {}
     later = {"train": profile.data.train, "balance": profile.data.balance}
     unused["data"] = {name for name, value in later.items() if not value}
-    unused["fit"] = {n: {"held_out"} for n, part in profile.fit.items() if part.held_out == "apart"}
+    defaults = {"held_out": "apart", "score_learning_rate": None}
+    unused["fit"] = {
+        name: {setting for setting, value in defaults.items() if getattr(part, setting) == value}
+        for name, part in profile.fit.items()
+    }
     return profile.model_dump(mode="json", exclude=unused)
 
 

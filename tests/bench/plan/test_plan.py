@@ -155,14 +155,17 @@ def test_the_hash_names_the_work(registry: Registry, plan: Plan) -> None:
     assert moved[0].hash == moved[1].hash
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("held_out", "refit"), ("score_learning_rate", 1e-4)]
+)
 def test_a_setting_that_older_plans_lack_is_in_the_hash_where_it_is_used(
-    registry: Registry, plan: Plan
+    registry: Registry, plan: Plan, setting: str, value: str | float
 ) -> None:
-    refit = plan.profile.fit["ftn"].model_copy(update={"held_out": "refit"})
-    profile = plan.profile.model_copy(update={"fit": {**plan.profile.fit, "ftn": refit}})
+    used = plan.profile.fit["ftn"].model_copy(update={setting: value})
+    profile = plan.profile.model_copy(update={"fit": {**plan.profile.fit, "ftn": used}})
     assert replace(plan, profile=profile).hash != plan.hash
     written = canonical(plan.to_json()), canonical(replace(plan, profile=profile).to_json())
-    assert [text.count("held_out") for text in written] == [0, 1]
+    assert [text.count(setting) for text in written] == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["recorded", "real-nr", "real-nr-dbcnn", "real-fr"])
