@@ -51,11 +51,21 @@ def features(model: str = "dbcnn", rows: int = 1) -> Target:
     return replace(bare, part=FeatureScorer(feature_size=size, width=16, mos_range=(0.0, 1.0)))
 
 
+def denoised(denoiser: Denoiser) -> Target:
+    """An untrained denoiser is grey, whatever it sees; this one answers to it."""
+    torch.manual_seed(0)
+    torch.nn.init.normal_(denoiser.last.weight, std=0.05)
+    return target(part=denoiser)
+
+
 CASES: dict[str, tuple[Smoother, Callable[[], Target]]] = {
     "input": (InputSmoother(), target),
     "input, full reference": (InputSmoother(), lambda: target("lpips")),
-    "denoised": (DenoisedSmoother(), lambda: target(part=DnCNN(width=8, depth=3, stride=4))),
-    "denoised, U-Net": (DenoisedSmoother(), lambda: target(part=UNet(width=8, depth=1, stride=4))),
+    "denoised": (DenoisedSmoother(), lambda: denoised(DnCNN(width=8, depth=3, stride=4))),
+    "denoised, U-Net": (
+        DenoisedSmoother(),
+        lambda: denoised(UNet(width=8, depth=1, stride=4)),
+    ),
     "features": (FeatureSmoother(), features),
 }
 
