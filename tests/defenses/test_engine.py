@@ -15,7 +15,7 @@ from torch import Tensor
 from defenses import cert_reg, ms, rs_reg
 from defenses.base import Array, GeometrySettings, Smoother, Target
 from defenses.engine import GIB, Engine, balanced, cpu_rows, fitting_rows
-from defenses.networks import DnCNN, FeatureScorer, UNet
+from defenses.networks import Denoiser, DnCNN, FeatureScorer, UNet
 from defenses.noise import NoiseStream
 from defenses.precision import computing_in
 from defenses.smoothers import DenoisedSmoother, FeatureSmoother, InputSmoother
