@@ -10,16 +10,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from bench.analysis.frames import numbers
-from bench.analysis.statistics import bootstrap_srcc, cluster_interval, cluster_weights
+from bench.analysis.agreement import Agreement, Key, agreement_of
+from bench.analysis.names import UNDEFENDED
 from bench.records.folder import RunFolder
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
 BEGIN, END = "<!-- unseen:begin -->\n", "<!-- unseen:end -->"
 REPS = 2000
+PLAIN: Key = ("dbcnn", UNDEFENDED, 0.0)
 
 
 def scores(name: str) -> pd.DataFrame:
@@ -28,16 +28,12 @@ def scores(name: str) -> pd.DataFrame:
     return table[table["defense"] == "fs-iqa"]
 
 
-def difference(part: pd.DataFrame) -> str:
+def lead(agreement: Agreement, sigma: float) -> str:
     """SRCC of FS-IQA minus that of the undefended model on the same images, with its interval."""
-    weights = cluster_weights([*map(str, part["group"])], reps=REPS, seed=0)
-    mos, plain, defended = (numbers(part, name) for name in ("mos", "undefended", "score"))
-    once = np.ones((1, len(part)))
-    value = float(bootstrap_srcc(defended, mos, once)[0] - bootstrap_srcc(plain, mos, once)[0])
-    samples = bootstrap_srcc(defended, mos, weights) - bootstrap_srcc(plain, mos, weights)
-    found = cluster_interval(value, samples, groups=part["group"].nunique())
-    assert found is not None
-    return f"{value:+.3f} [{found[0]:+.3f}, {found[1]:+.3f}]"
+    found = agreement.lead("srcc", ("dbcnn", "fs-iqa", sigma), PLAIN)
+    assert found is not None and found[1] is not None
+    value, (low, high) = found
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def lines() -> Iterator[str]:
@@ -53,12 +49,10 @@ def lines() -> Iterator[str]:
         ("of 800", "not seen before", now[~seen]),
         ("of 800", "all", now),
     ):
-        levels = [part[part["sigma"] == sigma] for sigma in sigmas]
-        first = levels[0]
-        once = np.ones((1, len(first)))
-        plain = float(bootstrap_srcc(numbers(first, "undefended"), numbers(first, "mos"), once)[0])
-        cells = " | ".join(difference(level) for level in levels)
-        yield f"| {how} | {len(first)} {which} | {plain:.3f} | {cells} |"
+        agreement = agreement_of(part, "NR", reps=REPS, seed=0)
+        plain = agreement.scores[PLAIN].estimate("srcc").value
+        cells = " | ".join(lead(agreement, sigma) for sigma in sigmas)
+        yield f"| {how} | {agreement.photographs} {which} | {plain:.3f} | {cells} |"
 
 
 def test_the_table_is_what_the_records_say() -> None:

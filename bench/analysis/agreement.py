@@ -149,6 +149,16 @@ class Agreement:
         samples = self.mean_samples(metric, one, sigma) - self.mean_samples(metric, other, sigma)
         return value, cluster_interval(value, samples, groups=self.photographs)
 
+    def lead(
+        self, metric: Metric, one: Key, other: Key
+    ) -> tuple[float, tuple[float, float] | None] | None:
+        """A cell minus another of as many images, with its interval; None if one is undefined."""
+        mine, theirs = (self.scores[key].estimate(metric).value for key in (one, other))
+        if mine is None or theirs is None:
+            return None
+        samples = self.samples[metric, one] - self.samples[metric, other]
+        return mine - theirs, cluster_interval(mine - theirs, samples, groups=self.photographs)
+
     def rankable(self, sigma: float) -> bool:
         """Whether all defences rest on the same full set of models and images."""
         means = [self.mean("srcc", d, sigma) for d in self.defenses]

@@ -285,14 +285,18 @@ def canonical(content: Any) -> str:
 def _profile_json(profile: Profile) -> dict[str, Any]:
     """All settings; without those that older plans lack, where they are not used."""
     unused: dict[str, Any] = {"extras": True} if profile.extras == ExtrasSection() else {}
-    later = {"train": profile.data.train, "balance": profile.data.balance}
-    unused["data"] = {name for name, value in later.items() if not value}
-    defaults = {"held_out": "apart", "score_learning_rate": None}
+    unused["data"] = _at_default(profile.data, "train", "balance")
     unused["fit"] = {
-        name: {setting for setting, value in defaults.items() if getattr(part, setting) == value}
+        name: _at_default(part, "held_out", "score_learning_rate")
         for name, part in profile.fit.items()
     }
     return profile.model_dump(mode="json", exclude=unused)
+
+
+def _at_default(section: Section, *names: str) -> set[str]:
+    """Those of the settings that are as if nobody had named them."""
+    known = type(section).model_fields
+    return {name for name in names if getattr(section, name) == known[name].default}
 
 
 def _task_cost(unit: Unit) -> tuple[str, float]:

@@ -25,8 +25,8 @@ REMEDIES = {
     "rounding, thresholds or detach(): give such a step a straight-through gradient"
 }
 """What to do where most images have this reason: by itself it is of one image."""
-
-
+WORTHLESS = 1.0
+"""Squared error of a denoiser, over that of a Gaussian filter, from which it is marked."""
 ABSENT = "model not on this machine: "
 """How the reason of a unit begins that was skipped for want of a model's files."""
 
@@ -220,7 +220,7 @@ def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:
 
 def weak(fit: pd.DataFrame) -> dict[str, float]:
     """Trained denoisers that a Gaussian filter equals, by name: their squared error over its."""
-    known = fit[fit["filter_ratio"].astype(float) >= 1.0]
+    known = fit[fit["filter_ratio"].astype(float) >= WORTHLESS]
     names = known["part"].where(known["model"].isna(), known["part"] + " of " + known["model"])
     return dict(zip(names, known["filter_ratio"].astype(float), strict=True))
 

@@ -237,15 +237,18 @@ class RunFolder:
         for file in (f for name in both for f in journal_files(self.journal, name)):
             file.unlink(missing_ok=True)
 
-    def table(self, name: str) -> pd.DataFrame:
+    def table(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
         """All rows of a table as they stand, sorted by their key; empty if there are none.
+
+        All columns, or those that are named.
 
         Raises:
             BenchError: The table does not exist, or a file is damaged.
         """
         from bench.records.parquet import completed
 
-        return completed(self.arrow(name).to_pandas(), BY_TABLE[name])
+        found = completed(self.arrow(name, columns).to_pandas(), BY_TABLE[name])
+        return found if columns is None else found[columns]
 
     def arrow(self, name: str, columns: Collection[str] | None = None) -> pa.Table:
         """The same as an Arrow table: all columns, or those that are named.
@@ -283,7 +286,9 @@ class RunFolder:
                 counted, untrained=self.arrow("training", ["reason"])["reason"].to_pylist()
             )
         if "fit" in stages:
-            counted = replace(counted, weak=weak(self.table("fit")))
+            counted = replace(
+                counted, weak=weak(self.table("fit", ["part", "model", "filter_ratio"]))
+            )
         if "evaluate" not in stages:
             return counted
         ended = self.arrow("evaluate", [*CELL_COLUMNS, "status", "reason"])

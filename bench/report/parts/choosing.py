@@ -7,7 +7,7 @@ is not proved is chosen for its guarantee.  This module must not know how a lead
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.audits import Share
@@ -200,11 +200,21 @@ def _proved(decision: Decision) -> Iterator[str]:
     beside = f"; not attacked: {listed(spared)}" if spared else ""
     broken, attacked = sum(one.found for one in shares), sum(one.claims for one in shares)
     yield (
-        f"**Proved radii under attack:** {broken} of {attacked:,} certificates broken, on at most "
-        f"{max(one.images for one in shares)} images "
-        f"({max(one.photographs for one in shares)} photographs) of each defence"
+        f"**Proved radii under attack:** {broken} of {attacked:,} certificates broken, on "
+        f"{_span(one.images for one in shares)} images of "
+        f"{_span(one.photographs for one in shares)} photographs of each defence"
         f"{_noticed(found)}{beside}."
     )
+
+
+def _span(counts: Iterable[int]) -> str:
+    """From the least to the most, or all there is.
+
+    >>> _span([30, 18, 24]), _span([10, 10])
+    ('18 to 30', '10')
+    """
+    ends = sorted(set(counts))
+    return f"{ends[0]:,}" if len(ends) == 1 else f"{ends[0]:,} to {ends[-1]:,}"
 
 
 def _noticed(found: Sequence[Broken]) -> str:

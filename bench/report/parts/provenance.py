@@ -18,6 +18,7 @@ from bench.analysis.source import FrameRun
 from bench.base.provenance import dotted
 from bench.plan.loading import built_in_profiles, load_profile
 from bench.plan.profile import Profile
+from bench.records.completeness import WORTHLESS
 from bench.records.folder import PASSING
 from bench.report.document import Block, Chapter, Column, Field, Paragraph, Table
 from bench.report.numbers import COUNT, Format
@@ -25,9 +26,7 @@ from bench.report.numbers import COUNT, Format
 _HIDDEN = PASSING | {"cards"}
 """Long, or changed by a call that changes no record."""
 MOST_SATURATED = 0.05
-"""Share of saturated FTN outputs above which its radii are marked."""
-WORTHLESS = 1.0
-"""Error of a denoiser, over a Gaussian filter's, above which it is marked."""
+"""Share of saturated FTN outputs from which its radii are marked."""
 
 
 def provenance_section(run: FrameRun) -> Chapter:
@@ -133,8 +132,8 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
                 Field(known(row["epochs"])),
                 Field(_last(row["train_loss"])),
                 Field(_last(row["validation_loss"])),
-                _marked(known(row.get("saturated_share")), above=MOST_SATURATED),
-                _marked(known(row.get("filter_ratio")), above=WORTHLESS),
+                _marked(known(row.get("saturated_share")), reaching=MOST_SATURATED),
+                _marked(known(row.get("filter_ratio")), reaching=WORTHLESS),
                 Field("–" if pd.isna(row["sha256"]) else str(row["sha256"])[:16]),
                 Field(
                     row["status"] if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
@@ -147,17 +146,17 @@ def trained_table(fit: pd.DataFrame) -> Table | None:
         caption="Losses after the last epoch; the full curves are in the fit records. An FTN that "
         "was refitted on all images has the epochs and losses of the training before, and was "
         "trained again up to its best epoch. Saturated: outputs of an FTN on the validation images "
-        "where a sigmoid has under 5 % of its largest slope; * above 5 %, where radii are large "
+        "where a sigmoid has under 5 % of its largest slope; * from 5 %, where radii are large "
         "because features have stopped to move. Of a filter's: squared error of a denoiser on "
         "held-out images, over that of the best Gaussian filter, at the noise level where it is "
-        "worst; * above 1, where it is not worth its name.",
+        "worst; * from 1, where it is not worth its name.",
         columns=columns,
         rows=tuple(body),
     )
 
 
-def _marked(value: float | None, *, above: float) -> Field:
-    return Field(value, mark="*" if (value or 0.0) > above else "")
+def _marked(value: float | None, *, reaching: float) -> Field:
+    return Field(value, mark="*" if (value or 0.0) >= reaching else "")
 
 
 def _last(values: Any) -> float | None:

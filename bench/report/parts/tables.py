@@ -15,7 +15,7 @@ from bench.analysis.agreement import METRICS, Agreement, Key
 from bench.analysis.cost import model_seconds, scaled_from
 from bench.analysis.names import UNDEFENDED, defense_title, model_title
 from bench.analysis.published import Published
-from bench.analysis.statistics import cluster_interval, sem
+from bench.analysis.statistics import sem
 from bench.report.document import DITTO, Column, Field, Table
 from bench.report.numbers import CORRELATION, DIFFERENCE, SECONDS, Format
 from bench.report.parts.leaders import leader_sentence, listed
@@ -258,13 +258,8 @@ def _lead(agreement: Agreement, leader: Key, other: Key) -> Field:
     scores = [agreement.scores.get(key) for key in (leader, other)]
     if any(cell is None or cell.n < cell.wanted for cell in scores):
         return Field("unequal")
-    values = [cell.estimate("srcc").value for cell in scores if cell is not None]
-    if None in values:
-        return Field("undefined")
-    mine, his = (value for value in values if value is not None)
-    samples = agreement.samples["srcc", leader] - agreement.samples["srcc", other]
-    found = cluster_interval(mine - his, samples, groups=agreement.photographs)
-    return Field(mine - his, interval=found)
+    found = agreement.lead("srcc", leader, other)
+    return Field("undefined") if found is None else Field(found[0], interval=found[1])
 
 
 def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...]]) -> str:
