@@ -6,7 +6,7 @@ trained parts and digests; it must not know how a part is trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.analysis.frames import plain, rows
@@ -37,6 +37,26 @@ def lost(run: RunFolder, plan: Plan) -> tuple[Unit, ...]:
 
 def _held(store: Cache, key: str, sha256: str) -> bool:
     return store.whole(key) and file_sha256(store.state_path(key)) == sha256
+
+
+def used_by(units: Iterable[Unit], fits: Iterable[Unit]) -> tuple[Unit, ...]:
+    """Those units of the fit stage whose part one of the others needs.
+
+    >>> fits = [Unit("fit", "a", model, "ms,dms", sigma=0.1) for model in (None, "lpips", "dists")]
+    >>> [fit.model for fit in used_by([Unit("evaluate", "a", "lpips", "dms", "", 0.1)], fits)]
+    [None, 'lpips']
+    """
+    users = {u.task: u for u in units}.values()
+    return tuple(fit for fit in fits if any(_uses(user, fit) for user in users))
+
+
+def _uses(user: Unit, fit: Unit) -> bool:
+    return (
+        fit.dataset == user.dataset
+        and fit.model in (None, user.model)
+        and fit.sigma in (None, user.sigma)
+        and not set(fit.defense.split(",")).isdisjoint(user.defense.split(","))
+    )
 
 
 def check_found(still: Sequence[Unit]) -> None:

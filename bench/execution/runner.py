@@ -110,14 +110,16 @@ def _open(run: RunFolder, plan: Plan, stage: str) -> bool:
 
 
 def _lost(run: RunFolder, plan: Plan, how: Execution) -> tuple[Unit, ...]:
-    """Recorded parts to be trained again: for stages that use them, or because fit alone is asked.
+    """Recorded parts to be trained again: for units that use them, or because fit alone is asked.
 
-    A run that is complete needs none of its parts any more.
+    What is complete needs none of its parts any more.
     """
     after = STAGES[STAGES.index("fit") + 1 :]
     users = [stage for stage in how.stages if stage in after]
-    wanted = any(_open(run, plan, stage) for stage in users) if users else "fit" in how.stages
-    return parts.lost(run, plan) if wanted else ()
+    if not users:
+        return parts.lost(run, plan) if "fit" in how.stages else ()
+    left = [u for stage in users for u in _left(plan.of_stage(stage), run.outcomes(stage))]
+    return parts.used_by(left, parts.lost(run, plan)) if left else ()
 
 
 def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:

@@ -83,12 +83,13 @@ class Machine:
         words = [verb, "--profile", str(self.profile), "--results", str(self.results), "--debug"]
         return main([*words, "--device", "cpu", *more])
 
-    def run(self, stages: str) -> int:
-        return self.call("run", "--all", "--stages", stages, "--reports", str(self.results / "r"))
+    def run(self, stages: str, *more: str) -> int:
+        reports = str(self.results / "r")
+        return self.call("run", "--all", "--stages", stages, "--reports", reports, *more)
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        (plan,) = self.results.glob("*/plan.json")
+        plan = max(self.results.glob("*/plan.json"), key=lambda file: file.stat().st_mtime)
         run = RunFolder.open(plan.parent)
         names = ("fit", "draws", "evaluate")
         return {name: run.table(name).drop(columns=["seconds"], errors="ignore") for name in names}
@@ -145,6 +146,23 @@ def test_the_same_command_ends_with_identical_tables(
     assert there.run("prepare,fit") == OK and len(there.parts) == len(BOTH)
     DAMAGES[damage](there)
     assert there.run("prepare,fit,evaluate") == OK
+    for name, table in there.tables.items():
+        pd.testing.assert_frame_equal(table, undisturbed[name])
+
+
+def test_parts_of_what_is_done_are_not_trained_again(
+    tmp_path: Path,
+    profile: Path,
+    undisturbed: dict[str, pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another machine may train them otherwise, and would be refused for nothing."""
+    there = machine(tmp_path, profile, monkeypatch)
+    assert there.run("prepare,fit,evaluate", "--sigmas", BOTH[0]) == OK
+    (done,) = there.parts
+    done.unlink()
+    assert there.run("prepare,fit,evaluate") == OK
+    assert len(there.parts) == 1 and not done.exists()
     for name, table in there.tables.items():
         pd.testing.assert_frame_equal(table, undisturbed[name])
 
