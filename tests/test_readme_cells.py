@@ -47,8 +47,9 @@ def test_no_cell_has_more_than_two_lines(name: str, tmp_path: Path) -> None:
 def test_three_lines_are_seen(tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium is at hand")
-    table = f"| a | b |\n|---|---|\n| one | {'many words ' * 3} |\n| x | {'many words ' * 30} |\n"
-    assert [lines for _, lines in measured(table, tmp_path)] == [1, 1, 1, 1, 1, 3]
+    table = f"| a | b |\n|---|---|\n| one | {'many words ' * 3} |\n| x | {'many words ' * 60} |\n"
+    *others, (_, lines) = measured(table, tmp_path)  # how many depends on the machine's fonts
+    assert lines > LINES and {few for _, few in others} == {1}
 
 
 def measured(text: str, folder: Path) -> list[tuple[str, int]]:
