@@ -111,6 +111,14 @@ def leads(report: str) -> list[str]:
     ]
 
 
+def order(report: str) -> str:
+    """How many steps of the paper's order a report sees, by mode."""
+    told = {mode: caption(report, number) for mode, number in (("NR", "O1"), ("FR", "O2"))}
+    (wanted,) = {text.split(" in the paper. ")[0] for text in told.values()}
+    found = (f"{mode}: {text.split(' in the paper. ')[1]}" for mode, text in told.items())
+    return f"Its order, {wanted} (mean over models, paired intervals): {' '.join(found)}"
+
+
 def trained(report: str) -> str:
     """Who was trained on what, of a report's first table."""
     return re.findall(r"<sub>(Trained here: .*?)</sub>", report)[0]
@@ -137,7 +145,7 @@ def refitted() -> str:
     """How far FS-IQA is from the undefended DBCNN where it learnt from as many photographs."""
     text = (ROOT / "results" / "reference" / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in text.splitlines() if "not seen before |" in line]
-    _, _, photographs, undefended, *differences, _ = [cell.strip() for cell in row.split("|")]
+    _, photographs, undefended, *differences, _ = [cell.strip() for cell in row.split("|")]
     return (
         f"FS-IQA trained on all 800 photographs, as the head was, minus undefended ({undefended}), "
         f"on {photographs}: {'; '.join(differences)} at σ = 0.1, 0.25, 0.5."
@@ -167,7 +175,11 @@ def block() -> str:
             "strong on purpose, to see what attacks would notice. Seconds: of one certificate on "
             f"two CPU cores. {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
-            *(f"- {line}" for line in box(recorded) if line.startswith("Claims of the paper")),
+            *(
+                f"- {line} {order(recorded)}"
+                for line in box(recorded)
+                if line.startswith("Claims of the paper")
+            ),
             "\n**Published trunks**, SRCC at σ = 0.25, 0.5: at equal noise, so at unequal radius; "
             "a dash is not measured ([why](results/reference/README.md)).\n",
             *side_by_side(real),

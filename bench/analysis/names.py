@@ -14,6 +14,8 @@ from types import MappingProxyType
 UNDEFENDED = "undefended"
 PAPERS_DEFENSE = "fs-iqa"
 """The defence whose claims are judged."""
+PAPERS_ORDER = (PAPERS_DEFENSE, "dms-iqa", "dms", "ms")
+"""By mean SRCC at the larger noise levels, the most accurate first (Tables 1 and 2)."""
 DEFENSE_TITLES: Mapping[str, str] = {
     UNDEFENDED: "undefended",
     "rs-reg": "RS-Reg",

@@ -13,7 +13,7 @@ from bench.analysis.agreement import Agreement, agreements, certified_only
 from bench.analysis.beside import Reported
 from bench.analysis.frames import grouped, rows
 from bench.analysis.matched import Matched, matched
-from bench.analysis.names import PAPERS_DEFENSE
+from bench.analysis.names import PAPERS_DEFENSE, PAPERS_ORDER
 from bench.analysis.published import published
 from bench.analysis.source import FrameRun
 from bench.analysis.widths import reference_radii
@@ -51,7 +51,7 @@ from bench.report.parts.provenance import provenance_section
 from bench.report.parts.ranking import ranking_table
 from bench.report.parts.refusal import refusal, refusal_section, refused_models, without_models
 from bench.report.parts.shipped import noted
-from bench.report.parts.tables import lead_table, main_table
+from bench.report.parts.tables import lead_table, main_table, order_table
 from bench.report.parts.worked import worked_section
 from bench.report.titles import LETTER, called, in_own_words
 
@@ -271,6 +271,7 @@ def _supplement(
         widths = called("table", "G4", "Width at equal radius, every noise level", mode)
         blocks += [
             model_dots(agreement, id=f"figure-s{index}", title=title),
+            order_table(agreement, PAPERS_ORDER, number=f"O{index}"),
             lead_table(agreement, PAPERS_DEFENSE, number=f"S{index}"),
             ranking_table(data[mode], **ranking),
             own_width_table(data[mode], **widths),

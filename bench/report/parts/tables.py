@@ -6,8 +6,9 @@ This module knows which number goes where; it must not know how a number is prin
 # ruff: noqa: RUF001 - Greek letters are meant
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 
@@ -278,11 +279,58 @@ def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...
         for (model, other, sigma), cell in known.items()
         if float(cell.value or 0.0) <= 0.0
     ]
-    sure = sum(cell.interval is not None and cell.interval[0] > 0 for cell in known.values())
-    apart = f"{sure} of {len(known)} intervals lie above zero"
-    if not agreement.enough:
-        apart += f" (from {agreement.photographs} photographs, too few to rank)"
+    apart = _apart(agreement, [*known.values()])
     if not behind:
         levels = ", ".join(f"{sigma:g}" for sigma in agreement.sigmas)
         return f"{name} is ahead of every other defence of every model at σ = {levels}; {apart}."
     return f"{name} is not ahead in {len(behind)} of {len(known)} ({'; '.join(behind)}); {apart}."
+
+
+def _apart(agreement: Agreement, cells: Sequence[Field]) -> str:
+    """How many differences are sure, and whether photographs are enough to say so."""
+    sure = sum(cell.interval is not None and cell.interval[0] > 0 for cell in cells)
+    few = f" (from {agreement.photographs} photographs, too few to rank)"
+    return f"{sure} of {len(cells)} intervals lie above zero" + few * (not agreement.enough)
+
+
+def order_table(agreement: Agreement, order: Sequence[str], *, number: str) -> Table | None:
+    """Supplement: each defence of an order minus the next one, mean over models.
+
+    Args:
+        agreement: Of one mode.
+        order: Defences, the most accurate first; who was not run is passed over.
+        number: Of the table.
+    """
+    steps = [*pairwise(name for name in order if name in agreement.defenses)]
+    if not steps:
+        return None
+    cells = {step: [_step(agreement, step, sigma) for sigma in agreement.sigmas] for step in steps}
+    known = [cell for row in cells.values() for cell in row if not isinstance(cell.value, str)]
+    ahead = sum(float(cell.value or 0.0) > 0 for cell in known)
+    return Table(
+        id=f"table-{number.lower()}",
+        title=f"Table {number}. The paper's order, {MODE_WORDS[agreement.mode]}",
+        caption=f"{' > '.join(map(defense_title, order))} in the paper. Of {len(known)} "
+        f"steps measured {ahead} go that way; {_apart(agreement, known)}.",
+        columns=(
+            Column("Defence", kind="text"),
+            Column("over", kind="text"),
+            *(Column(f"σ = {s:g}", DIFFERENCE, group="SRCC") for s in agreement.sigmas),
+        ),
+        rows=tuple(
+            (Field(defense_title(one)), Field(defense_title(other)), *row)
+            for (one, other), row in cells.items()
+        ),
+        notes=(
+            "Mean SRCC over models minus the next one's, with the 95 % paired interval over "
+            f"{agreement.photographs} photographs; models are taken as given.",
+        ),
+    )
+
+
+def _step(agreement: Agreement, step: tuple[str, str], sigma: float) -> Field:
+    means = [agreement.mean("srcc", name, sigma) for name in step]
+    if not all(mean.complete for mean in means):
+        return Field("unequal")
+    value, found = agreement.difference("srcc", *step, sigma)
+    return Field(value, interval=found)

@@ -42,7 +42,7 @@ from bench.report.parts.guarantee import (
 from bench.report.parts.leaders import leader_sentence
 from bench.report.parts.provenance import reproduce_line
 from bench.report.parts.ranking import ranking_table
-from bench.report.parts.tables import lead_table, main_table
+from bench.report.parts.tables import lead_table, main_table, order_table
 from bench.report.parts.worked import amplified, worked_example, worked_section
 from bench.report.theme import defense_looks
 from tests.bench.report.pictures import encoded
@@ -547,6 +547,33 @@ def test_leads_are_paired_and_by_model(found: dict[str, Agreement]) -> None:
     assert worst is not None
     assert "MS is not ahead in" in worst.caption and "LPIPS FS-IQA σ = 0.1" in worst.caption
     assert lead_table(agreement, "dms", number="x") is None
+
+
+def test_steps_of_an_order_are_means_over_models(found: dict[str, Agreement]) -> None:
+    """Who was not run is passed over; an order turned round turns every sign."""
+    agreement = found["FR"]
+    table = order_table(agreement, ("fs-iqa", "dms-iqa", "dms", "ms"), number="O2")
+    turned = order_table(agreement, ("ms", "dms-iqa", "fs-iqa"), number="O2")
+    assert table is not None and turned is not None
+    assert [[cell.value for cell in row[:2]] for row in table.rows] == [
+        ["FS-IQA", "DMS-IQA"],
+        ["DMS-IQA", "MS"],
+    ]
+    for (one, other), row in zip(
+        (("fs-iqa", "dms-iqa"), ("dms-iqa", "ms")), table.rows, strict=True
+    ):
+        for cell, sigma in zip(row[2:], SIGMAS, strict=True):
+            means = [agreement.mean("srcc", name, sigma).value for name in (one, other)]
+            assert cell.value == pytest.approx((means[0] or 0) - (means[1] or 0))
+            assert cell.interval is not None
+            assert cell.interval[0] < cell.value < cell.interval[1]
+    for row, back in zip(table.rows, reversed(turned.rows), strict=True):
+        assert [cell.value for cell in row[2:]] == [-float(cell.value or 0) for cell in back[2:]]
+    ahead = sum(float(cell.value or 0) > 0 for row in table.rows for cell in row[2:])
+    steps = 2 * len(SIGMAS)
+    assert f"Of {steps} steps measured {ahead} go that way" in table.caption
+    assert f"measured {steps - ahead} go" in turned.caption
+    assert order_table(agreement, ("dms", "ms"), number="x") is None
 
 
 def test_leaders_are_told_from_the_tied(found: dict[str, Agreement]) -> None:
