@@ -15,11 +15,11 @@ def marks(fit: pd.DataFrame, name: str = "saturated") -> list[str]:
     return [row[column].mark for row in table.rows]
 
 
-def test_more_than_a_twentieth_of_saturated_outputs_is_marked() -> None:
+def test_a_twentieth_of_saturated_outputs_is_marked() -> None:
     fit = synthetic_run().table("fit")
     assert marks(fit) == ["", ""]
     assert marks(fit.assign(saturated_share=[0.049, 0.051])) in (["", "*"], ["*", ""])
-    assert marks(fit.assign(saturated_share=[0.05, None])) == ["", ""]
+    assert sorted(marks(fit.assign(saturated_share=[0.05, None]))) == ["", "*"]
 
 
 def test_a_denoiser_that_a_filter_equals_is_marked() -> None:
