@@ -289,8 +289,10 @@ def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...
 def _apart(agreement: Agreement, cells: Sequence[Field]) -> str:
     """How many differences are sure, and whether photographs are enough to say so."""
     sure = sum(cell.interval is not None and cell.interval[0] > 0 for cell in cells)
-    few = f" (from {agreement.photographs} photographs, too few to rank)"
-    return f"{sure} of {len(cells)} intervals lie above zero" + few * (not agreement.enough)
+    apart = f"{sure} of {len(cells)} intervals lie above zero"
+    if agreement.enough:
+        return apart
+    return f"{apart} (from {agreement.photographs} photographs, too few to rank)"
 
 
 def order_table(agreement: Agreement, order: Sequence[str], *, number: str) -> Table | None:
