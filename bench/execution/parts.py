@@ -46,17 +46,8 @@ def used_by(units: Iterable[Unit], fits: Iterable[Unit]) -> tuple[Unit, ...]:
     >>> [fit.model for fit in used_by([Unit("evaluate", "a", "lpips", "dms", "", 0.1)], fits)]
     [None, 'lpips']
     """
-    users = {u.task: u for u in units}.values()
-    return tuple(fit for fit in fits if any(_uses(user, fit) for user in users))
-
-
-def _uses(user: Unit, fit: Unit) -> bool:
-    return (
-        fit.dataset == user.dataset
-        and fit.model in (None, user.model)
-        and fit.sigma in (None, user.sigma)
-        and not set(fit.defense.split(",")).isdisjoint(user.defense.split(","))
-    )
+    cells = {cell for unit in units for cell in unit.cells}
+    return tuple(fit for fit in fits if any(fit.serves(cell) for cell in cells))
 
 
 def check_found(still: Sequence[Unit]) -> None:
