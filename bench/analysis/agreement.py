@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 from zlib import crc32
 
@@ -43,7 +44,7 @@ Key = tuple[str, str, float]
 """(model, defence, sigma); the undefended model has sigma 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """One cell: scores aligned with the images of its data set (NaN where there is none)."""
 
@@ -58,9 +59,16 @@ class Scores:
         return int(np.isfinite(self.values).sum())
 
     def estimate(self, metric: Metric) -> Estimate:
-        """The correlation of this cell."""
-        function = srcc if metric == "srcc" else plcc
-        return function(self.values, self.mos, higher_is_better=self.higher_is_better)
+        """The correlation of this cell, worked out once: most tables ask for it again."""
+        return self._srcc if metric == "srcc" else self._plcc
+
+    @cached_property
+    def _srcc(self) -> Estimate:
+        return srcc(self.values, self.mos, higher_is_better=self.higher_is_better)
+
+    @cached_property
+    def _plcc(self) -> Estimate:
+        return plcc(self.values, self.mos, higher_is_better=self.higher_is_better)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,13 +163,13 @@ def _levels(
     whole, single = [], []
     for defense, sigma in sorted({(d, s) for _, d, s in agreement.scores if d != UNDEFENDED}):
         curve = curves(_level(records, agreement, defense, sigma), grid)
+        if curve.empty:
+            continue
         known = _agreed(agreement, defense, sigma)
-        for (radius,), rows in grouped(curve, ["radius"]):
-            whole.append({"radius": radius, "defense": defense, **known, **_widths(rows)})
-        for (model, radius), rows in grouped(curve, ["model", "radius"]):
-            of_model = {"model": model, "defense": defense, "sigma": sigma, "radius": radius}
-            single.append({**of_model, **_widths(rows)})
-    return pd.DataFrame(whole), pd.DataFrame(single)
+        whole.append(_widths(curve, ["radius"]).assign(defense=defense, **known))
+        of_each = _widths(curve, ["model", "radius"])
+        single.append(of_each.assign(defense=defense, sigma=sigma))
+    return pd.concat(whole, ignore_index=True), pd.concat(single, ignore_index=True)
 
 
 def _agreed(agreement: Agreement, defense: str, sigma: float) -> dict[str, Any]:
@@ -188,14 +188,19 @@ def _agreed(agreement: Agreement, defense: str, sigma: float) -> dict[str, Any]:
     }
 
 
-def _widths(curve: pd.DataFrame) -> dict[str, float]:
-    """Median widths, and the shares of images with an interval and with a narrow one."""
-    return {
-        "width": float(curve["share"].median()),
-        "own": float(curve["own"].median()),
-        "certified": float((curve["share"] < 1.0).mean()),
-        "narrow": float((curve["own"] <= NARROW).mean()),
-    }
+def _widths(curve: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Median widths, and the shares of images with an interval and with a narrow one, by group."""
+    told = curve.assign(certified=curve["share"] < 1.0, narrow=curve["own"] <= NARROW)
+    return (
+        told.groupby(keys, sort=True)
+        .agg(
+            width=("share", "median"),
+            own=("own", "median"),
+            certified=("certified", "mean"),
+            narrow=("narrow", "mean"),
+        )
+        .reset_index()
+    )
 
 
 def _chosen(

@@ -90,9 +90,24 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.system(),
         "release": platform.release().split("-")[0],
         "machine": platform.machine(),
+        "processor": processor(),
         "cores": cores(),
         "packages": {name: found for name in _PACKAGES if (found := version(name))},
     }
+
+
+def processor(listing: Path = Path("/proc/cpuinfo")) -> str:
+    """What the processor calls itself: kinds of processors round differently.
+
+    Args:
+        listing: Where Linux tells it; other systems say it, or less, themselves.
+    """
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def cores() -> int:

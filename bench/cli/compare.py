@@ -55,6 +55,7 @@ def described(comparison: Comparison) -> Iterator[str]:
         yield "no difference in code, weights, data, seed, settings or hardware is recorded"
     for note in comparison.notes:
         yield f"note: {note}"
+    yield from map(str, comparison.draws)
     differing = [cell for cell in comparison.cells if not cell.identical]
     if differing:
         yield difference_table(differing)

@@ -254,7 +254,7 @@ def finish(
     points: Sequence[Spot] = (),
 ) -> Figure:
     """Save without dates or program names, and place the hover points."""
-    canvas.canvas.draw()
+    canvas.draw_without_rendering()  # for the layout
     canvas.set_layout_engine("none")
     return Figure(
         id=id,

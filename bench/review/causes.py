@@ -25,7 +25,7 @@ _SELECTION = frozenset({"models", "defenses", "sigmas", "seed", "extras"})
 """Fields of a profile that are no settings: they choose cells, or have a kind of their own."""
 _NOT_ABOUT_CELLS = frozenset({"name", "time", "attack", "audit"})
 """Settings that change no evaluation record."""
-_MACHINE = ("device", "machine.machine", "machine.system")
+_MACHINE = ("device", "machine.machine", "machine.processor", "machine.system")
 
 
 @dataclass(frozen=True, slots=True)

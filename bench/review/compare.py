@@ -22,6 +22,7 @@ from bench.analysis.frames import grouped
 from bench.plan.units import Cell
 from bench.review.causes import Cause, Facts, causes, facts_of
 from bench.review.paired import Change, changes
+from bench.review.redrawn import COLUMNS, Redrawn, redrawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,7 @@ class Comparison:
         cells: Every cell of either run.
         causes: Everything that differs between their inputs.
         notes: What could not be compared.
+        draws: How near the draws are that both have, by smoother.
     """
 
     a: str
@@ -80,6 +82,7 @@ class Comparison:
     cells: tuple[CellChange, ...]
     causes: tuple[Cause, ...]
     notes: tuple[str, ...] = ()
+    draws: tuple[Redrawn, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -107,7 +110,8 @@ def compare(a: RunFolder, b: RunFolder, *, names: tuple[str, str] = ("A", "B")) 
         BenchError: One of them cannot be read.
     """
     facts = (facts_of(a, names[0]), facts_of(b, names[1]))
-    return compare_tables(facts, (a.table("evaluate"), b.table("evaluate")))
+    found = compare_tables(facts, (a.table("evaluate"), b.table("evaluate")))
+    return replace(found, draws=redrawn(a.table("draws", COLUMNS), b.table("draws", COLUMNS)))
 
 
 def compare_tables(
@@ -187,6 +191,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "verdict": str(comparison),
         "causes": [asdict(cause) for cause in comparison.causes],
         "notes": list(comparison.notes),
+        "draws": [asdict(found) for found in comparison.draws],
         "cells": [
             {
                 **asdict(cell.cell),

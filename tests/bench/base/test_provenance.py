@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench.base.provenance import MEASURING, code_sha256
+from bench.base.provenance import MEASURING, code_sha256, processor
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = ("bench", "defenses", "iqa_models")
@@ -126,3 +127,12 @@ def test_no_other_file_does(tree: Path) -> None:
     for file in others:
         touch(file)
     assert code_sha256(tree) == before
+
+
+def test_the_processor_is_what_the_listing_calls_it(tmp_path: Path) -> None:
+    listing = tmp_path / "cpuinfo"
+    assert processor(listing) == platform.processor()
+    listing.write_text("processor\t: 0\nflags\t: fpu\n")
+    assert processor(listing) == platform.processor()
+    listing.write_text("processor\t: 0\nmodel name\t: A: 9 \nmodel name\t: B\n")
+    assert processor(listing) == "A: 9"

@@ -21,8 +21,10 @@ def found_causes(a: Facts, b: Facts) -> list[str]:
 
 def test_each_kind_of_cause() -> None:
     plan = fake_plan()
-    machine = {"device": "cpu x", "machine": {"machine": "x86_64", "packages": {"torch": "2.1"}}}
-    arm = {"device": "cpu y", "machine": {"machine": "arm64", "packages": {"torch": "2.2"}}}
+    kind = {"machine": "x86_64", "processor": "Xeon"}
+    machine = {"device": "cpu x", "machine": {**kind, "packages": {"torch": "2.1"}}}
+    kind = {"machine": "arm64", "processor": "M4"}
+    arm = {"device": "cpu y", "machine": {**kind, "packages": {"torch": "2.2"}}}
     certificate = plan.profile.certificate.model_copy(update={"samples": 9})
     cases: list[tuple[Facts, Facts, list[str]]] = [
         (
@@ -47,6 +49,7 @@ def test_each_kind_of_cause() -> None:
             [
                 "hardware: device cpu x -> cpu y",
                 "hardware: machine.machine x86_64 -> arm64",
+                "hardware: machine.processor Xeon -> M4",
                 "versions: torch 2.1 -> 2.2",
             ],
         ),

@@ -1,0 +1,80 @@
+"""What ``results/reference/README.md`` says of a run on another kind of machine, recomputed, and
+the same comparison with the machine that the tests run on.
+
+UPDATE_GOLDEN=1 pytest tests/test_two_machines.py      # after a new recorded run
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.cli.app import main
+from bench.records.folder import RunFolder
+from bench.review.agreement import agreement, recorded_evaluations
+from bench.review.redrawn import COLUMNS, Redrawn, redrawn
+
+REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+BEGIN, END = "<!-- machines:begin -->\n", "<!-- machines:end -->"
+TRAINED_IN_THE_RUN = {"features", "guarded-features"}
+SAME = 2e-4
+"""Share of the spread.  Other draws of as many would lie some hundredth of it away."""
+
+
+def beside_recorded(run: RunFolder) -> dict[str, Redrawn]:
+    """A run's draws beside the recorded ones, by smoother."""
+    recorded = RunFolder(REFERENCE / "recorded")
+    found = redrawn(run.table("draws", COLUMNS), recorded.table("draws", COLUMNS))
+    return {one.smoother: one for one in found}
+
+
+def lines(run: RunFolder) -> Iterator[str]:
+    """The table, and the line that the run ended with."""
+    yield "| noise added to | sets of draws | draws | furthest from a recorded one |"
+    yield "|---|---:|---:|---:|"
+    for name, one in beside_recorded(run).items():
+        trained = ", trained in each run" if name in TRAINED_IN_THE_RUN else ""
+        yield f"| {name}{trained} | {one.sets:,} | {one.draws:,} | {one.furthest:.0e} |"
+    yield ""
+    yield f"SRCC: {agreement(run.table('evaluate'), recorded_evaluations())}."
+
+
+def test_the_table_is_what_the_records_say() -> None:
+    path = REFERENCE / "README.md"
+    made = "\n".join(lines(RunFolder(REFERENCE / "default"))) + "\n"
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    shown, after = rest.split(END)
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(before + BEGIN + made + END + after, encoding="utf-8")
+        shown = made
+    assert shown == made
+
+
+def test_the_other_machine_drew_the_recorded_scores() -> None:
+    """All that needs no training in the run, each with all its draws."""
+    found = beside_recorded(RunFolder(REFERENCE / "default"))
+    assert {name for name, one in found.items() if one.furthest <= SAME} == {
+        "input",
+        "denoised",
+        "denoised-iqa",
+    }
+    assert all(one.draws == 44 * one.sets for one in found.values())
+
+
+@pytest.mark.usefixtures("no_report")
+def test_this_machine_draws_the_recorded_scores(tmp_path: Path) -> None:
+    """A part of the default run, with shipped denoisers, on whatever runs this."""
+    chosen = "--models koncept,lpips --defenses ms,dms,dms-iqa --sigmas 0.25 --limit 2"
+    stages = "--stages prepare,fit,evaluate --jobs 1 --yes"
+    assert main(["run", *chosen.split(), *stages.split(), "--results", str(tmp_path)]) == 0
+    (folder,) = tmp_path.iterdir()
+    found = beside_recorded(RunFolder(folder))
+    assert {name: one.sets for name, one in found.items()} == {
+        "input": 12,  # the two noise levels beside the tables too
+        "denoised": 4,
+        "denoised-iqa": 4,
+    }
+    assert max(one.furthest for one in found.values()) <= SAME
