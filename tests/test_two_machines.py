@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from bench.cli.app import main
+from bench.cli.run import say_verdict
+from bench.execution.options import Execution
 from bench.records.folder import RunFolder
 from bench.review.agreement import agreement, recorded_evaluations
 from bench.review.redrawn import COLUMNS, Redrawn, redrawn
 
-REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- machines:begin -->\n", "<!-- machines:end -->"
 TRAINED_IN_THE_RUN = {"features", "guarded-features"}
 SAME = 2e-4
@@ -51,6 +54,22 @@ def test_the_table_is_what_the_records_say() -> None:
         path.write_text(before + BEGIN + made + END + after, encoding="utf-8")
         shown = made
     assert shown == made
+
+
+def test_the_readme_shows_how_that_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line by line; remarks may be left out there."""
+    run = RunFolder(REFERENCE / "default")
+    plan = run.plan()
+    report = Path("reports") / f"{plan.profile.name}-{plan.hash[:8]}" / "report.md"
+    say_verdict(run.completeness(run.asked()), run, Execution(), report)
+    said = capsys.readouterr().out.splitlines()
+    (shown,) = (
+        block.strip().splitlines()
+        for block in (ROOT / "README.md").read_text(encoding="utf-8").split("```")[1::2]
+        if "cells ok" in block
+    )
+    assert len(shown) == 3
+    assert [line for line in said if line in shown] == shown
 
 
 def test_the_other_machine_drew_the_recorded_scores() -> None:
