@@ -100,8 +100,7 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
     """
     whole = of_mode(frame[[*READ, "rigor"]], mode)
     chosen = _common_models(whole)
-    mine = (frame["mode"] == mode) & frame["model"].isin(chosen["model"].unique())
-    grid = radius_grid(judged(frame.loc[mine, ["status", "curve_radius"]]))
+    grid = radius_grid(judged(frame.loc[chosen.index, ["status", "curve_radius"]]))
     if not grid:
         return None
     agreement = agreement_of(chosen, mode, reps=reps, seed=seed)

@@ -90,7 +90,6 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.system(),
         "release": platform.release().split("-")[0],
         "machine": platform.machine(),
-        "processor": processor(),
         "cores": cores(),
         "packages": {name: found for name in _PACKAGES if (found := version(name))},
     }

@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.base.devices import device_name
 from bench.base.errors import BenchError
-from bench.base.provenance import code_sha256, describe_machine, now, weights_sha256
+from bench.base.provenance import code_sha256, describe_machine, now, processor, weights_sha256
 from bench.execution import deaths, parts, worker
 from bench.execution.backends import THIS_MACHINE, Workers, open_workers
 from bench.execution.options import Execution
@@ -28,6 +28,7 @@ from bench.records.completeness import Completeness, Outcome
 from bench.records.folder import RunFolder
 from bench.records.journal import Entry, journal_files
 
+Result = TypeVar("Result")
 FRUITLESS = 5 * deaths.MOST_DEATHS
 """Deaths in a row, with no unit done in between, after which the machine is at fault, not the
 units: five units that kill may stand side by side."""
@@ -100,6 +101,7 @@ def _note_start(run: RunFolder, plan: Plan, how: Execution) -> None:
         backend=how.cluster.backend,
         threads={stage: how.threads(stage) for stage in how.stages},
         machine=describe_machine(),
+        processors=sorted({*run.provenance().get("processors", ()), processor()}),
     )
 
 
@@ -116,10 +118,14 @@ def _lost(run: RunFolder, plan: Plan, how: Execution) -> tuple[Unit, ...]:
     """
     after = STAGES[STAGES.index("fit") + 1 :]
     users = [stage for stage in how.stages if stage in after]
+    if not (users or "fit" in how.stages):
+        return ()
+    absent = dict(how.absent)
+    lost = tuple(unit for unit in parts.lost(run, plan) if unit.model not in absent)
     if not users:
-        return parts.lost(run, plan) if "fit" in how.stages else ()
+        return lost
     left = [u for stage in users for u in _left(plan.of_stage(stage), run.outcomes(stage))]
-    return parts.used_by(left, parts.lost(run, plan)) if left else ()
+    return parts.used_by([unit for unit in left if unit.model not in absent], lost)
 
 
 def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
@@ -249,11 +255,18 @@ class _Walk:
             for chunk in chunks:
                 worker.train_again(chunk, self.assignment)
         else:
-            import joblib
-
-            jobs = (joblib.delayed(worker.train_again)(chunk, self.assignment) for chunk in chunks)
-            list(self.workers.parallel(self.jobs)(jobs))
+            self._train_again(chunks)
         parts.check_found([unit for unit in parts.lost(self.run, self.plan) if unit in units])
+
+    def _train_again(self, chunks: Sequence[Chunk]) -> None:
+        """Over workers; what one of them finished before another died is in the cache."""
+        for _ in range(FRUITLESS):
+            try:
+                list(self._over_workers(worker.train_again, chunks, self.jobs))
+            except self.workers.died():
+                continue
+            return
+        raise self._deadly()
 
     def _note_seconds(self, seconds: float) -> None:
         """Keep how long this took."""
@@ -270,7 +283,10 @@ class _Walk:
                 chunks = self._open(chunks)
                 before, done = done, self._count_done()
                 fruitless = fruitless + 1 if done == before else 0
-        raise BenchError(
+        raise self._deadly()
+
+    def _deadly(self) -> BenchError:
+        return BenchError(
             f"stage {self.stage}: workers died {FRUITLESS} times and got nothing done, perhaps "
             "for want of memory; results so far are safe: try fewer --jobs, or --debug."
         )
@@ -300,7 +316,7 @@ class _Walk:
 
     def _hand_out(self, chunks: Sequence[Chunk], *, jobs: int) -> None:
         """Carry out chunks in this process or over workers, telling the progress."""
-        results = self._here(chunks) if self.here else self._over_workers(chunks, jobs)
+        results = self._here(chunks) if self.here else self._over_workers(worker.work, chunks, jobs)
         for finished in results:
             self.progress.advance(replace(one, cost=self.costs[one.unit]) for one in finished)
 
@@ -308,12 +324,15 @@ class _Walk:
         for chunk in chunks:
             yield worker.work(chunk, self.assignment)
 
-    def _over_workers(self, chunks: Sequence[Chunk], jobs: int) -> Iterator[list[Done]]:
+    def _over_workers(
+        self, task: Callable[[Chunk, Assignment], Result], chunks: Sequence[Chunk], jobs: int
+    ) -> Iterator[Result]:
+        """What a task makes of each chunk, in any order."""
         import joblib
 
         pool = self.workers.parallel(jobs)
         try:
-            yield from pool(joblib.delayed(worker.work)(chunk, self.assignment) for chunk in chunks)
+            yield from pool(joblib.delayed(task)(chunk, self.assignment) for chunk in chunks)
         except self.workers.died():
             self.workers.renew()
             raise

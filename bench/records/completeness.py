@@ -219,10 +219,14 @@ def mostly_abstained(evaluate: pd.DataFrame) -> dict[Cell, str]:
 
 
 def weak(fit: pd.DataFrame) -> dict[str, float]:
-    """Trained denoisers that a Gaussian filter equals, by name: their squared error over its."""
+    """Trained denoisers that a Gaussian filter equals, by name: their squared error over its.
+
+    Where there is one for each noise level, the worst of them.
+    """
     known = fit[fit["filter_ratio"].astype(float) >= WORTHLESS]
     names = known["part"].where(known["model"].isna(), known["part"] + " of " + known["model"])
-    return dict(zip(names, known["filter_ratio"].astype(float), strict=True))
+    worst = known["filter_ratio"].astype(float).groupby(names).max()
+    return {str(name): float(ratio) for name, ratio in worst.items()}
 
 
 def _commonest(reasons: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ _SELECTION = frozenset({"models", "defenses", "sigmas", "seed", "extras"})
 """Fields of a profile that are no settings: they choose cells, or have a kind of their own."""
 _NOT_ABOUT_CELLS = frozenset({"name", "time", "attack", "audit"})
 """Settings that change no evaluation record."""
-_MACHINE = ("device", "machine.machine", "machine.processor", "machine.system")
+_MACHINE = ("device", "machine.machine", "machine.system", "processors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ def _machines(a: Facts, b: Facts) -> Iterator[Cause]:
     for name in _MACHINE:
         x, y = (facts.get(name) for facts in noted)
         if None not in (x, y) and x != y:
-            yield Cause("hardware", f"{name} {x} -> {y}", numbers=False)
+            yield Cause("hardware", f"{name} {_value(x)} -> {_value(y)}", numbers=False)
     for name in sorted(noted[0].keys() & noted[1].keys()):
         if name == "machine.python" or name.startswith("machine.packages."):
             x, y = noted[0][name], noted[1][name]

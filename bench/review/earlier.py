@@ -21,10 +21,10 @@ from bench.records.schema import DrawRecord, FitRecord
 from bench.review.entries import entries_of, place, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from bench.plan.units import Unit
+    from bench.plan.units import StageName, Unit
     from bench.review.entries import Place
 
 CHOICE = {"models", "defenses", "extras"}
@@ -106,35 +106,57 @@ def _others(run: RunFolder, results: Path) -> Iterator[tuple[RunFolder, Plan]]:
                 yield (other := RunFolder(folder)), other.plan()
 
 
-def earlier(run: RunFolder, results: Path) -> Iterator[tuple[str, list[tuple[str, Entry]]]]:
+def earlier(run: RunFolder, results: Path) -> Iterator[tuple[str, list[tuple[StageName, Entry]]]]:
     """Runs in a folder with units of this one: name, and (stage, entry) of each such unit.
 
-    Timings are left out: they are the machine's of that day.
+    Timings are left out: they are the machine's of that day.  So is what rests on a trained part
+    that came out otherwise than in a run before: results of two networks are no one's.
     """
     plan = run.plan()
     parts = _trained_parts(plan)
-    wanted = {u.key: (u.stage, parts(u)) for u in plan.units if u.stage != "time"}
+    wanted = {unit.key: unit for unit in plan.units if unit.stage != "time"}
+    known: dict[str, str | None] = {}
     for other, theirs in _others(run, results):
+        common = _common(theirs, plan, wanted, parts)
         try:
-            found = _entries(other, theirs, plan, wanted) if wanted else []
+            entries = entries_of(other, theirs) if common else {}
         except BenchError:
             continue
+        fits, found = _fits(entries), []
+        for key in (key for key, entry in entries.items() if key in common and entry.final):
+            used = _used(fits, wanted[key], parts(wanted[key]))
+            if all(known.get(name, part) == part for name, part in used.items()):
+                known.update(used)
+                found.append((wanted.pop(key).stage, entries[key]))
         if found:
-            yield other.path.name, [(wanted.pop(entry.unit)[0], entry) for entry in found]
+            yield other.path.name, found
 
 
-def _entries(
-    other: RunFolder, theirs: Plan, plan: Plan, wanted: Mapping[str, tuple[str, frozenset[str]]]
-) -> list[Entry]:
-    """Final entries of another run's units that are wanted, by key, for a stage and its parts."""
+def _common(
+    theirs: Plan, plan: Plan, wanted: Mapping[str, Unit], parts: Callable[[Unit], frozenset[str]]
+) -> set[str]:
+    """Units of another plan that are wanted, by key, and depend on nothing that differs."""
     alike = cache(partial(_alike, theirs, plan))
-    keys = (unit.key for unit in theirs.units)
-    common = {key for key in keys if key in wanted and alike(*wanted[key])}
-    if not common:
-        return []
-    return [
-        entry for key, entry in entries_of(other, theirs).items() if key in common and entry.final
-    ]
+    keys = (unit.key for unit in theirs.units if unit.key in wanted)
+    return {key for key in keys if alike(wanted[key].stage, parts(wanted[key]))}
+
+
+def _fits(entries: Mapping[str, Entry]) -> list[FitRecord]:
+    """Trained parts of a run."""
+    records = (record for entry in entries.values() for record in entry.records)
+    return [r for r in records if isinstance(r, FitRecord) and r.status == "ok"]
+
+
+def _used(fits: Sequence[FitRecord], unit: Unit, parts: Collection[str]) -> dict[str, str | None]:
+    """Digests of the trained parts that a unit rests on, by their content keys."""
+    return {
+        fit.artifact: fit.sha256
+        for fit in fits
+        if fit.part in parts
+        and fit.dataset == unit.dataset
+        and fit.model in (None, unit.model)
+        and fit.sigma in (None, unit.sigma)
+    }
 
 
 def take_over(run: RunFolder, results: Path) -> dict[str, int]:
@@ -156,7 +178,9 @@ def take_over(run: RunFolder, results: Path) -> dict[str, int]:
                 writer.close()
             taken[name] = len(found)
     if taken:
-        run.note(taken_over=taken)
+        there = [RunFolder(results / name).provenance().get("processors", ()) for name in taken]
+        processors = {*run.provenance().get("processors", ())}.union(*there)
+        run.note(taken_over=taken, processors=sorted(processors))
     return taken
 
 
@@ -194,18 +218,20 @@ def _shorter(
 ) -> Iterator[tuple[str, dict[Place, DrawRecord]]]:
     """Runs that differ in fewer draws alone, the most draws first: name, and those of use."""
     plan = run.plan()
+    parts = _trained_parts(plan)
     alike = [
         (other, theirs)
         for other, theirs in _others(run, results)
         if _alike(theirs, plan, FIRST_DRAWS, set(plan.profile.fit))
         and _draws(theirs) < _draws(plan)
     ]
-    ours = _parts(entries_of(run, plan)) if alike else {}
+    ours = _fits(entries_of(run, plan)) if alike else []
     for other, theirs in sorted(alike, key=lambda pair: -_draws(pair[1])):
         try:
             entries = entries_of(other, theirs)
         except BenchError:
             continue
+        fits = _fits(entries)
         found = {
             place_of(record): record
             for entry in entries.values()
@@ -215,17 +241,12 @@ def _shorter(
             and (unit := wanted.get(place_of(record))) is not None
             and len(record.scores) == _draws(theirs)
             and record.forward_passes < unit.forward_passes
+            # Draws of two networks are no sample of either.
+            and _used(fits, unit, parts(unit)).items() <= _used(ours, unit, parts(unit)).items()
         }
-        # Draws of two networks are no sample of either.
-        if found and all(ours.get(name, part) == part for name, part in _parts(entries).items()):
+        if found:
             yield other.path.name, found
 
 
 def _draws(plan: Plan) -> int:
     return plan.profile.certificate.draws("input")
-
-
-def _parts(entries: Mapping[str, Entry]) -> dict[str, str | None]:
-    """Digest of every trained part, by its content key."""
-    records = (record for entry in entries.values() for record in entry.records)
-    return {r.artifact: r.sha256 for r in records if isinstance(r, FitRecord) and r.status == "ok"}

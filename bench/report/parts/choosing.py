@@ -194,6 +194,8 @@ def _proved(decision: Decision) -> Iterator[str]:
     proved = [defense for defense in decision.order if decision.rigor[defense] == PROVED]
     tried = {d: one for d in proved if (one := decision.broken.get(d)) and one.share.claims}
     if not tried:
+        if proved:
+            yield "**Proved radii:** no certificate was attacked in this run."
         return
     found, shares = [*tried.values()], [one.share for one in tried.values()]
     spared = [defense_title(defense) for defense in proved if defense not in tried]
@@ -248,7 +250,7 @@ def _unproved(decision: Decision) -> Iterator[str]:
 def _survived(decision: Decision, defense: str) -> str:
     found = decision.broken.get(defense)
     if found is None or not found.share.claims:
-        return "it was not attacked in this run, so do not rely on its interval"
+        return "its certificates were not attacked in this run, so do not rely on its interval"
     share = found.share
     if not share.found:
         none = f"attacks broke none on {_images(share)}, which proves nothing"

@@ -32,7 +32,9 @@ MOST_SATURATED = 0.05
 def provenance_section(run: FrameRun) -> Chapter:
     """How to reproduce, all facts, and the trained parts."""
     blocks: list[Block] = [
-        Paragraph("The same numbers again, in one line:"),
+        Paragraph(
+            "Again, in one line (if the profile has changed since: plan.json has all settings):"
+        ),
         Paragraph(reproduce_line(run), kind="code"),
         Paragraph("Whether this report is what its records say: `python -m bench report --check`."),
         _facts(run.provenance),

@@ -78,10 +78,11 @@ class Machine:
     def __init__(self, folder: Path, profile: Path) -> None:
         self.results, self.profile = folder / "results", profile
         self.cache = folder / "cache"
+        self.workers = ("--debug",)
 
     def call(self, verb: str, *more: str) -> int:
-        words = [verb, "--profile", str(self.profile), "--results", str(self.results), "--debug"]
-        return main([*words, "--device", "cpu", *more])
+        words = [verb, "--profile", str(self.profile), "--results", str(self.results)]
+        return main([*words, "--device", "cpu", *self.workers, *more])
 
     def run(self, stages: str, *more: str) -> int:
         reports = str(self.results / "r")
@@ -165,6 +166,21 @@ def test_parts_of_what_is_done_are_not_trained_again(
     assert len(there.parts) == 1 and not done.exists()
     for name, table in there.tables.items():
         pd.testing.assert_frame_equal(table, undisturbed[name])
+
+
+def test_two_workers_train_again_what_was_lost(
+    tmp_path: Path,
+    profile: Path,
+    undisturbed: dict[str, pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = machine(tmp_path, profile, monkeypatch)
+    assert there.run("prepare,fit") == OK
+    shutil.rmtree(there.cache / "parts")
+    there.workers = ("--jobs", "2", "--yes")
+    assert there.run("prepare,fit,evaluate") == OK
+    assert len(there.parts) == len(BOTH)
+    pd.testing.assert_frame_equal(there.tables["evaluate"], undisturbed["evaluate"])
 
 
 def test_fit_means_that_the_parts_are_there(

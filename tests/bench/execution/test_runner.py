@@ -146,6 +146,21 @@ def test_an_absent_model_is_skipped_and_done_when_it_is_there(
     assert not list(run.journal.glob("*"))
 
 
+def test_what_an_absent_model_lost_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are missing: loading it would end the call."""
+    again: list[Unit] = []
+    lost = small_plan().of_stage("fit")
+    assert {unit.model for unit in lost} == {"dbcnn", "lpips"}
+    monkeypatch.setattr("bench.execution.parts.lost", lambda *_: () if again else lost)
+    monkeypatch.setattr(
+        "bench.execution.worker.train_again", lambda chunk, _: again.extend(chunk.units)
+    )
+    run_small(tmp_path, absent=(("lpips", "lpips.pth not found"),))
+    assert {unit.model for unit in again} == {"dbcnn"}
+
+
 def test_a_row_beside_the_tables_fails_alone_and_is_tried_again(tmp_path: Path) -> None:
     folder = order(tmp_path, "fail-e_2")
     plan = small_plan_with_extras()

@@ -21,10 +21,10 @@ def found_causes(a: Facts, b: Facts) -> list[str]:
 
 def test_each_kind_of_cause() -> None:
     plan = fake_plan()
-    kind = {"machine": "x86_64", "processor": "Xeon"}
-    machine = {"device": "cpu x", "machine": {**kind, "packages": {"torch": "2.1"}}}
-    kind = {"machine": "arm64", "processor": "M4"}
-    arm = {"device": "cpu y", "machine": {**kind, "packages": {"torch": "2.2"}}}
+    x86 = {"machine": "x86_64", "packages": {"torch": "2.1"}}
+    machine = {"device": "cpu x", "machine": x86, "processors": ["EPYC", "Xeon"]}
+    m4 = {"machine": "arm64", "packages": {"torch": "2.2"}}
+    arm = {"device": "cpu y", "machine": m4, "processors": ["M4"]}
     certificate = plan.profile.certificate.model_copy(update={"samples": 9})
     cases: list[tuple[Facts, Facts, list[str]]] = [
         (
@@ -49,7 +49,7 @@ def test_each_kind_of_cause() -> None:
             [
                 "hardware: device cpu x -> cpu y",
                 "hardware: machine.machine x86_64 -> arm64",
-                "hardware: machine.processor Xeon -> M4",
+                "hardware: processors (EPYC, Xeon) -> (M4)",
                 "versions: torch 2.1 -> 2.2",
             ],
         ),

@@ -11,6 +11,7 @@ import pytest
 
 from bench.analysis.statistics import srcc
 from bench.cli.app import main
+from bench.cli.compare import described
 from bench.plan.units import Cell
 from bench.records.folder import RunFolder
 from bench.records.parquet import write_table, write_units
@@ -40,6 +41,22 @@ def named(comparison: Comparison, cell: Cell) -> CellChange:
 
 def measure(cell: CellChange, metric: str) -> Change:
     return next(c for c in cell.changes if c.metric == metric)
+
+
+def test_draws_are_compared_too(base: RunFolder, tmp_path: Path) -> None:
+    run = other(base, tmp_path)
+
+    def move(rows: Rows) -> None:
+        for row in rows:
+            row["scores"] = [s + (row["smoother"] == "input") for s in row["scores"]]
+
+    edit(run, "draws", move)
+    found = compare(base, run)
+    by_smoother = {one.smoother: one for one in found.draws}
+    assert by_smoother["features"].near(0.0) and not by_smoother["input"].near(0.1)
+    written = json.loads(json.dumps(to_json(found), allow_nan=False))["draws"]
+    assert [one["furthest"] for one in written] == [one.furthest for one in found.draws]
+    assert set(map(str, found.draws)) < set(described(found))
 
 
 MINE = Cell("set", "lpips", "ms", 0.5)

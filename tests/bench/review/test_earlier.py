@@ -269,6 +269,7 @@ def test_draws_of_another_choice_of_defences_are_the_same_draws(tmp_path: Path) 
     assert {unit.defense for unit in part.units} == {"ms"}
     with_parts(tmp_path, part)
     run = RunFolder.create(tmp_path, drawn(200))
+    take_over(run, tmp_path)
     assert sum(take_first_draws(run, tmp_path).values()) == 50 * 14
     assert {key.split("|")[3] for key in begun(run)} == {"rs-reg,cert-reg,ms"}
 
@@ -320,7 +321,50 @@ def test_draws_on_a_gpu_depend_on_their_number(tmp_path: Path) -> None:
 def test_draws_through_another_trained_part_are_not_taken(tmp_path: Path) -> None:
     with_parts(tmp_path, drawn(50), "one")
     run = with_parts_only(tmp_path, drawn(200), "other")
-    assert take_first_draws(run, tmp_path) == {}
+    take_first_draws(run, tmp_path)
+    assert begun(run) and not begun(run).keys() & through_the_part(run)
+
+
+def test_draws_are_not_taken_before_our_own_part_is_known(tmp_path: Path) -> None:
+    """It may come out otherwise here; what rests on no part is taken."""
+    with_parts(tmp_path, drawn(50))
+    run = RunFolder.create(tmp_path, drawn(200))
+    assert sum(take_first_draws(run, tmp_path).values()) == 50 * (14 - len(through_the_part(run)))
+    assert not begun(run).keys() & through_the_part(run)
+
+
+def through_the_part(run: RunFolder) -> set[str]:
+    """Units whose draws depend on the part of :func:`with_parts`."""
+    return {
+        unit.key
+        for unit in run.plan().of_stage("evaluate")
+        if (unit.model, unit.sigma, unit.smoother) == ("lpips", 0.1, "input")
+    }
+
+
+def test_results_of_two_networks_are_not_put_together(tmp_path: Path) -> None:
+    """Two machines trained one recipe: of one of them only what rests on no network is taken."""
+
+    def with_images(images: int) -> Plan:
+        plan = fake_plan(images=images, samples=50)
+        fit = Unit("fit", "set", "lpips", "ms", sigma=0.1, detail="part")
+        return limited(replace(plan, units=(fit, *plan.units)), images)
+
+    few, more, all_images = (with_images(images) for images in (2, 4, 8))
+    with_parts(tmp_path, few, "one")
+    with_parts(tmp_path, more, "other")
+    run = RunFolder.create(tmp_path, all_images)
+    take_over(run, tmp_path)
+    (fit,) = run.journaled("fit").records("fit")
+    winner = few if fit.sha256 == "one" else more
+    rests = {
+        unit.key
+        for unit in all_images.of_stage("evaluate")
+        if (unit.model, unit.sigma) == ("lpips", 0.1) and "ms" in unit.defense.split(",")
+    }
+    taken = set(run.outcomes("evaluate"))
+    assert taken & rests == {unit.key for unit in winner.units} & rests != set()
+    assert taken - rests == {unit.key for unit in more.of_stage("evaluate")} - rests
 
 
 def with_parts_only(results: Path, plan: Plan, sha256: str) -> RunFolder:

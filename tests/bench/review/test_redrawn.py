@@ -36,7 +36,7 @@ def test_rounding_is_told_as_a_share_of_the_spread() -> None:
 
 def test_other_draws_are_far_away() -> None:
     (found,) = redrawn(frame(DRAWS[::-1], 44), frame(DRAWS, 200))
-    assert found.furthest > 1e-2
+    assert not found.near(1e-2)
 
 
 def test_smoothers_stand_apart_and_only_common_sets_count() -> None:
@@ -47,7 +47,7 @@ def test_smoothers_stand_apart_and_only_common_sets_count() -> None:
         "features": (2, 18),
         "input": (3, 15),
     }
-    assert found["input"].furthest == 0.0 < found["features"].furthest
+    assert found["input"].near(0.0) and not found["features"].near(1e-2)
 
 
 def test_failed_and_empty_sets_are_left_out() -> None:
@@ -58,9 +58,22 @@ def test_failed_and_empty_sets_are_left_out() -> None:
     assert redrawn(a.iloc[:2], frame(DRAWS, 9)) == ()
 
 
+def test_each_draw_has_a_partner_of_its_own() -> None:
+    """A run that made one draw over and over finds it in the other run but once."""
+    again = np.repeat(DRAWS[:, :1], 200, axis=1)
+    (found,) = redrawn(frame(again, 44), frame(DRAWS, 200))
+    assert not found.near(1e-2)
+    (turned,) = redrawn(frame(DRAWS, 200), frame(again, 200))
+    (back,) = redrawn(frame(again, 200), frame(DRAWS, 200))
+    assert turned.furthest is None and back.furthest is not None and back.furthest > 1e-2
+
+
 def test_without_a_spread_only_the_same_is_near() -> None:
     assert distance(np.zeros(2), np.zeros(3)) == 0.0
-    assert distance(np.ones(2), np.zeros(3)) == float("inf")
+    assert distance(np.ones(2), np.zeros(3)) is None
+    (found,) = redrawn(frame(DRAWS, 1), frame(DRAWS + 1, 1))
+    assert found.furthest is None and not found.near(1.0)
+    assert str(found) == "draws of input: 4 in 4 sets, elsewhere in a set without a spread"
 
 
 def test_a_line_names_sets_draws_and_distance() -> None:
