@@ -154,7 +154,8 @@ def test_a_broken_interval_is_not_to_be_relied_on(whole: FrameRun) -> None:
     none = "broke none on 3 images of 3 photographs, which proves nothing"
     assert any(none in line for line in survived)
     unseen = _said(replace(whole, tables={k: v for k, v in whole.tables.items() if k != "audit"}))
-    assert any("it was not attacked in this run, so do not rely" in line for line in unseen)
+    assert any("its certificates were not attacked in this run, so do" in line for line in unseen)
+    assert "**Proved radii:** no certificate was attacked in this run." in unseen
 
 
 def test_what_broke_on_a_model_that_is_not_compared_is_told_too(whole: FrameRun) -> None:
