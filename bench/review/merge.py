@@ -25,6 +25,7 @@ from bench.records.schema import CONSTANT, VOLATILE, EvaluationRecord, Record
 from bench.review.causes import causes, facts_of
 from bench.review.entries import entries_of
 from bench.review.join import Run, merged
+from bench.review.recomputing import agree
 
 _OWN = frozenset({"rates", "seconds", "resumed"})
 """Facts of one machine that say nothing about the whole."""
@@ -120,7 +121,7 @@ def _constants(
                 continue
             key = (columns, column, *(getattr(record, name) for name in columns))
             known, name = seen.setdefault(key, (value, run))
-            if known != value:
+            if not agree(column, known, value):
                 yield f"{what} {column}: {known} in {name}, {value} in {run}"
 
 

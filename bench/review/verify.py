@@ -22,10 +22,10 @@ from bench.records.schema import BY_TABLE, CONSTANT
 from bench.review.recomputing import (
     Row,
     Settings,
+    agree,
     check_certificate,
     check_draws,
     correlations,
-    same,
 )
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def check_constants(rows: Iterable[Row]) -> Iterator[Difference]:
                 if value is None and column == "undefended":
                     continue
                 known = seen.setdefault((columns, *(row[c] for c in columns), column), value)
-                if not same(value, known):
+                if not agree(column, value, known):
                     yield Difference(
                         "evaluate",
                         key_of("evaluate", row),

@@ -272,18 +272,24 @@ def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...
         for sigma, cell in zip(agreement.sigmas, found, strict=True)
     }
     known = {key: cell for key, cell in cells.items() if not isinstance(cell.value, str)}
-    if len(known) < len(cells):
+    behind = _named(key for key, cell in known.items() if float(cell.value or 0.0) <= 0.0)
+    unequal = _named(key for key in cells if key not in known)
+    if not known:
         return "Cells without equal sets of images are not compared."
-    behind = [
-        f"{model} {other} σ = {sigma:g}"
-        for (model, other, sigma), cell in known.items()
-        if float(cell.value or 0.0) <= 0.0
-    ]
     apart = _apart(agreement, [*known.values()])
+    if unequal:
+        apart += f"; not compared, for want of equal sets of images: {'; '.join(unequal)}"
+    if not behind and unequal:
+        return f"{name} is ahead wherever it is compared; {apart}."
     if not behind:
         levels = ", ".join(f"{sigma:g}" for sigma in agreement.sigmas)
         return f"{name} is ahead of every other defence of every model at σ = {levels}; {apart}."
     return f"{name} is not ahead in {len(behind)} of {len(known)} ({'; '.join(behind)}); {apart}."
+
+
+def _named(cells: Iterable[tuple[str, str, float]]) -> list[str]:
+    """Model, defence and noise level of some cells, in words."""
+    return [f"{model} {other} σ = {sigma:g}" for model, other, sigma in cells]
 
 
 def _apart(agreement: Agreement, cells: Sequence[Field]) -> str:

@@ -231,6 +231,16 @@ def test_one_clean_score_for_all_cells(tmp_path: Path) -> None:
         merge([a.path, b.path], tmp_path / "out")
 
 
+def test_clean_scores_of_two_kinds_of_processors_are_one(tmp_path: Path) -> None:
+    a, b = (run_of(tmp_path / str(s), sigmas=(s,)) for s in (0.1, 0.5))
+    edit(
+        b,
+        "evaluate",
+        lambda rows: [r.update(undefended=r["undefended"] * (1 + 1e-6)) for r in rows],
+    )
+    assert len(merge([a.path, b.path], tmp_path / "out").table("evaluate")) > 0
+
+
 @pytest.mark.parametrize(
     ("word", "change"),
     [

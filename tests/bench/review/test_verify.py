@@ -135,6 +135,15 @@ def test_what_is_one_value_for_many_rows(run: RunFolder, column: str) -> None:
     assert ("evaluate", column) in {(d.table, d.column) for d in found.differences}
 
 
+def test_clean_scores_of_two_kinds_of_processors_are_one(run: RunFolder) -> None:
+    """Their last bits differ; no other value of an image does."""
+
+    def change(rows: Rows) -> None:
+        rows[-1]["undefended"] *= 1 + 1e-6
+
+    assert tamper(run, "evaluate", change).differences == ()
+
+
 def test_curve_ceiling(run: RunFolder) -> None:
     def change(rows: Rows) -> None:
         flags = next(r for r in rows if r["curve_at_ceiling"])["curve_at_ceiling"]
