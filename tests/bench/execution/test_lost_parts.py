@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from bench.base.cache import Cache
@@ -173,6 +174,8 @@ def test_two_workers_train_again_what_was_lost(
 ) -> None:
     there = machine(tmp_path, profile, monkeypatch)
     there.workers = ("--jobs", "2", "--yes")
+    # Workers of an earlier test would keep its cache.
+    get_reusable_executor().shutdown(wait=True)
     assert there.run("prepare,fit") == OK
     before = [path.read_bytes() for path in there.parts]
     shutil.rmtree(there.cache / "parts")
