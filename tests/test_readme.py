@@ -7,13 +7,13 @@ UPDATE_GOLDEN=1 pytest tests/test_readme.py      # after a new reference run
 from __future__ import annotations
 
 import csv
-import os
 import re
 from pathlib import Path
 from statistics import NormalDist
 
 from bench.analysis.names import defense_order, defense_title
 from bench.records.folder import RunFolder
+from tests.generated import is_made_of
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -21,7 +21,6 @@ INDEX = ROOT / "reports" / "README.md"
 REFERENCE = "reports/reference"
 RECORDED = f"{REFERENCE}/recorded"
 TIMING = f"{REFERENCE}/timing/cpu-published"
-BEGIN, END = "<!-- reference:begin -->\n", "<!-- reference:end -->"
 NARROW = 24
 """Most letters of a cell of the README's table: it stays on one line at 1,012 pixels."""
 
@@ -182,7 +181,7 @@ def chosen() -> str:
         if defense in profile.defenses:
             from_least.setdefault(float(least[defense]), []).append(defense_title(defense))
     choice = "; ".join(f"{', '.join(names)} from {s:g} up" for s, names in from_least.items())
-    audit = run.table("audit", ["defense", "sigma"])
+    audit = run.table("audit", ["sigma"])
     sigmas = ", ".join(f"{s:g}" for s in sorted(audit["sigma"].unique()))
     (draws,) = {profile.certificate.samples, profile.certificate.feature_samples}
     # All of N draws stay below the quantile p with probability p^N.
@@ -307,26 +306,17 @@ def index() -> str:
     return "\n".join([*lines, "", f"Photographs behind them: {told}."]) + "\n"
 
 
-def _is_made_of(path: Path, made: str) -> bool:
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    shown, after = rest.split(END)
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(before + BEGIN + made + END + after, encoding="utf-8")
-        return True
-    return shown == made
-
-
 def test_the_block_is_what_the_reports_say() -> None:
-    assert _is_made_of(README, block())
+    assert is_made_of(README, block(), name="reference")
 
 
 def test_the_index_of_reports_is_what_they_say() -> None:
-    assert _is_made_of(INDEX, index())
+    assert is_made_of(INDEX, index(), name="reference")
 
 
 def test_the_table_has_a_number_a_cell() -> None:
-    rows = [line for line in README.read_text("utf-8").split(BEGIN)[1].splitlines()]
+    _, shown = README.read_text("utf-8").split("<!-- reference:begin -->\n")
+    rows = shown.splitlines()
     cells = [
         cell.strip() for row in rows if row.startswith("| ") for cell in row.strip("|").split("|")
     ]

@@ -118,14 +118,17 @@ def _lost(run: RunFolder, plan: Plan, how: Execution) -> tuple[Unit, ...]:
     """
     after = STAGES[STAGES.index("fit") + 1 :]
     users = [stage for stage in how.stages if stage in after]
-    if not (users or "fit" in how.stages):
-        return ()
-    absent = dict(how.absent)
-    lost = tuple(unit for unit in parts.lost(run, plan) if unit.model not in absent)
     if not users:
-        return lost
+        return _present(parts.lost(run, plan), how) if "fit" in how.stages else ()
     left = [u for stage in users for u in _left(plan.of_stage(stage), run.outcomes(stage))]
-    return parts.used_by([unit for unit in left if unit.model not in absent], lost)
+    here = _present(left, how)
+    return parts.used_by(here, parts.lost(run, plan)) if here else ()
+
+
+def _present(units: Sequence[Unit], how: Execution) -> tuple[Unit, ...]:
+    """Units whose model's files are on this machine."""
+    absent = dict(how.absent)
+    return tuple(unit for unit in units if unit.model not in absent)
 
 
 def _left(units: Sequence[Unit], outcomes: dict[str, Outcome]) -> tuple[Unit, ...]:
@@ -214,9 +217,8 @@ class _Walk:
         units = self.plan.of_stage(self.stage)
         self._skip(units)
         outcomes = self.run.outcomes(self.stage)
-        here = [unit for unit in units if unit.model not in dict(self.how.absent)]
         size = self.plan.profile.certificate.spectral.batch
-        chunks = chunks_of(here, outcomes, size=size, weigh=self.weigh)
+        chunks = chunks_of(_present(units, self.how), outcomes, size=size, weigh=self.weigh)
         if chunks:
             self.costs = {unit.key: self.weigh(unit) for chunk in chunks for unit in chunk.units}
             done, cost = len(units) - len(self.costs), sum(self.costs.values())
