@@ -114,11 +114,11 @@ def quantile_band(n: int, alpha: float) -> QuantileBand:
     # X_(j) = Q(U_(j)) and U_(j) ~ Beta(j, n - j + 1) exceeds this level with alpha / K.
     exact = special.betainccinv(ranks, n - ranks + 1, alpha / len(ranks))
     levels = np.asarray(exact, dtype=np.float64)
-    ranks.setflags(write=False)
     levels.setflags(write=False)
     return QuantileBand(ranks, levels)
 
 
+@lru_cache(maxsize=4096)
 def first_level(n: int, alpha: float) -> float:
     """Lowest level for which the band knows a score, without building the band.
 
@@ -129,14 +129,18 @@ def first_level(n: int, alpha: float) -> float:
     return float(special.betainccinv(ranks[0], n - ranks[0] + 1, alpha / len(ranks)))
 
 
+@lru_cache(maxsize=256)
 def beta_grid_ranks(n: int) -> IntArray:
     """Ranks of the Beta band: chosen from n alone, never from the scores.
 
-    Rank 1 is always among them, so that a large enough sample reaches every tail.
+    Rank 1 is always among them, so that a large enough sample reaches every tail.  Read-only
+    because cached.
 
     >>> beta_grid_ranks(2000)[[0, 31, 32, -1]].tolist()
     [1, 959, 1041, 1999]
     """
     points = special.ndtr(np.linspace(-BETA_GRID_REACH, BETA_GRID_REACH, BETA_GRID_POINTS))
     ranks = np.clip(np.rint(points * n), 1, n).astype(np.int64)
-    return np.unique(np.append(ranks, 1))
+    grid = np.unique(np.append(ranks, 1))
+    grid.setflags(write=False)
+    return grid

@@ -21,11 +21,15 @@ from torch import Tensor
 from defenses.base import Array, Smoother, Target
 from defenses.noise import CHUNK, NoiseStream, batches
 from defenses.precision import Precision, computing_in
+from defenses.recent import Recent
 
 GIB = 2**30
 CPU_PIXELS = 3 * 2**18
 """Pixels of one pass on a CPU: 4 images of 384x512, 16 of 192x256.  More gains no speed there and
 would let the widest denoiser leave 4 GiB."""
+MOST_ROWS = 44
+"""Rows of one pass of small images on a CPU: the fewest draws with which every defence certifies
+r = 1, so that those are one pass without surplus."""
 
 Key = tuple[Any, ...]
 
@@ -42,6 +46,7 @@ class Engine:
         compile: Run the smoother through ``torch.compile``.
         limits: Rows that fit, by model, smoother and image size.
         halvings: Limits set after memory ran out, in order.
+        recent: Noise of a moment ago: the same for every model and defence.
         probe: Peak bytes of some work on a device, None where that cannot be measured.
     """
 
@@ -52,6 +57,7 @@ class Engine:
     compile: bool = False
     limits: dict[Key, int] = field(default_factory=dict)
     halvings: list[int] = field(default_factory=list)
+    recent: Recent = field(default_factory=Recent)
     probe: Callable[[Callable[[], object], torch.device], int | None] = field(
         default_factory=lambda: peak_bytes
     )
@@ -125,6 +131,7 @@ class Engine:
             draws=-(-samples // rows) * rows,  # whole passes; the surplus is cut off below
             first=skipped,
             device=image.device,
+            recent=self.recent,
         )
         sample = self._sampler(smoother)
         # Collected on the device: a copy after every pass would make the host wait for it.
@@ -185,13 +192,13 @@ def one_for_each(scores: Tensor, draws: int, smoother: str) -> Tensor:
 
 
 def cpu_rows(height: int, width: int) -> int:
-    """Rows of every pass on a CPU: a power of two up to a chunk, by image size alone.
+    """Rows of every pass on a CPU: a power of two or ``MOST_ROWS``, by image size alone.
 
-    >>> cpu_rows(384, 512), cpu_rows(192, 256), cpu_rows(32, 32), cpu_rows(4000, 4000)
-    (4, 16, 16, 1)
+    >>> cpu_rows(384, 512), cpu_rows(192, 256), cpu_rows(96, 128), cpu_rows(4000, 4000)
+    (4, 16, 44, 1)
     """
     fitting = max(1, CPU_PIXELS // (height * width))
-    return min(CHUNK, 1 << (fitting.bit_length() - 1))
+    return min(MOST_ROWS, 1 << (fitting.bit_length() - 1))
 
 
 def balanced(samples: int, limit: int) -> int:

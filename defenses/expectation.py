@@ -13,19 +13,30 @@ from torch import Tensor, nn
 from defenses.base import Smoother, Target
 from defenses.networks import FeatureScorer
 from defenses.noise import NoiseStream
+from defenses.recent import Recent
 from iqa_models.base import BoundModel
 
 
 def expected_score(
-    smoother: Smoother, target: Target, point: Tensor, *, noise: NoiseStream, draws: int, step: int
+    smoother: Smoother,
+    target: Target,
+    point: Tensor,
+    *,
+    noise: NoiseStream,
+    draws: int,
+    step: int,
+    recent: Recent | None = None,
 ) -> Tensor:
     """Mean score (scalar) of ``point`` ``(1, 3, H, W)`` over ``draws`` draws keyed by ``step``.
 
-    For feature noise all draws share one backbone pass, forward and backward.
+    For feature noise all draws share one backbone pass, forward and backward.  Where noise is kept
+    in ``recent``, the searches of both directions and of every strength share it.
     """
     fresh = replace(noise, repeat=step)
     shape = smoother.noise_shape(target, point)
-    batch = fresh.draw(shape, kind=smoother.noise_kind, draws=draws, device=point.device)
+    batch = fresh.draw(
+        shape, kind=smoother.noise_kind, draws=draws, device=point.device, recent=recent
+    )
     return smoother.sample(replace(target, seed=fresh.key), point, batch).mean()
 
 

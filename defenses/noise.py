@@ -11,11 +11,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from defenses.recent import Recent
 
 Purpose = Literal["certify", "train", "attack", "audit", "repeat", "time"]
 CHUNK = 16
@@ -70,6 +73,7 @@ class NoiseStream:
         draws: int,
         first: int = 0,
         device: torch.device | None = None,
+        recent: Recent | None = None,
     ) -> Iterator[Tensor]:
         """Yield standard normal chunks of :func:`chunk_size` rows, the last one cut to ``draws``.
 
@@ -79,6 +83,7 @@ class NoiseStream:
             draws: Total number of draws, at least 1.
             first: How many of them to leave out, from the first one on.
             device: Where the draws are generated; the stream is defined per device type.
+            recent: Chunks of a moment ago; on a CPU, what is among them is not drawn again.
 
         Raises:
             ValueError: ``draws`` is not positive.
@@ -98,12 +103,24 @@ class NoiseStream:
                 self.repeat,
                 index,
             )
-            # A whole chunk is always drawn, so a shorter stream is a prefix of a longer one.
-            noise = standard_normal(seed, (size, *shape), where)
-            yield noise[max(0, first - index * size) : min(size, draws - index * size)]
+            rows = min(size, draws - index * size)
+            # NumPy fills row by row, so fewer rows are a prefix; elsewhere whole chunks make it so.
+            drawn = (rows if where.type == "cpu" else size, *shape)
+            make = partial(standard_normal, seed, drawn, where)
+            if recent is not None and where.type == "cpu":
+                noise = recent((seed, drawn), make)
+            else:
+                noise = make()
+            yield noise[max(0, first - index * size) : rows]
 
     def draw(
-        self, shape: tuple[int, ...], *, kind: str, draws: int, device: torch.device | None = None
+        self,
+        shape: tuple[int, ...],
+        *,
+        kind: str,
+        draws: int,
+        device: torch.device | None = None,
+        recent: Recent | None = None,
     ) -> Tensor:
         """All draws at once, ``(draws, *shape)``; see :meth:`chunks`.
 
@@ -112,7 +129,8 @@ class NoiseStream:
         >>> bool((a[:20] == stream.draw((2,), kind="input", draws=20)).all())
         True
         """
-        return torch.cat(list(self.chunks(shape, kind=kind, draws=draws, device=device)))
+        found = self.chunks(shape, kind=kind, draws=draws, device=device, recent=recent)
+        return torch.cat(list(found))
 
 
 def standard_normal(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:

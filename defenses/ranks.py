@@ -67,6 +67,7 @@ def shift(p: float | FloatArray, r: float) -> float | FloatArray:
     return moved if isinstance(moved, np.ndarray) else float(moved)
 
 
+@lru_cache(maxsize=4096)
 def lower_rank(n: int, *, probability: float, alpha: float) -> int:
     """Largest rank q whose order statistic is a lower confidence limit of a quantile.
 

@@ -96,6 +96,7 @@ def optimise(
         module.parameters(),
         lr=settings.learning_rate if learning_rate is None else learning_rate,
         weight_decay=settings.weight_decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     moving: dict[str, Any] = {"module": module, "optimiser": optimiser, "schedule": schedule}

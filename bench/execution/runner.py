@@ -161,16 +161,16 @@ def chunks_of(
 
 
 def _in_order(chunks: Sequence[Chunk], weigh: Callable[[Unit], float]) -> list[Chunk]:
-    """The most costly first, and side by side what differs in the model alone.
+    """The most costly first, and side by side what differs in the model or the defence alone.
 
-    Long work last would leave the other workers idle at the end; a denoiser that models share
-    remembers the images of a moment ago.
+    Long work last would leave the other workers idle at the end; noise and what a shared denoiser
+    makes of it are remembered for a moment.
     """
     groups: dict[tuple[Any, ...], list[Chunk]] = {}
     for chunk in sorted(chunks, key=lambda chunk: -sum(map(weigh, chunk.units))):
         first = chunk.units[0]
         images = tuple(unit.image for unit in chunk.units)
-        alike = (first.dataset, first.smoother, first.sigma, first.detail, images)
+        alike = (first.dataset, first.sigma, first.detail, images)
         groups.setdefault(alike, []).append(chunk)
     return [chunk for group in groups.values() for chunk in group]
 

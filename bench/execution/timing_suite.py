@@ -186,13 +186,13 @@ class Rig:
             rows = min(subject.samples_measured, subject.rows())
             few = Timed(dataclasses.replace(defended, samples=rows), samples_measured=rows)
             subject.plain()
-            few.uncertified(0)
-            self._speeds[place] = subject.plain(), few.uncertified(0)[0] / rows
+            few.drawn(0)
+            self._speeds[place] = subject.plain(), few.drawn(0)[0] / rows
         plain, row = self._speeds[place]
         # A step of the norm is a VJP and a JVP of about two passes each.
         features = smoother.noise_kind == "features"
         once = 4.0 * defended.geometry_settings.steps * plain if features else 0.0
-        once += plain + 2.0 * row * subject.samples_measured
+        once += plain + row * subject.samples_measured
         vjps = EXTRAPOLATED_VJPS if self.suite.extrapolate else TRANSFORMED
         exact = 2.0 * vjps * plain if point.axis == "norm" else 0.0
         return (self.suite.warmup + self.suite.repeats) * once + exact
@@ -212,7 +212,8 @@ class Rig:
                 return measured_norm(subject, **runs, vjps=vjps, axis=point.axis, **facts)
             effect = self._effect(point, subject)
             peak = self.peak()
-            return measured(subject, **runs, axis=point.axis, peak_flops=peak, **effect, **facts)
+            found = {"axis": point.axis, "peak_flops": peak, **effect, **facts}
+            return measured([subject], **runs, **found)[0]
         except Exception as error:
             return TimeRecord(
                 status="failed",

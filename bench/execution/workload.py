@@ -151,20 +151,10 @@ def _sharing(
 
 def _time(scene: Scene) -> Iterator[Unit]:
     """Cost does not depend on the noise level: the first one stands for all."""
-    settings = scene.profile.time
-    for (dataset, model), name in product(scene.pairs(), scene.profile.defenses):
-        defense = scene.defenses[name]
-        # With and without the certificate, hence twice.
-        cost = 2 * (settings.repeats + settings.warmup) * scene.draw_cost(defense)
-        yield Unit(
-            "time",
-            dataset,
-            model,
-            name,
-            defense.smoother.name,
-            scene.profile.sigmas[0],
-            forward_passes=cost,
-        )
+    settings, sigma = scene.profile.time, scene.profile.sigmas[0]
+    cells = (cell for cell in table_cells(scene) if cell.sigma == sigma)
+    runs = settings.repeats + settings.warmup
+    return _sharing(scene, "time", cells, lambda defense: runs * scene.draw_cost(defense))
 
 
 def _attacked(scene: Scene) -> Iterator[Cell]:

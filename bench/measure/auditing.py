@@ -189,7 +189,13 @@ class Search:
         noise = defended.stream("attack", repeat=step)
         target = replace(defended.target, seed=noise.key)
         scorer = feature_scorer(target)
-        drawn = noise.draw((scorer.size,), kind="features", draws=draws, device=points.device)
+        drawn = noise.draw(
+            (scorer.size,),
+            kind="features",
+            draws=draws,
+            device=points.device,
+            recent=defended.engine.recent,
+        )
         noisy = smoother.embed(target, points)[:, None] + target.sigma * drawn
         return scorer.score(noisy.flatten(0, 1)).view(len(points), draws).mean(1)
 

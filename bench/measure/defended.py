@@ -112,6 +112,7 @@ class Defended:
             noise=self.stream("attack"),
             draws=draws,
             step=step,
+            recent=self.engine.recent,
         )
 
     @torch.no_grad()

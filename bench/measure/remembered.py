@@ -7,14 +7,13 @@ remembers by content; it must not know what an image, a noise level or a model i
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-MEMORY = 256 * 2**20
-"""Bytes of results kept: all draws of a few small images, nothing worth the wait of large ones."""
+from defenses.recent import MEMORY, Recent
 
 
 class Remembered(nn.Module):
@@ -26,41 +25,25 @@ class Remembered(nn.Module):
     >>> twice = Remembered(nn.Identity())
     >>> _ = twice.eval()
     >>> with torch.no_grad():
-    ...     bool(twice(torch.ones(1)) == 1), len(twice.known)
+    ...     bool(twice(torch.ones(1)) == 1), len(twice.recent.known)
     (True, 1)
     """
 
     def __init__(self, network: nn.Module, *, memory: int = MEMORY) -> None:
-        """Remember results of ``network`` up to ``memory`` bytes, the oldest going first."""
+        """Remember results of ``network`` up to ``memory`` bytes."""
         super().__init__()
         self.network = network
-        self.memory = memory
-        self.known: OrderedDict[bytes, Tensor] = OrderedDict()
-        self.size = 0
+        self.recent = Recent(memory)
 
     def forward(self, x: Tensor, *rest: float) -> Tensor:
         """The network's result, the same bits whether it is remembered or not."""
         if x.device.type != "cpu" or torch.is_grad_enabled() or self.network.training:
             fresh: Tensor = self.network(x, *rest)
             return fresh
-        key = _digest(x, rest)
-        if key in self.known:
-            self.known.move_to_end(key)
-            return self.known[key]
-        result: Tensor = self.network(x, *rest)
-        self.known[key] = result
-        self.size += _size(result)
-        while self.size > self.memory:
-            _, oldest = self.known.popitem(last=False)
-            self.size -= _size(oldest)
-        return result
+        return self.recent(_digest(x, rest), partial(self.network, x, *rest))
 
 
 def _digest(x: Tensor, rest: tuple[float, ...]) -> bytes:
     digest = hashlib.sha256(repr((tuple(x.shape), x.stride(), x.dtype, rest)).encode())
     digest.update(np.ascontiguousarray(x.numpy()).data)
     return digest.digest()
-
-
-def _size(x: Tensor) -> int:
-    return x.numel() * x.element_size()

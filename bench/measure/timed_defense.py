@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,23 @@ from defenses.certify import sorted_draws
 from defenses.jacobian import Linearization
 from defenses.precision import computing_in
 from defenses.smoothers import FeatureSmoother
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """One run of a defence under the clock.
+
+    Attributes:
+        certified: Seconds of a score with its certificate.
+        uncertified: Seconds of the score alone, of the same draws.
+        score: The defended score.
+        geometry: Found on the way to the certificate.
+    """
+
+    certified: float
+    uncertified: float
+    score: float
+    geometry: Geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +84,18 @@ class Timed:
             "threads": torch.get_num_threads(),
         }
 
-    def certified(self, repeat: int) -> tuple[float, Geometry]:
-        """Seconds of a score with its certificate, and the geometry found on the way."""
-        found, geometry = stopwatch(self.defended.geometry, self.device)
-        drawing, scores = self._draw(repeat)
-        started = time.perf_counter()
-        self.defended.certificate(scores, geometry)
-        return found + drawing + time.perf_counter() - started, geometry
+    def finished(self, drawing: float, scores: Array) -> Repeat:
+        """What this defence makes of draws that took so many seconds, with and without certificate.
 
-    def uncertified(self, repeat: int) -> tuple[float, float]:
-        """Seconds of a score without certificate, and the score."""
-        drawing, scores = self._draw(repeat)
-        started = time.perf_counter()
-        score = self.defended.defense.statistic.estimate(scores)
-        return drawing + time.perf_counter() - started, score
+        Args:
+            drawing: Seconds of the draws.
+            scores: The sorted scores ``(N,)`` drawn.
+        """
+        found, geometry = stopwatch(self.defended.geometry, self.device)
+        certifying, _ = stopwatch(lambda: self.defended.certificate(scores, geometry), self.device)
+        estimate = self.defended.defense.statistic.estimate
+        estimating, score = stopwatch(lambda: estimate(scores), self.device)
+        return Repeat(drawing + found + certifying, drawing + estimating, score, geometry)
 
     def plain(self) -> float:
         """Seconds of one forward pass of the undefended model, in the precision of the draws."""
@@ -90,7 +106,7 @@ class Timed:
         with computing_in(self.defended.engine.precision, self.device):
             return float(self.defended.target.model(self.defended.image).item())
 
-    def _draw(self, repeat: int) -> tuple[float, Array]:
+    def drawn(self, repeat: int) -> tuple[float, Array]:
         """Seconds for all draws, and as many sorted scores (repeated if only some were made)."""
         one = self.defended
         noise = replace(one.noise, repeat=repeat)
@@ -103,21 +119,34 @@ class Timed:
         return seconds * one.samples / self.samples_measured + sorting, scores
 
 
-def measured(subject: Timed, *, warmup: int, repeats: int, **columns: Any) -> TimeRecord:
-    """Time a subject.
+def measured(
+    subjects: Sequence[Timed], *, warmup: int, repeats: int, **columns: Any
+) -> list[TimeRecord]:
+    """Time subjects that share their draws, each with and without its certificate.
+
+    What two numbers have in common is run once, so they differ by nothing but what they are about:
+    a certificate's cost is not the difference of two noisy runs.
 
     Args:
-        subject: What to time.
-        warmup: Runs of each kind that are thrown away.
-        repeats: Runs of each kind that are kept.
-        columns: Further columns of the record: data set, weights, peak of the device, ...
+        subjects: What to time: defences of one smoother on one image.
+        warmup: Runs that are thrown away.
+        repeats: Runs that are kept.
+        columns: Further columns of the records: data set, weights, peak of the device, ...
     """
-    numbers = range(warmup + repeats)
-    with PeakMemory(subject.device) as memory:
-        certified = [subject.certified(number) for number in numbers]
-        uncertified = [subject.uncertified(number) for number in numbers]
-    forward = [subject.plain() for _ in numbers]
-    geometry = certified[-1][1]
+    first, numbers = subjects[0], range(warmup + repeats)
+    with PeakMemory(first.device) as memory:
+        drawn = (first.drawn(number) for number in numbers)
+        runs = [[one.finished(*draws) for one in subjects] for draws in drawn]
+    forward = [first.plain() for _ in numbers][warmup:]
+    columns = {"seconds_forward": forward, "peak_memory_bytes": memory.taken, **columns}
+    return [
+        _record(one, kept, **columns)
+        for one, kept in zip(subjects, zip(*runs[warmup:], strict=True), strict=True)
+    ]
+
+
+def _record(subject: Timed, runs: Sequence[Repeat], **columns: Any) -> TimeRecord:
+    geometry = runs[-1].geometry
     products = int(geometry.spectral.get("products", 0))
     one = subject.defended
     passes = one.defense.smoother.forward_passes(one.samples)
@@ -126,15 +155,13 @@ def measured(subject: Timed, *, warmup: int, repeats: int, **columns: Any) -> Ti
         precision=one.engine.precision,
         samples_measured=subject.samples_measured,
         batch=subject.rows(),
-        seconds_certified=[seconds for seconds, _ in certified[warmup:]],
-        seconds_uncertified=[seconds for seconds, _ in uncertified[warmup:]],
-        seconds_forward=forward[warmup:],
+        seconds_certified=[run.certified for run in runs],
+        seconds_uncertified=[run.uncertified for run in runs],
         # A JVP or a VJP costs about two forward passes.
         forward_passes_certified=passes + 2.0 * products + geometry.passes,
         forward_passes_uncertified=passes,
         spectral_products=products or None,
-        peak_memory_bytes=memory.taken,
-        repeat_scores=[score for _, score in uncertified[warmup:]],
+        repeat_scores=[run.score for run in runs],
         range_low=one.scale.low,
         range_high=one.scale.high,
         **subject.identity(),

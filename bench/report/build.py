@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,8 @@ from bench.report.formats.pdf import render_pdf
 REPS = 1000
 """Bootstrap resamples of a report."""
 _PICTURE = re.compile(r'src="data:image/[^"]*"')
+_MADE = "tools.json"
+"""What a report notes of its making: its files, and the libraries that drew them."""
 _TOOLS = ("matplotlib", "seaborn", "typst", "jinja2")
 _DRAWN = frozenset({".png", ".pdf"})
 
@@ -42,16 +45,34 @@ def build(run: FrameRun, out: Path, *, reps: int = REPS) -> ReportPaths:
 
 
 def write(document: Document, out: Path) -> ReportPaths:
-    """Write a document in every format, with its tables and figures beside it."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths = ReportPaths(out / "report.md", out / "report.pdf", out / "report.html")
-    paths.markdown.write_text(render_markdown(document), encoding="utf-8")
-    paths.pdf.write_bytes(render_pdf(document))
-    paths.html.write_text(render_html(document), encoding="utf-8")
+    """Write a document in every format, with its tables and figures beside it.
+
+    What an earlier report wrote there goes; anybody else's file stays.
+    """
+    with TemporaryDirectory() as name:
+        fresh = Path(name)
+        _write(document, fresh)
+        for left in _noted(out) - _files(fresh):
+            (out / left).unlink()
+        shutil.copytree(fresh, out, dirs_exist_ok=True)
+    return ReportPaths(*(out / f"report.{kind}" for kind in ("md", "pdf", "html")))
+
+
+def _write(document: Document, out: Path) -> None:
+    (out / "report.md").write_text(render_markdown(document), encoding="utf-8")
+    (out / "report.pdf").write_bytes(render_pdf(document))
+    (out / "report.html").write_text(render_html(document), encoding="utf-8")
     write_exports(document, out)
-    tools = json.dumps(tool_versions(), indent=1, sort_keys=True) + "\n"
-    (out / "tools.json").write_text(tools, encoding="utf-8")
-    return paths
+    made = {"files": sorted(_files(out)), "tools": tool_versions()}
+    (out / _MADE).write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _noted(out: Path) -> set[str]:
+    """Files of the report that lies there, of those that it noted."""
+    try:
+        return _files(out).intersection(json.loads(_read(out / _MADE))["files"])
+    except (ValueError, KeyError, TypeError):
+        return set()
 
 
 def tool_versions() -> dict[str, str]:
@@ -78,8 +99,8 @@ def check_document(document: Document, out: Path) -> list[str]:
     """As :func:`check`, for any document."""
     with TemporaryDirectory() as name:
         fresh = Path(name)
-        write(document, fresh)
-        same_tools = _read(fresh / "tools.json") == _read(out / "tools.json")
+        _write(document, fresh)
+        same_tools = _tools(fresh) == _tools(out)
         expected, found = _files(fresh), _files(out)
         remarks = [f"{path}: expected, not found" for path in sorted(expected - found)]
         remarks += [f"{path}: found, not expected" for path in sorted(found - expected)]
@@ -100,6 +121,13 @@ def _files(folder: Path) -> set[str]:
     }
 
 
+def _tools(folder: Path) -> object:
+    try:
+        return json.loads(_read(folder / _MADE))["tools"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
@@ -107,7 +135,7 @@ def _read(path: Path) -> bytes:
 def _equal(fresh: Path, old: Path, *, same_tools: bool) -> bool:
     if same_tools:
         return fresh.read_bytes() == old.read_bytes()
-    if fresh.suffix in _DRAWN or fresh.name == "tools.json":
+    if fresh.suffix in _DRAWN or fresh.name == _MADE:
         return True
     return _without_pictures(fresh) == _without_pictures(old)
 

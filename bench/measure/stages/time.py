@@ -1,6 +1,6 @@
 """Time: seconds and forward passes of every model x defence, with and without certificate.
 
-It must not know ratios.
+It must not know ratios.  Defences that share their draws are timed on the same ones.
 
 Repeated end-to-end runs on one image after warm-up, device synchronised, in one process.
 """
@@ -16,24 +16,25 @@ import torch
 from bench.measure.clock import product_peak
 from bench.measure.context import Context
 from bench.measure.timed_defense import Timed, device_name, measured
-from bench.plan.units import Unit
+from bench.plan.units import Cell, Unit
 from bench.records.schema import Record, TimeRecord
 from defenses.precision import Precision
+from defenses.recent import Recent
 
 
 def run(units: Sequence[Unit], context: Context) -> Iterator[tuple[Unit, list[Record]]]:
-    """On the first test image: a unit per data set, model and defence, at the first noise level."""
+    """On the first test image, at the first noise level: a unit per data set, model, smoother."""
     for unit in units:
-        yield unit, [timed(unit, context)]
+        yield unit, [*timed(unit, context)]
 
 
 def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
-    """A timing that could not be taken."""
+    """Timings that could not be taken, one for each defence of the unit."""
     return [
         TimeRecord(
             status="failed",
             reason=reason,
-            **asdict(unit.cell),
+            **asdict(cell),
             device=device_name(context.device),
             weights="trained",
             height=1,
@@ -41,14 +42,18 @@ def failed(unit: Unit, context: Context, reason: str) -> list[Record]:
             samples=1,
             threads=torch.get_num_threads(),
         )
+        for cell in unit.cells
     ]
 
 
-def timed(unit: Unit, context: Context) -> TimeRecord:
-    """Time one model x defence."""
+def timed(unit: Unit, context: Context) -> list[TimeRecord]:
+    """Time the unit's defences of its model."""
     settings = context.profile.time
     return measured(
-        subject_of(unit, context),
+        [
+            subject_of(cell, unit.image or first_image(unit, context), context)
+            for cell in unit.cells
+        ],
         warmup=settings.warmup,
         repeats=settings.repeats,
         dataset=unit.dataset,
@@ -57,12 +62,13 @@ def timed(unit: Unit, context: Context) -> TimeRecord:
     )
 
 
-def subject_of(unit: Unit, context: Context) -> Timed:
-    """The unit's defence on its image."""
-    defended = context.defended_item(unit.cell, unit.image or first_image(unit, context))
+def subject_of(cell: Cell, image: str, context: Context) -> Timed:
+    """A defence on an image; noise of a moment ago would make the later ones look faster."""
+    defended = context.defended_item(cell, image)
+    engine = replace(defended.engine, recent=Recent(memory=0))
     samples = context.profile.time.samples or defended.samples
     return Timed(
-        replace(defended, noise=defended.stream("repeat"), samples=samples),
+        replace(defended, engine=engine, noise=defended.stream("repeat"), samples=samples),
         samples_measured=samples,
     )
 

@@ -324,6 +324,19 @@ def test_costly_chunks_go_first() -> None:
     assert Chunk("fit", tuple(units)).cost == 9.0
 
 
+def test_defences_of_one_noise_stand_side_by_side() -> None:
+    units = [
+        Unit("evaluate", "set", "m", name, name, sigma, image, forward_passes=cost)
+        for name, cost in (("dms", 2.0), ("ms", 1.0))
+        for sigma in (0.1, 0.5)
+        for image in "xy"
+    ]
+    order = [chunk.units[0] for chunk in chunks_of(units, {}, size=1)]
+    assert [(u.sigma, u.image, u.defense) for u in order] == [
+        (sigma, image, name) for sigma in (0.1, 0.5) for image in "xy" for name in ("dms", "ms")
+    ]
+
+
 def test_models_of_one_image_stand_side_by_side_behind_the_most_costly() -> None:
     costs = {("a", "x"): 1.0, ("a", "y"): 1.0, ("b", "x"): 2.0, ("b", "y"): 2.0}
     units = [

@@ -26,6 +26,7 @@ from bench.measure.timed_norm import measured_norm
 from bench.plan.loading import load_profile
 from bench.plugins.registry import Registry
 from bench.records.schema import TimeRecord
+from defenses.base import Array
 from defenses.motion import PASSES
 
 CPU = torch.device("cpu")
@@ -91,9 +92,8 @@ def test_sizes_that_are_none(text: str) -> None:
 
 @pytest.mark.parametrize("defense", ["ms", "fs-iqa", "dms-iqa"])
 def test_a_subject_is_measured(defense: str) -> None:
-    record = measured(
-        subject(defense), warmup=1, repeats=3, dataset="random", weights="random", peak_flops=1e9
-    )
+    columns = {"dataset": "random", "weights": "random", "peak_flops": 1e9}
+    (record,) = measured([subject(defense)], warmup=1, repeats=3, **columns)
     assert len(record.seconds_certified) == len(record.seconds_uncertified) == 3
     assert record.weights == "random" and record.samples_measured == record.samples == 20
     assert record.flops_uncertified is not None and record.flops_forward is not None
@@ -105,6 +105,31 @@ def test_a_subject_is_measured(defense: str) -> None:
     # Two passes a product, and a look at the features beside autograd.
     certified = 1 + 2 * (record.spectral_products or 0) + PASSES if features else 20
     assert record.forward_passes_certified == certified
+
+
+def test_defences_of_one_smoother_are_timed_on_the_same_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str] = []
+    whole = Timed.drawn
+
+    def counted(self: Timed, repeat: int) -> tuple[float, Array]:
+        drawn.append(f"{self.defended.defense.name} {repeat}")
+        return float(repeat), whole(self, repeat)[1]
+
+    monkeypatch.setattr(Timed, "drawn", counted)
+    clock = "bench.measure.timed_defense.stopwatch"
+    monkeypatch.setattr(clock, lambda work, device: (0.25, work()))
+    names = ("rs-reg", "ms", "cert-reg")
+    subjects = [subject(name) for name in names]
+    found = measured(subjects, warmup=1, repeats=2, dataset="random", weights="random")
+    assert drawn == ["rs-reg 0", "rs-reg 1", "rs-reg 2"]
+    assert tuple(record.defense for record in found) == names
+    for record in found:  # the geometry and the certificate, or the estimate, beside the draws
+        assert record.seconds_certified == [1.5, 2.5]
+        assert record.seconds_uncertified == [1.25, 2.25]
+    mean, median, trimmed = (record.repeat_scores for record in found)
+    assert len({tuple(mean), tuple(median), tuple(trimmed)}) == 3
 
 
 def test_operations_of_draws_are_those_of_their_passes() -> None:
@@ -119,7 +144,7 @@ def test_scaled_up_times_are_named_and_linear(monkeypatch: pytest.MonkeyPatch) -
     one = subject("ms", suite)
     assert one.samples_measured == 32 and subject("fs-iqa", suite).samples_measured == 64
     monkeypatch.setattr("bench.measure.timed_defense.stopwatch", lambda work, device: (1.0, work()))
-    seconds, scores = one._draw(0)
+    seconds, scores = one.drawn(0)
     assert 2.0 <= seconds < 2.1 and len(scores) == 64
 
 

@@ -50,24 +50,6 @@ def test_other_images_or_noise_levels_are_computed(
     assert network.calls == 2
 
 
-@torch.no_grad()
-def test_the_oldest_goes_when_memory_is_full(network: Counting) -> None:
-    size = image().numel() * 4
-    remembered = Remembered(network, memory=2 * size)
-    for value in (1.0, 2.0, 1.0, 3.0, 1.0, 2.0):
-        assert torch.equal(remembered(image(value), 0.5), image(value))
-    assert network.calls == 4, "1 was asked for again and stayed; 2 had to go for 3"
-    assert remembered.size == 2 * size
-
-
-@torch.no_grad()
-def test_what_does_not_fit_is_not_kept(network: Counting) -> None:
-    remembered = Remembered(network, memory=10)
-    remembered(image(), 0.5), remembered(image(), 0.5)
-    assert network.calls == 2
-    assert not remembered.known
-
-
 def test_a_gradient_goes_through(network: Counting) -> None:
     x = image().requires_grad_()
     remembered = Remembered(network)

@@ -218,6 +218,31 @@ def test_check_passes_on_its_own_report_and_finds_a_changed_number(
         (out / "tables" / "extra.csv").unlink()
 
 
+def test_a_report_written_anew_leaves_no_file_of_the_one_before(tmp_path: Path) -> None:
+    build(synthetic_run(stages=("evaluate", "time")), tmp_path, reps=10)
+    before = {path.name for path in (tmp_path / "tables").iterdir()}
+    (tmp_path / "tables" / "mine.csv").write_text("1")
+    run = synthetic_run(stages=("evaluate",))
+    build(run, tmp_path, reps=10)
+    after = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert before - after and after - before == {"mine.csv"}
+    assert check(run, tmp_path, reps=10) == ["tables/mine.csv: found, not expected"]
+
+
+@pytest.mark.parametrize(
+    "noted", ["", "[]", "{}", '{"files": 3}', '{"files": [{}]}', '{"files": ["../outside.csv"]}']
+)
+def test_notes_of_another_make_cost_no_file(noted: str, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    (out / "tables").mkdir(parents=True)
+    kept = (tmp_path / "outside.csv", out / "tables" / "mine.csv")
+    for path in kept:
+        path.write_text("1")
+    (out / "tools.json").write_text(noted)
+    build(synthetic_run(stages=()), out, reps=10)
+    assert all(path.read_text() == "1" for path in kept)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -1,0 +1,48 @@
+"""What was made a moment ago and is asked for again.
+
+It must not know what it keeps, nor how that is made.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+MEMORY = 256 * 2**20
+"""Bytes kept: all draws of a few small images, nothing worth the wait of large ones."""
+
+
+@dataclass(slots=True)
+class Recent:
+    """Tensors by a key that decides every bit of them, the longest unused going first.
+
+    Nobody may write into what is handed out.
+
+    >>> import torch
+    >>> recent, made = Recent(memory=8), []
+    >>> def make() -> Tensor:
+    ...     made.append(1)
+    ...     return torch.ones(1)
+    >>> _ = recent("a", make), recent("b", make), recent("a", make), recent("c", make)
+    >>> len(made), list(recent.known)
+    (3, ['a', 'c'])
+    """
+
+    memory: int = MEMORY
+    known: OrderedDict[Hashable, Tensor] = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def __call__(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What is kept under the key, else what ``make`` gives."""
+        if key in self.known:
+            self.known.move_to_end(key)
+            return self.known[key]
+        made = self.known[key] = make()
+        self.size += made.nbytes
+        while self.size > self.memory:
+            _, oldest = self.known.popitem(last=False)
+            self.size -= oldest.nbytes
+        return made

@@ -1,0 +1,67 @@
+"""What is kept is what was made; the longest unused goes first."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from defenses.noise import NoiseStream
+from defenses.recent import Recent
+
+
+class Maker:
+    """Tensors of four bytes; counts them."""
+
+    def __init__(self) -> None:
+        self.made: list[float] = []
+
+    def __call__(self, value: float) -> Tensor:
+        self.made.append(value)
+        return torch.full((1,), float(value))
+
+
+def asked(recent: Recent, maker: Maker, *values: float) -> None:
+    for value in values:
+        assert recent(value, lambda value=value: maker(value)).item() == value  # type: ignore[misc]
+
+
+def test_the_longest_unused_goes_when_memory_is_full() -> None:
+    recent, maker = Recent(memory=8), Maker()
+    asked(recent, maker, 1, 2, 1, 3, 1, 2)
+    assert maker.made == [1, 2, 3, 2], "1 was asked for again and stayed; 2 had to go for 3"
+    assert recent.size == 8
+
+
+def test_what_does_not_fit_is_not_kept() -> None:
+    recent, maker = Recent(memory=3), Maker()
+    asked(recent, maker, 1, 1)
+    assert maker.made == [1, 1] and not recent.known and recent.size == 0
+
+
+@pytest.mark.parametrize("kind", ["input", "features"])
+def test_noise_of_a_moment_ago_is_the_streams_own(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, ...]] = []
+    whole = torch.from_numpy
+
+    def counted(array: object) -> Tensor:
+        result = whole(array)
+        drawn.append(tuple(result.shape))
+        return result
+
+    monkeypatch.setattr("defenses.noise.torch.from_numpy", counted)
+    recent, size = Recent(), 16 if kind == "input" else 256
+    stream = NoiseStream(1, "certify", "set", "image", 0.25)
+    others = (NoiseStream(1, "certify", "set", name, 0.25) for name in ("image", "other"))
+    for one in (stream, *others):
+        for draws, first in ((size + 3, 0), (size + 3, 2), (size + 1, 0), (5, 0), (3, 1)):
+            plain = torch.cat(list(one.chunks((2,), kind=kind, draws=draws, first=first)))
+            count = len(drawn)
+            kept = one.chunks((2,), kind=kind, draws=draws, first=first, recent=recent)
+            assert torch.equal(torch.cat(list(kept)), plain)
+            if one is not stream and one.image == "image":
+                assert len(drawn) == count, "an equal stream was asked for before"
+    # No row is drawn that nobody asked for.
+    assert drawn[:2] == [(size, 2), (3, 2)]
