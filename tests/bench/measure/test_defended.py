@@ -165,8 +165,9 @@ def test_a_repeated_score_is_a_fresh_one(drawn: list[NoiseStream]) -> None:
     victim = attack.defended(unit.cell, unit, context)  # type: ignore[arg-type]
     for repeat in (0, 1):
         victim.score(victim.image, repeat)
-    timed = time.subject_of(replace(unit, stage="time"), context)  # type: ignore[arg-type]
+    timed = time.subject_of(unit.cell, "a", context)  # type: ignore[arg-type]
     timed.defended.draw(timed.defended.noise)
+    assert not timed.defended.engine.recent.known, "later defences would look faster"
     assert [noise.purpose for noise in drawn] == ["repeat"] * 3
     assert len({(noise.dataset, noise.image, noise.repeat) for noise in drawn}) == 3
 

@@ -108,7 +108,11 @@ def test_further_defences_are_audited_and_noise_levels_are_not(plan: Plan) -> No
     audited = {cell for unit in plan.of_stage("audit") for cell in unit.cells}
     wanted = {cell for cell in plan.extras if cell.defense.startswith("fs-iqa-")}
     assert audited == set(plan.cells) | wanted
-    assert {unit.defense for unit in plan.of_stage("time")} == set(plan.profile.defenses)
+    timed = [name for unit in plan.of_stage("time") for name in unit.defense.split(",")]
+    models = len(plan.profile.models)
+    assert sorted(timed) == sorted([*plan.profile.defenses] * models)
+    shared = {unit.defense for unit in plan.of_stage("time") if "," in unit.defense}
+    assert shared == {"rs-reg,ms"}, "who shares draws is timed on the same ones"
 
 
 def test_cards_of_all(plan: Plan, registry: Registry) -> None:
