@@ -19,7 +19,7 @@ MEMORY = 256 * 2**20
 class Recent:
     """Tensors by a key that decides every bit of them, the longest unused going first.
 
-    Nobody may write into what is handed out.
+    What is handed out is a copy: a smoother or a model of somebody's may write into it.
 
     >>> import torch
     >>> recent, made = Recent(memory=8), []
@@ -39,10 +39,10 @@ class Recent:
         """What is kept under the key, else what ``make`` gives."""
         if key in self.known:
             self.known.move_to_end(key)
-            return self.known[key]
+            return self.known[key].clone()
         made = self.known[key] = make()
         self.size += made.nbytes
         while self.size > self.memory:
             _, oldest = self.known.popitem(last=False)
             self.size -= oldest.nbytes
-        return made
+        return made.clone()

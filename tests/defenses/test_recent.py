@@ -39,6 +39,13 @@ def test_what_does_not_fit_is_not_kept() -> None:
     assert maker.made == [1, 1] and not recent.known and recent.size == 0
 
 
+def test_who_writes_into_what_is_handed_out_changes_nothing() -> None:
+    recent, maker = Recent(), Maker()
+    for _ in range(3):
+        recent("a", lambda: maker(7)).zero_()
+    assert recent("a", lambda: maker(7)).item() == 7 and maker.made == [7]
+
+
 @pytest.mark.parametrize("kind", ["input", "features"])
 def test_noise_of_a_moment_ago_is_the_streams_own(
     kind: str, monkeypatch: pytest.MonkeyPatch

@@ -66,11 +66,10 @@ def test_stopwatch_returns_seconds_and_result() -> None:
 
 
 def test_peak_memory_sees_what_was_released_again() -> None:
-    with PeakMemory(CPU) as memory:
-        # 64 MiB past the allocator, which would take what it kept of earlier tests.
-        with mmap.mmap(-1, 2**26) as block:
-            for page in range(0, len(block), mmap.PAGESIZE):
-                block[page] = 1
+    # 64 MiB past the allocator, which would take what it kept of earlier tests.
+    with PeakMemory(CPU) as memory, mmap.mmap(-1, 2**26) as block:
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
     assert memory.taken is None or memory.taken >= 60 * 2**20
 
 
