@@ -25,7 +25,7 @@ NARROW = 24
 """Most letters of a cell of the README's table: it stays on one line at 1,012 pixels."""
 
 TRUNKS = {
-    "nr": "HyperIQA with a head trained here, human scores",
+    "nr-hyperiqa": "HyperIQA with a head trained here, human scores",
     "nr-dbcnn": "DBCNN with a head trained here, human scores",
     "fr": "LPIPS as published, proxy labels: KADID-10k's mean of each distortion, which FS-IQA is "
     "trained on too, on other photographs",
@@ -203,7 +203,12 @@ def trunks() -> dict[str, str]:
 def block() -> str:
     """What the README shows of the committed reports."""
     recorded, real = read(RECORDED), trunks()
-    aside = {"nr-dbcnn": f" {refitted('not seen before', 'all')}"}
+    earlier = ". ".join(attacked(read(f"{REFERENCE}/real-nr")))
+    aside = {
+        "nr-dbcnn": f" {refitted('not seen before', 'all')}",
+        "nr-hyperiqa": f" Under [another head]({REFERENCE}/real-nr/report.md), trained alike, "
+        f"they were attacked: {earlier}.",
+    }
     return "\n".join(
         [
             "Small networks trained by this project, proxy labels: *trends only*. "
@@ -285,6 +290,11 @@ def index() -> str:
                 [proved(report)],
             )
             for name, report in real.items()
+        ),
+        (
+            "real-nr",
+            "What did attacks break on HyperIQA, under another head?",
+            attacked(read(f"{REFERENCE}/real-nr")),
         ),
         (
             "real-nr-dbcnn-refit",
