@@ -112,13 +112,26 @@ def _opened(folder: Path, stem: str, key: str) -> Stored | None:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Features, trained parts and unfinished trainings under one folder."""
+    """Features, words, trained parts and unfinished trainings under one folder."""
 
     folder: Path
 
     def array(self, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The array stored under ``key``, memory-mapped; made where it is missing or damaged."""
         return stored(self.folder / "arrays", "array", key, make).array
+
+    def text(self, key: str, make: Callable[[], str]) -> str:
+        """The words stored under ``key``; made where they are missing or damaged."""
+        path = self.folder / "texts" / f"{key}.json"
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["key"] == key and isinstance(kept["text"], str):
+                return str(kept["text"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        text = make()
+        write_json(path, {"key": key, "text": text})
+        return text
 
     def state_path(self, key: str) -> Path:
         """Where the trained part of ``key`` is or will be."""

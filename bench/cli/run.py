@@ -273,10 +273,16 @@ def say_verdict(
 
 
 def agreement_line(folder: RunFolder) -> str:
-    """How the accuracy compares with the recorded run's; nothing where no cell is common."""
-    from bench.review.agreement import agreement, recorded_evaluations
+    """How the accuracy compares with the recorded run's; nothing where no cell is common.
+
+    Seconds of resampling: kept for the next time that nothing was left to do.
+    """
+    from bench.base.cache import Cache, content_key, source_sha256
+    from bench.review.agreement import COLUMNS, MADE_BY, agreement, recorded_evaluations
+    from iqa_models.folders import cache_folder
 
     if folder.plan().profile.edition != "compact":
         return ""
-    found = agreement(folder.table("evaluate"), recorded_evaluations())
-    return str(found) if found else ""
+    ours, recorded = folder.table("evaluate", COLUMNS), recorded_evaluations()
+    key = content_key(ours=ours.to_csv(), recorded=recorded.to_csv(), code=source_sha256(*MADE_BY))
+    return Cache(cache_folder()).text(key, lambda: str(agreement(ours, recorded) or ""))

@@ -168,3 +168,20 @@ def test_a_state_comes_with_its_notes(tmp_path: Path) -> None:
     assert path == cache.state_path("k")
     assert torch.equal(load_state(path)["w"], torch.arange(6.0).reshape(2, 3).T)
     assert cache.notes("k")["seconds"] == 1.5 and cache.whole("k")
+
+
+@pytest.mark.parametrize("damage", [None, "", "[]", '{"key": "other", "text": "x"}', '{"key": 1}'])
+def test_words_are_made_once_and_again_where_they_are_damaged(
+    damage: str | None, tmp_path: Path
+) -> None:
+    cache, made = Cache(tmp_path), []
+
+    def make() -> str:
+        made.append(1)
+        return "so it is"
+
+    assert cache.text("key", make) == cache.text("key", make) == "so it is" and len(made) == 1
+    assert cache.text("another", make) == "so it is" and len(made) == 2
+    if damage is not None:
+        (tmp_path / "texts" / "key.json").write_text(damage)
+    assert cache.text("key", make) == "so it is" and len(made) == (2 if damage is None else 3)

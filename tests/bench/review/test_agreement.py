@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.cli.run import agreement_line
 from bench.plan.loading import load_profile
+from bench.records.folder import RunFolder
 from bench.review.agreement import COLUMNS, Agreement, agreement, recorded_evaluations
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "recorded"
@@ -80,3 +82,26 @@ def test_the_package_brings_the_committed_run() -> None:
     cells = committed["sigma"].isin(tables.sigmas) & committed["defense"].isin(tables.defenses)
     kept = committed.loc[cells, COLUMNS].reset_index(drop=True)
     pd.testing.assert_frame_equal(recorded_evaluations(), kept, check_exact=True)
+
+
+def test_the_line_is_resampled_once_for_the_same_evaluations(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    made: list[int] = []
+
+    def counted(ours: pd.DataFrame, recorded: pd.DataFrame) -> str:
+        made.append(len(ours))
+        return f"{len(ours)} beside {len(recorded)}"
+
+    monkeypatch.setattr("bench.review.agreement.agreement", counted)
+    folder = RunFolder(REFERENCE.parent / "default")
+    first = agreement_line(folder)
+    assert first == agreement_line(folder) and len(made) == 1
+    whole = RunFolder.table
+
+    def fewer(self: RunFolder, name: str, columns: list[str] | None = None) -> pd.DataFrame:
+        return whole(self, name, columns).iloc[:-1]
+
+    monkeypatch.setattr(RunFolder, "table", fewer)
+    assert agreement_line(folder) != first and made == [made[0], made[0] - 1]
