@@ -38,7 +38,7 @@ def test_seconds_are_those_that_time_extrapolates_to() -> None:
             passes = seconds(plan, registry, device="cpu")
             with threads(1):
                 points = [TimingPoint(model, name, "table", *size, samples) for name in DEFENSES]
-                timed = {point.defense: rig.subject(point).uncertified(0)[0] for point in points}
+                timed = {point.defense: rig.subject(point).drawn(0)[0] for point in points}
             measured = sum(timed[unit.defense] for unit in units)
             priced = partial(cost, passes=passes, profile=profile)
             ratios.append(total(units, priced) / measured)
