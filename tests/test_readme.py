@@ -207,7 +207,7 @@ def block() -> str:
     aside = {
         "nr-dbcnn": f" {refitted('not seen before', 'all')}",
         "nr-hyperiqa": f" Under [another head]({REFERENCE}/real-nr/report.md), trained alike, "
-        f"they were attacked: {earlier}.",
+        f"they were attacked: {earlier}. The photographs had been looked at under that head.",
     }
     return "\n".join(
         [

@@ -277,12 +277,17 @@ def agreement_line(folder: RunFolder) -> str:
 
     Seconds of resampling: kept for the next time that nothing was left to do.
     """
-    from bench.base.cache import Cache, content_key, source_sha256
-    from bench.review.agreement import COLUMNS, MADE_BY, agreement, recorded_evaluations
+    from bench.base.cache import Cache, content_key
+    from bench.base.provenance import code_sha256
+    from bench.review.agreement import COLUMNS, agreement, recorded_evaluations
     from iqa_models.folders import cache_folder
 
     if folder.plan().profile.edition != "compact":
         return ""
-    ours, recorded = folder.table("evaluate", COLUMNS), recorded_evaluations()
-    key = content_key(ours=ours.to_csv(), recorded=recorded.to_csv(), code=source_sha256(*MADE_BY))
-    return Cache(cache_folder()).text(key, lambda: str(agreement(ours, recorded) or ""))
+    ours = folder.table("evaluate", COLUMNS)
+    # The recorded run's evaluations lie among the code.
+    code = code_sha256(parts=("bench/review", "bench/analysis"))
+    key = content_key(ours=ours.to_csv(), code=code)
+    return Cache(cache_folder()).text(
+        key, lambda: str(agreement(ours, recorded_evaluations()) or "")
+    )

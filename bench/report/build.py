@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.analysis.source import FrameRun
 from bench.report.compose import compose
@@ -69,10 +70,17 @@ def _write(document: Document, out: Path) -> None:
 
 def _noted(out: Path) -> set[str]:
     """Files of the report that lies there, of those that it noted."""
+    files = _notes(out).get("files")
+    return {name for name in _files(out) if name in files} if isinstance(files, list) else set()
+
+
+def _notes(folder: Path) -> dict[str, Any]:
+    """What a report noted of its making; nothing where that is of another make."""
     try:
-        return _files(out).intersection(json.loads(_read(out / _MADE))["files"])
-    except (ValueError, KeyError, TypeError):
-        return set()
+        noted = json.loads(_read(folder / _MADE))
+    except ValueError:
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def tool_versions() -> dict[str, str]:
@@ -100,7 +108,7 @@ def check_document(document: Document, out: Path) -> list[str]:
     with TemporaryDirectory() as name:
         fresh = Path(name)
         _write(document, fresh)
-        same_tools = _tools(fresh) == _tools(out)
+        same_tools = _notes(fresh)["tools"] == _notes(out).get("tools")
         expected, found = _files(fresh), _files(out)
         remarks = [f"{path}: expected, not found" for path in sorted(expected - found)]
         remarks += [f"{path}: found, not expected" for path in sorted(found - expected)]
@@ -119,13 +127,6 @@ def _files(folder: Path) -> set[str]:
         for p in folder.rglob("*")
         if p.is_file() and not p.name.startswith(".")
     }
-
-
-def _tools(folder: Path) -> object:
-    try:
-        return json.loads(_read(folder / _MADE))["tools"]
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _read(path: Path) -> bytes:

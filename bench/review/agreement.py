@@ -27,12 +27,6 @@ COLUMNS = [
 ]
 """What is kept of the recorded run's evaluations."""
 
-MADE_BY = (
-    *("bench.review.agreement", "bench.review.paired", "bench.review.compare"),
-    *("bench.analysis.statistics", "bench.analysis.frames"),
-)
-"""Modules that decide what is said of the same evaluations."""
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
