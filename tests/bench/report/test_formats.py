@@ -219,10 +219,11 @@ def test_check_passes_on_its_own_report_and_finds_a_changed_number(
 
 
 def test_a_report_written_anew_leaves_no_file_of_the_one_before(tmp_path: Path) -> None:
-    build(synthetic_run(stages=("evaluate", "time")), tmp_path, reps=10)
+    small: dict[str, Any] = {"models": ("koncept",), "defenses": ("ms",), "sigmas": (0.1,)}
+    build(synthetic_run(stages=("evaluate", "time"), **small), tmp_path, reps=10)
     before = {path.name for path in (tmp_path / "tables").iterdir()}
     (tmp_path / "tables" / "mine.csv").write_text("1")
-    run = synthetic_run(stages=("evaluate",))
+    run = synthetic_run(stages=("evaluate",), **small)
     build(run, tmp_path, reps=10)
     after = {path.name for path in (tmp_path / "tables").iterdir()}
     assert before - after and after - before == {"mine.csv"}
