@@ -32,17 +32,27 @@ class Recent:
     """
 
     memory: int = MEMORY
-    known: OrderedDict[Hashable, Tensor] = field(default_factory=OrderedDict)
+    known: OrderedDict[Hashable, tuple[Tensor, ...]] = field(default_factory=OrderedDict)
     size: int = 0
 
     def __call__(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """What is kept under the key, else what ``make`` gives."""
+        (found,) = self.several(key, lambda: (make(),))
+        return found
+
+    def several(self, key: Hashable, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """The same for tensors that are made together."""
         if key in self.known:
             self.known.move_to_end(key)
-            return self.known[key].clone()
-        made = self.known[key] = make()
-        self.size += made.nbytes
+        else:
+            self.known[key] = make()
+            self.size += _bytes(self.known[key])
+        found = tuple(tensor.clone() for tensor in self.known[key])
         while self.size > self.memory:
             _, oldest = self.known.popitem(last=False)
-            self.size -= oldest.nbytes
-        return made.clone()
+            self.size -= _bytes(oldest)
+        return found
+
+
+def _bytes(tensors: tuple[Tensor, ...]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

@@ -90,10 +90,11 @@ def stored(folder: Path, name: str, key: str, make: Callable[[], NDArray[Any]]) 
         return found
     array = make()
     sha256 = digest(array)
-    write_atomically(folder / f"{stem}.npy", lambda part: _write_array(part, array))
+    path = folder / f"{stem}.npy"
+    write_atomically(path, lambda part: _write_array(part, array))
     manifest = {"name": name, "key": key, "sha256": sha256, "shape": list(array.shape)}
     write_json(folder / f"{stem}.json", manifest)
-    return _opened(folder, stem, key) or Stored(array, sha256)
+    return Stored(np.load(path, mmap_mode="r", allow_pickle=False), sha256)
 
 
 def _opened(folder: Path, stem: str, key: str) -> Stored | None:

@@ -100,7 +100,7 @@ def ascend(
         image: Centre ``(1, 3, H, W)``.
         starts: Offsets to start from ``(K, 3, H, W)``, projected.
         radius: l2 radius, image units.
-        steps: Gradient steps; ``steps + 1`` passes of K images.
+        steps: Gradient steps; ``steps + 1`` passes of K images, the last without a gradient.
         momentum: Share of the last direction that is kept, in [0, 1).
 
     Returns:
@@ -115,12 +115,21 @@ def ascend(
     offset = project_l2(starts, radius)
     best, best_offset = torch.full((len(starts),), -torch.inf, device=image.device), offset
     heading = torch.zeros_like(offset)
-    for step in range(steps + 1):
+    for step in range(steps):
         values, slope = gradient(objective, image + offset, step)
-        better = values > best
-        best = torch.where(better, values, best)
-        best_offset = torch.where(better.view(-1, 1, 1, 1), offset, best_offset)
+        best, best_offset = _better(best, best_offset, values, offset)
         heading = momentum * heading + unit_l2(slope)
         stride = radius * (1.0 - step / (steps + 1))
         offset = project_l2(offset + stride * unit_l2(heading), radius)
-    return best, best_offset
+    with torch.no_grad():
+        values = objective(image + offset, steps)
+    return _better(best, best_offset, values, offset)
+
+
+def _better(
+    best: Tensor, best_offset: Tensor, values: Tensor, offset: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Row by row the larger value, where it was reached; what is not a number is never larger."""
+    better = values > best
+    rows = better.view(-1, 1, 1, 1)
+    return torch.where(better, values, best), torch.where(rows, offset, best_offset)

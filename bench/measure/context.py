@@ -32,6 +32,7 @@ from bench.plugins.sources import modules_sha256
 from defenses.base import Array, Defense, Example, Part, ScoreScale, Target
 from defenses.engine import cpu_rows
 from defenses.noise import NoiseStream
+from defenses.recent import Recent
 from defenses.shipped import Shipped, find, part_key
 from iqa_models.base import BoundModel, IQAModel
 from iqa_models.folders import cache_folder
@@ -79,6 +80,8 @@ class Context:
         self.networks: dict[str, nn.Module] = {}
         self.remembered = cache(Remembered)
         self.engine = cache(self.terms.engine)
+        self.references = Recent()
+        self.plain: dict[tuple[str, str, str], float | None] = {}
 
     def _model(self, name: str) -> IQAModel:
         return self.load_model(name).to(self.device)
@@ -108,17 +111,26 @@ class Context:
         return torch.from_numpy(np.ascontiguousarray(image)).to(self.device)[None]
 
     def bind(self, model: IQAModel, pairs: Sequence[Pair]) -> BoundModel:
-        """Bind the references of some pairs, row by row (nothing to bind for NR models)."""
+        """Bind the references of some pairs, row by row (nothing to bind for NR models).
+
+        One that all of them share is encoded once, and remembered for the next call.
+        """
         if model.card.mode == "NR":
             return model.bind()
-        missing = sum(pair.reference is None for pair in pairs)
+        references = [pair.reference for pair in pairs if pair.reference is not None]
+        missing = len(pairs) - len(references)
         if missing:
             raise BenchError(
                 f"{model.card.title} needs a reference image, {missing} of {len(pairs)} have none."
             )
-        return model.bind(
-            torch.cat([self.tensor(p.reference) for p in pairs if p.reference is not None])
+        first, *others = references
+        if any(not np.array_equal(first, other) for other in others):
+            return model.bind(torch.cat([self.tensor(reference) for reference in references]))
+        whole = self.tensor(first)
+        encoded = self.references.several(
+            (model, first.shape, first.tobytes()), lambda: model.bind(whole).reference or ()
         )
+        return BoundModel(model, encoded, tuple(whole.shape))
 
     def training_items(self, dataset: str) -> tuple[list[Item], list[Item]]:
         """Training and validation items that can be read."""
@@ -293,6 +305,13 @@ class Context:
             terms=self.terms,
             samples=self.terms.samples(defense),
         )
+
+    def undefended(self, one: Defended, cell: Cell, image: str) -> float | None:
+        """Plain score of a cell's model on a test image, computed once for all its defences."""
+        key = (cell.dataset, cell.model, image)
+        if key not in self.plain:
+            self.plain[key] = one.undefended()
+        return self.plain[key]
 
     def defended_item(self, cell: Cell, image: str) -> Defended:
         """A defence of a model on a test image."""

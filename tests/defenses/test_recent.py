@@ -39,6 +39,18 @@ def test_what_does_not_fit_is_not_kept() -> None:
     assert maker.made == [1, 1] and not recent.known and recent.size == 0
 
 
+def test_what_is_made_together_stays_together() -> None:
+    recent, maker = Recent(memory=12), Maker()
+    for _ in range(2):
+        found = recent.several("a", lambda: (maker(1), maker(2)))
+        found[1].zero_()
+        assert found[0].item() == 1
+    assert recent.several("a", lambda: ())[1].item() == 2, "what was handed out is a copy"
+    assert maker.made == [1, 2] and recent.size == 8
+    asked(recent, maker, 3, 4)
+    assert maker.made == [1, 2, 3, 4] and list(recent.known) == [3, 4] and recent.size == 8
+
+
 def test_who_writes_into_what_is_handed_out_changes_nothing() -> None:
     recent, maker = Recent(), Maker()
     for _ in range(3):

@@ -70,7 +70,7 @@ def evaluate(
     started = time.perf_counter()
     draws = one.draw_on(context.first_draws(unit.key))
     seconds = time.perf_counter() - started + geometry_seconds
-    undefended = one.undefended()
+    undefended = context.undefended(one, unit.cells[0], unit.one_image)
     try:
         scores = sorted_draws(draws)
     except CertificateError as error:

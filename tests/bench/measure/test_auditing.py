@@ -277,6 +277,21 @@ def test_ascent_keeps_to_its_ball_and_keeps_the_best_of_every_row() -> None:
     assert values.tolist() == pytest.approx([24 + edge, 0.5 * (edge - 24)], rel=1e-4)
 
 
+def test_the_last_point_of_an_ascent_is_scored_without_a_gradient_and_counts() -> None:
+    """A value that rises with every step: the last point is the best, and goes nowhere."""
+    asked: list[tuple[int, bool]] = []
+
+    def objective(points: torch.Tensor, step: int) -> torch.Tensor:
+        asked.append((step, points.requires_grad))
+        return points.flatten(1).sum(1) + 100.0 * step
+
+    image, start = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), -0.01)
+    values, offsets = ascend(objective, image, starts=start, radius=1.0, steps=2, momentum=0.0)
+    assert asked == [(0, True), (1, True), (2, False)]
+    assert offsets.sum().item() == pytest.approx(12**0.5, rel=1e-5)
+    assert values.tolist() == pytest.approx([200 + 12**0.5], rel=1e-5)
+
+
 def test_momentum_climbs_under_noise_where_single_steps_wander() -> None:
     """A slope hidden in noise of eight times its size; ten seeds."""
     image = torch.zeros(1, 3, 8, 8)
