@@ -20,6 +20,7 @@ README = ROOT / "README.md"
 INDEX = ROOT / "reports" / "README.md"
 REFERENCE = "reports/reference"
 RECORDED = f"{REFERENCE}/recorded"
+FULL = f"{REFERENCE}/embedded-full"
 TIMING = f"{REFERENCE}/timing/cpu-published"
 NARROW = 24
 """Most letters of a cell of the README's table: it stays on one line at 1,012 pixels."""
@@ -202,7 +203,7 @@ def trunks() -> dict[str, str]:
 
 def block() -> str:
     """What the README shows of the committed reports."""
-    recorded, real = read(RECORDED), trunks()
+    recorded, full, real = read(RECORDED), read(FULL), trunks()
     earlier = ". ".join(attacked(read(f"{REFERENCE}/real-nr")))
     aside = {
         "nr-dbcnn": f" {refitted('not seen before', 'all')}",
@@ -225,7 +226,8 @@ def block() -> str:
             f"two CPU cores. {chosen()} {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(
-                f"- {line} {order(recorded)}"
+                f"- {line} {order(full)} From [six times the images]({FULL}/report.md), neither "
+                f"timed nor attacked: {trusted(full)}"
                 for line in box(recorded)
                 if line.startswith("Claims of the paper")
             ),
@@ -270,7 +272,7 @@ def srccs(folder: str, *, sigmas: tuple[str, ...]) -> dict[str, list[str]]:
 
 def index() -> str:
     """The index of the committed reports: report, question, answer."""
-    recorded, real = read(RECORDED), trunks()
+    recorded, full, real = read(RECORDED), read(FULL), trunks()
     claims = [line for line in box(recorded) if line.startswith("Claims of the paper")]
     broke = [
         line.split("; photographs")[0] for line in choices(recorded) if "attacks broke" in line
@@ -282,6 +284,7 @@ def index() -> str:
     rows = [
         ("recorded", "Which proved defence? Compact networks.", [proved(recorded)]),
         ("recorded", "Is the paper right?", claims),
+        ("embedded-full", "Is its order right, on six times the images?", [order(full)]),
         ("recorded", "What did attacks break?", broke),
         *(
             (

@@ -99,7 +99,10 @@ def _note_start(run: RunFolder, plan: Plan, how: Execution) -> None:
         device_type=plan.device,
         workers=how.workers,
         backend=how.cluster.backend,
-        threads={stage: how.threads(stage) for stage in how.stages},
+        threads={
+            **run.provenance().get("threads", {}),
+            **{stage: how.threads(stage) for stage in how.stages},
+        },
         machine=describe_machine(),
         processors=sorted({*run.provenance().get("processors", ()), processor()}),
     )

@@ -34,7 +34,7 @@ from bench.report.parts.claims import is_papers_setting, verdicts
 from bench.report.parts.cost import cost_frame, cost_table
 from bench.report.parts.dots import model_dots
 from bench.report.parts.figures import width_against_radius
-from bench.report.parts.first import decide, first_section, trust_lines
+from bench.report.parts.first import cards_here, decide, first_section, trust_lines
 from bench.report.parts.glossary import glossary_section
 from bench.report.parts.guarantee import (
     Guarantees,
@@ -234,7 +234,9 @@ def _papers_form(
 
 
 def _guarantee(run: FrameRun, data: Mapping[str, Guarantees]) -> Chapter:
-    promised = card_table(run.cards, id="table-g1", title="Table G1. What each defence promises")
+    promised = card_table(
+        cards_here(run), id="table-g1", title="Table G1. What each defence promises"
+    )
     said = _too_few_draws(data)
     if not any(guarantee.order for guarantee in data.values()):
         return Chapter("guarantee", _GUARANTEED, said)

@@ -6,6 +6,7 @@ This module knows a run's tables and puts page 1 together; it must not know how 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -60,12 +61,12 @@ def decide(
             mode: broken(audit[audit["model"].isin(of_mode(frame, mode)["model"].unique())])
             for mode in equal
         },
-        labels=_labels(run.table("calibration")),
+        labels=labels(run),
         papers=tuple(run.table("evaluate")["defense"].unique()),
         reported=reported,
         busy=unsteady(time),
         smoothers=_smoothers(everything.table("evaluate")),
-        trained={str(card["name"]): str(card["trained"]) for card in run.cards},
+        trained={str(card["name"]): str(card["trained"]) for card in cards_here(run)},
     )
     if not decision.radii:
         return None
@@ -79,9 +80,18 @@ def decide(
     return decision, choices(decision, plain, guaranteed)
 
 
-def _labels(calibration: pd.DataFrame) -> str:
+def cards_here(run: FrameRun) -> list[dict[str, Any]]:
+    """Guarantee cards that call by its name what was learnt from: they cannot know a run's data."""
+    return [
+        {**card, "trained": str(card["trained"]).replace("human scores", labels(run))}
+        for card in run.cards
+    ]
+
+
+def labels(run: FrameRun) -> str:
     """What the human scores of a run are."""
-    kinds = {str(kind).startswith("proxy") for kind in calibration["label_kind"].dropna()}
+    known = run.table("calibration")["label_kind"].dropna()
+    kinds = {str(kind).startswith("proxy") for kind in known}
     if kinds == {True}:
         return "proxy labels"
     return "human scores or proxy labels" if kinds == {True, False} else "human scores"

@@ -19,7 +19,7 @@ from bench.execution.options import Execution
 from bench.execution.progress import Tally
 from bench.execution.runner import chunks_of, execute
 from bench.execution.worker import Chunk, Done
-from bench.plan.units import Cell, Unit
+from bench.plan.units import STAGES, Cell, StageName, Unit
 from bench.records.completeness import Completeness, Outcome, completeness
 from bench.records.folder import RunFolder
 from bench.records.journal import journal_files
@@ -61,9 +61,16 @@ def run_small(
     jobs: int = 1,
     debug: bool = False,
     absent: tuple[tuple[str, str], ...] = (),
+    stages: tuple[StageName, ...] = STAGES,
 ) -> tuple[RunFolder, Completeness]:
     run = RunFolder.create(results, small_plan())
-    how = Execution(jobs=jobs, debug=debug, workshop="tests.bench.fake_workshop", absent=absent)
+    how = Execution(
+        jobs=jobs,
+        debug=debug,
+        workshop="tests.bench.fake_workshop",
+        absent=absent,
+        stages=stages,
+    )
     return run, execute(run, how, Silent())  # type: ignore[arg-type]
 
 
@@ -105,6 +112,14 @@ def test_a_second_call_does_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+def test_stages_of_two_calls_are_all_noted(tmp_path: Path) -> None:
+    run_small(tmp_path, stages=("prepare", "fit"))
+    first = run_small(tmp_path, stages=("attack",))[0].provenance()
+    assert first["stages"] == ["prepare", "fit", "attack"]
+    assert first["threads"] == {"prepare": 1, "fit": 1, "attack": 1}
+    assert first["seconds"].keys() == {"prepare", "fit", "attack"}
+
+
 def test_a_bad_image_fails_alone_and_is_tried_again(
     tmp_path: Path, jobs: int, undisturbed: dict[str, bytes]
 ) -> None:

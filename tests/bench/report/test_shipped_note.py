@@ -8,13 +8,14 @@ import pandas as pd
 
 from bench.analysis.source import FrameRun
 from bench.report.document import Chapter, Column, Field, Paragraph, Table
-from bench.report.parts.shipped import noted, shipped_defenses
+from bench.report.parts.shipped import Brought, note, noted, shipped_defenses
 from tests.bench.report.synthetic import synthetic_run
 
 FIT = pd.DataFrame(
     {
         "part": ["denoiser", "denoiser-iqa", "denoiser-iqa", "ftn"],
         "model": [None, "lpips", "dists", "lpips"],
+        "sha256": ["a", "b", "c", "d"],
         "seconds": [600.0, 900.0, 300.0, 60.0],
         "shipped": [True, True, True, False],
     }
@@ -37,7 +38,7 @@ def table(*names: str) -> Table:
 
 
 def test_minutes_of_all_trainings_by_defence() -> None:
-    assert shipped_defenses(run()) == {"DMS": 10.0, "DMS-IQA": 20.0}
+    assert shipped_defenses(run()) == {"DMS": Brought(10.0), "DMS-IQA": Brought(20.0)}
     assert shipped_defenses(run(FIT.assign(shipped=False))) == {}
     assert shipped_defenses(run(FIT.drop(columns="shipped"))) == {}
 
@@ -54,3 +55,11 @@ def test_tables_that_show_them_say_so() -> None:
         "--retrain).",
     )
     assert "DMS and DMS-IQA came with the package (trained for 10 and 20 minutes" in both.notes[0]
+
+
+def test_a_network_that_serves_two_models_was_shaped_by_neither() -> None:
+    """The recipe has losses through the model; the digest says whether they came to anything."""
+    same = FIT.assign(sha256=["a", "b", "b", "b"])
+    found = shipped_defenses(run(same))
+    assert found == {"DMS": Brought(10.0), "DMS-IQA": Brought(20.0, ("lpips", "dists"))}
+    assert "DMS-IQA for LPIPS and DISTS is one and the same" in note([*found], [*found.values()])
