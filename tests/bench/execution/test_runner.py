@@ -100,6 +100,14 @@ def test_the_number_of_workers_changes_nothing(
     assert not list(run.journal.glob("*"))
 
 
+def test_stages_of_two_calls_are_all_noted(tmp_path: Path) -> None:
+    run_small(tmp_path, stages=("prepare", "fit"))
+    first = run_small(tmp_path, stages=("attack",))[0].provenance()
+    assert first["stages"] == ["prepare", "fit", "attack"]
+    assert first["threads"] == {"prepare": 1, "fit": 1, "attack": 1}
+    assert first["seconds"].keys() == {"prepare", "fit", "attack"}
+
+
 def test_a_second_call_does_nothing(tmp_path: Path) -> None:
     run_small(tmp_path)
     before = worked_on(tmp_path)
@@ -112,14 +120,6 @@ def test_a_second_call_does_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_stages_of_two_calls_are_all_noted(tmp_path: Path) -> None:
-    run_small(tmp_path, stages=("prepare", "fit"))
-    first = run_small(tmp_path, stages=("attack",))[0].provenance()
-    assert first["stages"] == ["prepare", "fit", "attack"]
-    assert first["threads"] == {"prepare": 1, "fit": 1, "attack": 1}
-    assert first["seconds"].keys() == {"prepare", "fit", "attack"}
-
-
 def test_a_bad_image_fails_alone_and_is_tried_again(
     tmp_path: Path, jobs: int, undisturbed: dict[str, bytes]
 ) -> None:
