@@ -33,7 +33,7 @@ from bench.report.compose import compose
 from bench.report.document import Table
 from bench.report.parts.choosing import Choice, choice_words, choices, most_accurate
 from bench.report.parts.decision import decision_figure, decision_table
-from bench.report.parts.first import decide, trust_lines
+from bench.report.parts.first import cards_here, decide, trust_lines
 from tests.bench.report.synthetic import synthetic_run
 
 REPS = 200
@@ -320,6 +320,27 @@ def test_where_all_scores_are_alike_nobody_is_called_accurate() -> None:
     assert said.startswith("**If only accuracy matters:** nobody has an SRCC")
     told = {"NR": Leading({"ms": 0.5, "dms": 0.4}, ("ms",)), "FR": Leading({}, ())}
     assert "guarantee: NR choose MS (0.50) (best SRCC)." in most_accurate(told)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (("proxy: cell means", "proxy: others"), "MSE to proxy labels"),
+        (("opinions", "proxy: cell means"), "MSE to human scores or proxy labels"),
+        (("opinions", "opinions"), "MSE to human scores"),
+    ],
+)
+def test_a_card_says_human_scores_only_where_a_run_has_them(
+    run: FrameRun, kinds: tuple[str, str], said: str
+) -> None:
+    calibration = run.table("calibration").iloc[:2].assign(label_kind=list(kinds))
+    cards = [
+        {**card, "trained": {"ms": "nothing"}.get(str(card["name"]), "MSE to human scores")}
+        for card in run.cards
+    ]
+    known = replace(run, tables={**run.tables, "calibration": calibration}, cards=cards)
+    found = {str(card["name"]): card["trained"] for card in cards_here(known)}
+    assert found.pop("ms") == "nothing" and set(found.values()) == {said}
 
 
 def test_who_was_trained_stands_below_the_table(whole: FrameRun) -> None:
