@@ -65,8 +65,10 @@ def test_a_profile_extends_a_shipped_one_section_by_section() -> None:
 
 def test_full_changes_no_model_or_training_of_the_default() -> None:
     full, usual = load_profile("embedded-full"), load_profile("embedded")
-    for name in ("edition", "seed", "models", "defenses", "sigmas", "options", "fit", "attack"):
+    for name in ("edition", "seed", "models", "defenses", "sigmas", "options", "fit"):
         assert getattr(full, name) == getattr(usual, name)
+    assert full.attack.images > usual.attack.images
+    assert full.attack.model_copy(update={"images": usual.attack.images}) == usual.attack
 
 
 def test_one_budget_for_every_defence() -> None:
