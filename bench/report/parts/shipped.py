@@ -85,12 +85,11 @@ def note(names: Sequence[str], brought: Sequence[Brought]) -> str:
     """
     told = listed(f"{one.minutes:.0f}" for one in brought)
     alike = "".join(
-        f" That of {name} for {listed(map(model_title, one.alike))} is one and the same network: "
-        "of pixels alone, whatever loss stands beside it."
+        f"; {name}'s for {listed(map(model_title, one.alike))} is one network, of pixels alone"
         for name, one in zip(names, brought, strict=True)
         if one.alike
     )
     return (
         f"Denoisers of {listed(names)} came with the package (trained for {told} minutes of one "
-        f"core; see --retrain).{alike}"
+        f"core; see --retrain){alike}."
     )

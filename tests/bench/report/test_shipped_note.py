@@ -62,4 +62,7 @@ def test_a_network_that_serves_two_models_was_shaped_by_neither() -> None:
     same = FIT.assign(sha256=["a", "b", "b", "b"])
     found = shipped_defenses(run(same))
     assert found == {"DMS": Brought(10.0), "DMS-IQA": Brought(20.0, ("lpips", "dists"))}
-    assert "DMS-IQA for LPIPS and DISTS is one and the same" in note([*found], [*found.values()])
+    said = note([*found], [*found.values()])
+    assert said.endswith(
+        "--retrain); DMS-IQA's for LPIPS and DISTS is one network, of pixels alone."
+    )
