@@ -127,9 +127,9 @@ class Context:
         if any(not np.array_equal(first, other) for other in others):
             return model.bind(torch.cat([self.tensor(reference) for reference in references]))
         whole = self.tensor(first)
-        encoded = self.references.several(
-            (model, first.shape, first.tobytes()), lambda: model.bind(whole).reference or ()
-        )
+        # By its 64-bit hash: pixels as keys would stay where what is encoded of them is small.
+        key = (model, first.shape, hash(first.tobytes()))
+        encoded = self.references.several(key, lambda: model.bind(whole).reference or ())
         return BoundModel(model, encoded, tuple(whole.shape))
 
     def training_items(self, dataset: str) -> tuple[list[Item], list[Item]]:
