@@ -132,8 +132,13 @@ def order(report: str) -> str:
     """How many steps of the paper's order a report sees, by mode."""
     told = {mode: caption(report, number) for mode, number in (("NR", "O1"), ("FR", "O2"))}
     (wanted,) = {text.split(" in the paper. ")[0] for text in told.values()}
-    found = (f"{mode}: {text.split(' in the paper. ')[1]}" for mode, text in told.items())
-    return f"Its order, {wanted} (mean over models, paired intervals): {' '.join(found)}"
+    found = (
+        f"{mode}: {text.split(' in the paper. ')[1].strip('.')}" for mode, text in told.items()
+    )
+    return (
+        f"Its order, {wanted} (mean over models at equal noise, so at unequal radius; paired 95 % "
+        f"intervals over photographs): {'; '.join(found)}."
+    )
 
 
 def trained(report: str) -> str:

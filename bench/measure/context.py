@@ -32,7 +32,7 @@ from bench.plugins.sources import modules_sha256
 from defenses.base import Array, Defense, Example, Part, ScoreScale, Target
 from defenses.engine import cpu_rows
 from defenses.noise import NoiseStream
-from defenses.recent import Recent
+from defenses.recent import Recent, content
 from defenses.shipped import Shipped, find, part_key
 from iqa_models.base import BoundModel, IQAModel
 from iqa_models.folders import cache_folder
@@ -127,9 +127,9 @@ class Context:
         if any(not np.array_equal(first, other) for other in others):
             return model.bind(torch.cat([self.tensor(reference) for reference in references]))
         whole = self.tensor(first)
-        # By its 64-bit hash: pixels as keys would stay where what is encoded of them is small.
-        key = (model, first.shape, hash(first.tobytes()))
-        encoded = self.references.several(key, lambda: model.bind(whole).reference or ())
+        encoded = self.references.several(
+            (model, content(first)), lambda: model.bind(whole).reference or ()
+        )
         return BoundModel(model, encoded, tuple(whole.shape))
 
     def training_items(self, dataset: str) -> tuple[list[Item], list[Item]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from defenses.noise import NoiseStream
-from defenses.recent import Recent
+from defenses.recent import Recent, content
 
 
 class Maker:
@@ -49,6 +50,13 @@ def test_what_is_made_together_stays_together() -> None:
     assert maker.made == [1, 2] and recent.size == 8
     asked(recent, maker, 3, 4)
     assert maker.made == [1, 2, 3, 4] and list(recent.known) == [3, 4] and recent.size == 8
+
+
+def test_a_key_knows_values_shape_and_kind() -> None:
+    one = np.arange(6, dtype=np.float32).reshape(2, 3)
+    others = [one + 1, one.reshape(3, 2), one.view(np.int32), one[:, ::-1]]
+    assert len({content(values) for values in (one, *others)}) == 5
+    assert content(one) == content(np.asfortranarray(one)) == content(one.copy())
 
 
 def test_who_writes_into_what_is_handed_out_changes_nothing() -> None:

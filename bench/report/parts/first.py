@@ -82,8 +82,9 @@ def decide(
 
 def cards_here(run: FrameRun) -> list[dict[str, Any]]:
     """Guarantee cards that call by its name what was learnt from: they cannot know a run's data."""
+    here = labels(run)
     return [
-        {**card, "trained": str(card["trained"]).replace("human scores", labels(run))}
+        {**card, "trained": str(card["trained"]).replace("human scores", here)}
         for card in run.cards
     ]
 
