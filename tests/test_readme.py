@@ -128,17 +128,14 @@ def leads(report: str) -> list[str]:
     ]
 
 
-def order(report: str) -> str:
-    """How many steps of the paper's order a report sees, by mode."""
+def order(report: str) -> tuple[str, str]:
+    """The paper's order as a report words it, and how many of its steps it sees, by mode."""
     told = {mode: caption(report, number) for mode, number in (("NR", "O1"), ("FR", "O2"))}
     (wanted,) = {text.split(" in the paper. ")[0] for text in told.values()}
     found = (
         f"{mode}: {text.split(' in the paper. ')[1].strip('.')}" for mode, text in told.items()
     )
-    return (
-        f"Its order, {wanted} (mean over models at equal noise, so at unequal radius; paired 95 % "
-        f"intervals over photographs): {'; '.join(found)}."
-    )
+    return wanted, "; ".join(found) + "."
 
 
 def trained(report: str) -> str:
@@ -210,6 +207,7 @@ def block() -> str:
     """What the README shows of the committed reports."""
     recorded, full, real = read(RECORDED), read(FULL), trunks()
     earlier = ". ".join(attacked(read(f"{REFERENCE}/real-nr")))
+    wanted, steps = order(full)
     aside = {
         "nr-dbcnn": f" {refitted('not seen before', 'all')}",
         "nr-hyperiqa": f" Under [another head]({REFERENCE}/real-nr/report.md), trained alike, "
@@ -231,8 +229,9 @@ def block() -> str:
             f"two CPU cores. {chosen()} {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(
-                f"- {line} {order(full)} From [six times the images]({FULL}/report.md), neither "
-                f"timed nor attacked: {trusted(full)}"
+                f"- {line} Its order, {wanted} (mean over models at equal noise, so at unequal "
+                f"radius; paired 95 % intervals over photographs): {steps} From [six times the "
+                f"images]({FULL}/report.md), neither timed nor attacked: {trusted(full)}"
                 for line in box(recorded)
                 if line.startswith("Claims of the paper")
             ),
@@ -289,7 +288,7 @@ def index() -> str:
     rows = [
         ("recorded", "Which proved defence? Compact networks.", [proved(recorded)]),
         ("recorded", "Is the paper right?", claims),
-        ("embedded-full", "Is its order right, on six times the images?", [order(full)]),
+        ("embedded-full", "Is its order right, on six times the images?", [order(full)[1]]),
         ("recorded", "What did attacks break?", broke),
         *(
             (
