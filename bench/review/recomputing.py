@@ -15,8 +15,9 @@ import numpy as np
 
 from bench.analysis.frames import plain
 from bench.measure.certificates import Terms, certificate_columns
+from defenses.averaged import AveragedFeatureSmoother
 from defenses.base import Array, Defense, Geometry, ScoreScale
-from defenses.smoothers import feature_geometry
+from defenses.smoothers import InputSmoother, feature_geometry
 
 Row = Mapping[str, Any]
 Found = tuple[str, Any, Any]
@@ -38,6 +39,11 @@ class Settings:
 
     terms: Terms
     edition: str
+
+    @property
+    def delta(self) -> float:
+        """Failure probability of a radius that is found by random vectors."""
+        return self.terms.geometry(seed=0).delta
 
 
 def same(recorded: Any, expected: Any) -> bool:
@@ -94,16 +100,27 @@ def check_draws(row: Row, defense: Defense, settings: Settings) -> Iterator[Foun
     elif (np.diff(scores) < 0).any():
         yield "scores", "not sorted", "sorted draws"
     yield from compare(row, geometry_columns(row, defense, settings))
+    estimate, upper = plain(row["spectral_estimate"]), plain(row["spectral_upper"])
+    if estimate is not None and upper is not None and estimate > upper:
+        yield "spectral_estimate", estimate, f"at most spectral_upper, {upper!r}"
 
 
 def geometry_columns(row: Row, defense: Defense, settings: Settings) -> dict[str, Any]:
-    """Columns of a draw record that follow from others: the radius' coefficient and its delta."""
+    """Columns of a draw record that follow from others or the plan: a radius and its delta."""
     if plain(row["spectral_upper"]) is not None:
         geometry = spectral_geometry(row, settings)
-        return {"coefficient": geometry.coefficient}
+        delta = settings.delta if row["spectral_method"] == "lanczos" else 0.0
+        return {"coefficient": geometry.coefficient, "spectral_delta": delta}
+    if isinstance(defense.smoother, InputSmoother) and not _own_geometry(defense.smoother):
+        return {"coefficient": 1.0 / row["sigma"], "tabulated_radius": [], "tabulated_r": []}
     if defense.smoother.noise_kind == "input" and not len(row["tabulated_radius"]):
         return {"coefficient": 1.0 / row["sigma"]}
     return {}
+
+
+def _own_geometry(smoother: InputSmoother) -> bool:
+    """Whether a smoother replaces the constant radius of input noise."""
+    return type(smoother).geometry is not InputSmoother.geometry
 
 
 def spectral_geometry(row: Row, settings: Settings) -> Geometry:
@@ -151,7 +168,9 @@ def check_certificate(
     scores = np.asarray(draws["scores"], dtype=np.float64)
     geometry = rebuilt_geometry(draws, row, settings)
     columns = recomputed(row, scores, geometry, defense, settings)
-    yield from compare(row, {**columns, "samples": len(scores), "delta": geometry.delta})
+    averaged = isinstance(defense.smoother, AveragedFeatureSmoother)
+    delta = settings.delta if averaged else geometry.delta
+    yield from compare(row, {**columns, "samples": len(scores), "delta": delta})
 
 
 def promised_columns(defense: Defense, settings: Settings) -> dict[str, Any]:

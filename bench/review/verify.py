@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.frames import plain, rows
 from bench.measure.certificates import Terms
-from bench.measure.planted import CLAIMS
+from bench.measure.planted import CLAIMS, GENUINE
 from bench.measure.tuning import tuned
 from bench.plan.units import STAGES, Plan
 from bench.records.schema import BY_TABLE, CONSTANT
@@ -122,14 +122,22 @@ def verify(
     names = plan.profile.all_defenses
     wanted = {name: tuned(known[name], plan.profile) for name in names if name in known}
     unknown = [name for name in names if name not in known]
-    evaluations, draws = rows(run.table("evaluate")), rows(run.table("draws"))
+    evaluations, draws, audits = (rows(run.table(t)) for t in ("evaluate", "draws", "audit"))
     differences = [
         *check_rows(plan, "evaluate", evaluations, evaluation_keys(plan)),
         *check_rows(plan, "draws", draws, draw_keys(plan)),
         *check_stages(run, plan),
+        *check_failures(run, plan, "evaluate", evaluations),
+        *check_failures(run, plan, "audit", audits),
         *check_constants(evaluations),
         *recompute(plan, evaluations, draws, wanted),
-        *check_audit(rows(run.table("audit")), evaluations),
+        *check_rows(
+            plan,
+            "audit",
+            audits,
+            audit_keys(attacked_keys(run, plan), audits, evaluations),
+        ),
+        *check_audit(audits, evaluations),
     ]
     cells, wrong = check_aggregates(run, evaluations)
     return Verification(
@@ -138,7 +146,7 @@ def verify(
         ),
         aggregates=cells,
         differences=(*differences, *wrong),
-        notes=(*notes(run, plan, evaluations), *not_recomputed(unknown)),
+        notes=(*notes(run, plan, [*evaluations, *audits]), *not_recomputed(unknown)),
         seconds=time.perf_counter() - started,
     )
 
@@ -209,6 +217,24 @@ def check_stages(run: RunFolder, plan: Plan) -> Iterator[Difference]:
             yield Difference(stage, ("all",), "rows", rows, f"{len(outcomes)}, one per unit")
 
 
+def check_failures(
+    run: RunFolder, plan: Plan, stage: str, rows: Iterable[Row]
+) -> Iterator[Difference]:
+    """A record failed if its unit did: one that was struck out would flatter what is left."""
+    outcomes = run.outcomes(stage)
+    failed = {
+        (unit.dataset, unit.model, defense, unit.sigma, unit.image)
+        for unit in plan.of_stage(stage)
+        for defense in unit.defense.split(",")
+        if unit.key in outcomes and outcomes[unit.key].status == "failed"
+    }
+    for row in rows:
+        if row["status"] == "failed" and key_of("evaluate", row) not in failed:
+            yield Difference(
+                stage, key_of(stage, row), "status", "failed", "as its unit, which did not"
+            )
+
+
 def check_constants(rows: Iterable[Row]) -> Iterator[Difference]:
     """An image has one human score, a model one clean score of it, a smoother one scale."""
     seen: dict[tuple[Any, ...], Any] = {}
@@ -253,8 +279,12 @@ def recompute(
             yield Difference("draws", key, column, recorded, expected)
     for row in evaluations:
         defense = defenses.get(row["defense"])
-        key = tuple(row[c] for c in ("dataset", "model", "smoother", "sigma", "image"))
-        if defense is None or row["status"] == "failed" or key in damaged or key not in by_key:
+        if defense is None or row["status"] == "failed":
+            continue
+        # By the defence's own smoother: a row that names another would be found nowhere.
+        place = {**row, "smoother": defense.smoother.name}
+        key = tuple(place[c] for c in ("dataset", "model", "smoother", "sigma", "image"))
+        if key in damaged or key not in by_key:  # draws that are missing are told of by themselves
             continue
         yield from _certificate_differences(row, by_key[key], defense, settings)
 
@@ -273,22 +303,60 @@ def _certificate_differences(
 # --- audit and aggregates -------------------------------------------------------------------------
 
 
+_VERDICT = ("lower", "upper", "radius", "worst_low_limit", "worst_high_limit", "violated")
+"""What the verdict over a certificate is made of."""
+
+
+def audit_keys(
+    attacked: Iterable[tuple[Any, ...]], audits: Iterable[Row], evaluations: Iterable[Row]
+) -> set[tuple[Any, ...]]:
+    """Keys of all audit records: a claim and its planted errors, or why there are none.
+
+    Args:
+        attacked: Keys of the certificates that were to be attacked.
+        audits: What was recorded; an attack that failed has one record.
+        evaluations: What they were made from; where that has no certificate there is one record.
+    """
+    audits = list(audits)
+    whole = {key_of("evaluate", row) for row in evaluations if row["status"] == "ok"}
+    whole -= {key_of("evaluate", row) for row in audits if row["status"] == "failed"}
+    # The first audits planted nothing.
+    claims = CLAIMS if any(row["planted"] != GENUINE for row in audits) else (GENUINE,)
+    return {(*key, name) for key in attacked for name in (claims if key in whole else (GENUINE,))}
+
+
+def attacked_keys(run: RunFolder, plan: Plan) -> Iterator[tuple[Any, ...]]:
+    """Certificates that the plan attacks; none before the first attack was made."""
+    for unit in plan.of_stage("audit") if run.outcomes("audit") else ():
+        for defense in unit.defense.split(","):
+            yield (unit.dataset, unit.model, defense, unit.sigma, unit.image)
+
+
 def check_audit(audits: Iterable[Row], evaluations: Iterable[Row]) -> Iterator[Difference]:
     """Verdicts follow from the recorded limits, audited claims from the certified ones."""
     certified = {key_of("evaluate", row): row for row in evaluations}
     for row in audits:
+        key, source = key_of("audit", row), certified.get(key_of("evaluate", row))
+        for column in ("group", "rigor"):
+            if source is not None and plain(row[column]) != plain(source[column]):
+                yield Difference("audit", key, column, row[column], source[column])
         if row["status"] != "ok":
             continue
-        key = key_of("audit", row)
+        if unknown := [name for name in _VERDICT if plain(row[name]) is None]:
+            yield Difference("audit", key, unknown[0], None, "a value, where an attack ended")
+            continue
+        for worst, sign in (("worst_low", 1.0), ("worst_high", -1.0)):
+            found, limit = (plain(row[name]) for name in (worst, f"{worst}_limit"))
+            if found is not None and sign * (limit - found) < 0:
+                yield Difference("audit", key, worst, row[worst], f"inside {worst}_limit")
         violated = row["worst_high_limit"] > row["upper"] or row["worst_low_limit"] < row["lower"]
         if bool(row["violated"]) != bool(violated):
             yield Difference("audit", key, "violated", row["violated"], violated)
         if row["planted"] not in CLAIMS:
             yield Difference("audit", key, "planted", row["planted"], f"one of {list(CLAIMS)}")
             continue
-        known = certified.get(key_of("evaluate", row))
-        if known is not None and plain(known["lower"]) is not None:
-            yield from _claim_differences(key, row, known)
+        if source is not None and plain(source["lower"]) is not None:
+            yield from _claim_differences(key, row, source)
 
 
 def _claim_differences(key: tuple[Any, ...], row: Row, known: Row) -> Iterator[Difference]:

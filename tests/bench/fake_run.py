@@ -107,7 +107,7 @@ def _evaluated(unit: Unit, settings: Settings, tuned: dict[str, Defense]) -> lis
             upper=1.02 * estimate,
             sigma=unit.sigma or 0.0,
             tau=settings.terms.section.tau,
-            delta=1e-3,
+            delta=settings.delta,
             method="lanczos",
             products=40,
         )

@@ -195,6 +195,41 @@ def test_geometry(run: RunFolder, column: str) -> None:
     assert not tamper(run, "draws", change).ok
 
 
+@pytest.mark.parametrize("table", ["draws", "evaluate"])
+def test_nobody_lowers_the_failure_probability_of_a_radius(run: RunFolder, table: str) -> None:
+    column = {"draws": "spectral_delta", "evaluate": "delta"}[table]
+
+    def change(rows: Rows) -> None:
+        for row in rows:
+            if row[column]:
+                row[column] = 0.0
+
+    found = tamper(run, table, change)
+    assert not found.ok and {d.column for d in found.differences} <= {"spectral_delta", "delta"}
+
+
+def test_a_norm_is_no_less_than_its_estimate(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        row = next(r for r in rows if r["spectral_upper"] is not None)
+        row["spectral_estimate"] = 2 * row["spectral_upper"]
+
+    assert "spectral_estimate" in {d.column for d in tamper(run, "draws", change).differences}
+
+
+def test_a_certificate_does_not_hide_behind_another_smoother(run: RunFolder) -> None:
+    """Its draws are looked for where its defence has them, not where the row says."""
+
+    def change(rows: Rows) -> None:
+        for row in rows:
+            if row["defense"] == "fs-iqa" and row["status"] == "ok":
+                row.update(smoother="feature", lower=row["score"], upper=row["score"])
+
+    found = tamper(run, "evaluate", change)
+    forged = {d.row for d in found.differences}
+    assert forged and {d.column for d in found.differences} >= {"smoother", "lower", "upper"}
+    assert {row[2] for row in forged} == {"fs-iqa"}
+
+
 # --- completeness ---------------------------------------------------------------------------------
 
 
@@ -240,7 +275,8 @@ def test_a_claim_of_another_name_is_seen(run: RunFolder, name: str) -> None:
     def change(rows: Rows) -> None:
         rows[0]["planted"] = name
 
-    only(tamper(run, "audit", change), "audit", "planted")
+    told = tamper(run, "audit", change).differences
+    assert {(d.table, d.column) for d in told} == {("audit", "planted"), ("audit", "row")}
 
 
 def test_a_control_cannot_pass_for_a_claim(run: RunFolder) -> None:
@@ -249,7 +285,94 @@ def test_a_control_cannot_pass_for_a_claim(run: RunFolder) -> None:
     def change(rows: Rows) -> None:
         next(row for row in rows if row["planted"] == "radius x2")["planted"] = ""
 
-    only(tamper(run, "audit", change), "audit", "radius")
+    told = tamper(run, "audit", change).differences
+    assert {(d.table, d.column) for d in told} == {("audit", "radius"), ("audit", "row")}
+
+
+@pytest.mark.parametrize("planted", ["", "radius x2"])
+def test_an_attack_cannot_be_struck_off(run: RunFolder, planted: str) -> None:
+    """Not a certificate that was broken, nor a planted error that was missed."""
+
+    def change(rows: Rows) -> None:
+        rows.remove(next(row for row in rows if row["planted"] == planted))
+
+    (told,) = tamper(run, "audit", change).differences
+    assert (told.table, told.row[-1], told.recorded) == ("audit", planted, "missing")
+
+
+def fails(run: RunFolder, stage: str, key: str) -> None:
+    """Let a unit of a stage have failed."""
+    path = run.path / "units" / f"{stage}.parquet"
+    stored = pq.read_table(path)
+    units = stored.to_pylist()
+    next(unit for unit in units if key in str(unit.values()))["status"] = "failed"
+    pq.write_table(pa.Table.from_pylist(units, schema=stored.schema), path)
+
+
+def test_a_record_cannot_fail_alone(run: RunFolder) -> None:
+    """The hard images of a defence struck out as failed would flatter what is left."""
+
+    def change(rows: Rows) -> None:
+        row = next(r for r in rows if r["status"] == "ok")
+        row.update(status="failed", reason="x", score=None, lower=None, upper=None, radius=None)
+
+    found = tamper(run, "evaluate", change)
+    assert ("evaluate", "status") in {(d.table, d.column) for d in found.differences}
+
+
+@pytest.mark.parametrize("column", ["worst_low_limit", "upper", "violated"])
+def test_a_verdict_over_nothing_is_seen(run: RunFolder, column: str) -> None:
+    def change(rows: Rows) -> None:
+        rows[0][column] = None
+
+    only(tamper(run, "audit", change), "audit", column)
+
+
+def test_input_noise_has_no_table_of_radii(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        for row in rows:
+            if row["smoother"] == "input" and row["status"] == "ok":
+                row.update(coefficient=None, tabulated_radius=[0.0, 1e3], tabulated_r=[0.0, 1.0])
+
+    told = {(d.table, d.column) for d in tamper(run, "draws", change).differences}
+    assert {("draws", "coefficient"), ("draws", "tabulated_radius")} <= told
+
+
+def test_an_attack_that_failed_is_one_row_and_told(run: RunFolder) -> None:
+    first = run.table("audit").iloc[0]
+    (unit,) = [
+        u
+        for u in run.plan().of_stage("audit")
+        if (u.model, u.sigma, u.image) == (first["model"], first["sigma"], first["image"])
+    ]
+    fails(run, "audit", unit.key)
+
+    def change(rows: Rows) -> None:
+        first = rows[0]
+        mine = [r for r in rows if all(r[c] == first[c] for c in ("model", "defense", "sigma"))]
+        for row in mine:
+            rows.remove(row)
+        rows.append({**first, "status": "failed", "violated": None})
+
+    found = tamper(run, "audit", change)
+    assert found.ok and any("1 failed records" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("column", "value"), [("rigor", "empirical"), ("group", "another")])
+def test_attacks_are_told_of_as_their_certificates_are(
+    run: RunFolder, column: str, value: str
+) -> None:
+    def change(rows: Rows) -> None:
+        rows[0][column] = value
+
+    only(tamper(run, "audit", change), "audit", column)
+
+
+def test_an_excursion_lies_inside_its_limit(run: RunFolder) -> None:
+    def change(rows: Rows) -> None:
+        rows[0]["worst_high"] = rows[0]["worst_high_limit"] - 0.01
+
+    only(tamper(run, "audit", change), "audit", "worst_high")
 
 
 def test_audits_of_before_planted_errors_are_all_genuine(run: RunFolder) -> None:
