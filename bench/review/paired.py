@@ -73,8 +73,9 @@ class Change:
 
     @property
     def significant(self) -> bool:
-        """It changed by more than chance."""
-        return self.q is not None and self.q <= LEVEL
+        """It changed by more than chance, or one run has it and the other has not."""
+        lost = (self.a is None) != (self.b is None)
+        return lost or (self.q is not None and self.q <= LEVEL)
 
 
 def _measured(metric: Metric, part: pd.DataFrame) -> Array:
@@ -198,7 +199,8 @@ def _tested(change: Change, sides: list[_Side], weights: Array) -> Change:
     reach = spread.reach()
     # Rounding alone is no spread: every resample of equal differences is the same difference.
     if spread.error <= 1e-12 * max(abs(a), abs(b), 1.0):
-        p = 1.0 if abs(difference) <= 1e-12 else 0.0
+        # As rare as one sign in all photographs: a test by signs cannot know more.
+        p = 1.0 if abs(difference) <= 1e-12 else 2.0 ** (1 - change.photographs)
     else:
         p = spread.p_value(difference)
     return replace(change, low=difference - reach, high=difference + reach, p=p)

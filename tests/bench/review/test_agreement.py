@@ -11,7 +11,13 @@ import pytest
 from bench.cli.run import agreement_line
 from bench.plan.loading import load_profile
 from bench.records.folder import RunFolder
-from bench.review.agreement import COLUMNS, Agreement, agreement, recorded_evaluations
+from bench.review.agreement import (
+    COLUMNS,
+    Agreement,
+    agreement,
+    noticed_alone,
+    recorded_evaluations,
+)
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "recorded"
 IMAGES, PHOTOGRAPHS = 48, 12
@@ -51,8 +57,36 @@ def test_the_same_run_is_identical() -> None:
 def test_one_broken_cell_of_four_is_noticed() -> None:
     broken = found(frame(CELLS | {("dms", 0.5): 30.0}), frame(CELLS))
     assert (broken.within, len(broken.changes)) == (3, 4)
-    told = "in 3 of 4 cells (on 48 common images of 12 photographs, a difference above "
-    assert told in str(broken)
+    (changed,) = [change for change in broken.changes if not change.identical]
+    assert changed.difference is not None
+    told = "in 3 of 4 cells (on 48 common images of 12 photographs; largest difference "
+    assert f"{told}{abs(changed.difference):.2f}; one cell that differs shows from " in str(broken)
+
+
+def test_what_would_be_noticed_is_what_is_noticed() -> None:
+    """One cell of four departs more and more: it is noticed from the size that the line says."""
+    seen = []
+    for amount in (0.31, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 3.0, 30.0):
+        one = found(frame(CELLS | {("dms", 0.5): amount}), frame(CELLS))
+        (changed,) = [change for change in one.changes if not change.identical]
+        tested = sum(change.p is not None for change in one.changes)
+        assert changed.difference is not None
+        enough = abs(changed.difference) >= noticed_alone(changed, cells=tested)
+        assert enough == (one.within == 3)
+        seen.append(enough)
+    assert {*seen} == {False, True}
+
+
+def test_what_cannot_be_tested_does_not_agree() -> None:
+    """Scores that are all alike have no correlation, and one photograph no interval."""
+    alike = found(frame(CELLS).assign(score=0.5), frame(CELLS))
+    assert alike.within == 0 and "in 0 of 4 cells" in str(alike)
+    assert str(alike).endswith("; 0 identical, 4 cannot be tested)")
+    one = frame(CELLS).assign(group="p0")
+    moved = one.assign(score=one["score"] + 0.1 * np.arange(len(one)) % 0.7)
+    assert found(moved, one).within == 0
+    both = frame(CELLS).assign(score=0.5)
+    assert found(both, both).within == 4
 
 
 def test_a_little_other_noise_is_chance() -> None:

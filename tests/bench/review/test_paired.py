@@ -86,3 +86,15 @@ def test_what_cannot_be_tested_says_why() -> None:
     flat = frame(np.full(4, 0.5), mos, list("abcd"))
     found = next(iter(changes(frame(mos, mos, list("abcd")), flat, reps=9, seed=1)))
     assert found.b is None and found.reason == "undefined on the common images"
+    assert found.significant  # the one run has a correlation, the other none
+
+
+@pytest.mark.parametrize("photographs", [2, 4, 10])
+def test_equal_counts_in_few_photographs_are_no_proof(photographs: int) -> None:
+    """One more image abstains in each: no spread, and signs alone say no more than this."""
+    mos = np.tile([0.1, 0.9], photographs)
+    groups = [f"photo{i // 2}" for i in range(2 * photographs)]
+    a, b = frame(mos, mos, groups), frame(mos, mos, groups)
+    b.loc[b.index[::2], "status"] = "abstained"
+    found = next(c for c in changes(a, b, reps=50, seed=1) if c.metric == "abstained")
+    assert found.difference == 0.5 and found.p == 2.0 ** (1 - photographs)
