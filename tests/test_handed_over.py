@@ -6,6 +6,7 @@ mark when executed; every verb is let loose on them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import runpy
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 import bench
 from bench.cli.app import app, main
+from bench.datasets.base import ImageError
+from bench.datasets.images import open_rgb
 from bench.fetch.download import unpack
 from iqa_models.artifacts import artifacts
 from tests.bench.fake_run import fake_plan, fake_run
@@ -198,3 +201,21 @@ def test_a_cache_with_pickles_is_made_again_or_refused(stranger: Stranger, name:
         with pytest.raises(WeightsError):
             load_state(store.state_path(key))
     assert not stranger.mark.exists()
+
+
+def test_postscript_is_no_photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its name: Pillow would have another program run it."""
+    mark, tools = tmp_path / "executed", tmp_path / "bin"
+    tools.mkdir()
+    (tools / "gs").write_text(f"#!/bin/sh\ntouch {mark}\n")
+    (tools / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", str(tools / "gs"))
+    photo = tmp_path / "photo.png"
+    photo.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n")
+    with pytest.raises(ImageError, match="found something that is not an image"):
+        open_rgb(photo, name="photo.png")
+    assert not mark.exists()
+    with Image.open(photo) as opened, contextlib.suppress(OSError, ValueError):
+        opened.load()
+    assert mark.exists()  # the trap works

@@ -149,16 +149,15 @@ def run_benchmark(
     console.print(summary(plan, folder, how.stages))
     report = None
     try:
-        if not resume:
-            with folder.locked():
-                folder.clear()
-        else:
+        if resume:
             for name, units in take_over(folder, results).items():
                 console.print(f"taken over from {name}: {units} units")
             for name, draws in take_first_draws(folder, results).items():
                 console.print(f"taken over from {name}: {draws:,} first draws")
-        weigh = priced(folder, plan, registry, how, consent, console)
+        weigh = priced(folder if resume else None, plan, registry, how, consent, console)
         cards = guarantee_cards(plan, registry)
+        if not resume:
+            forget(folder, how)
         verdict = execute(folder, how, progress_for(console), cards=cards, weigh=weigh)
         if reports is not None:
             from bench.report.upkeep import report as write_report
@@ -171,8 +170,19 @@ def run_benchmark(
     return OK if verdict.complete else SOME_FAILED
 
 
+def forget(folder: RunFolder, how: Execution) -> None:
+    """Forget what was measured, once nothing else is in the way of measuring it again."""
+    from bench.execution.backends import open_workers
+
+    if how.remote:
+        with open_workers(how.cluster, jobs=how.workers):
+            pass
+    with folder.locked():
+        folder.clear()
+
+
 def priced(
-    folder: RunFolder,
+    folder: RunFolder | None,
     plan: Plan,
     registry: Registry,
     how: Execution,
@@ -191,7 +201,7 @@ def priced(
     from bench.execution.runner import passes
     from bench.plan.price import cost, total
 
-    done, absent = folder.units_done(), dict(how.absent)
+    done, absent = folder.units_done() if folder else {}, dict(how.absent)
     left = [
         unit
         for stage in how.stages

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,9 @@ MAX_PIXELS = 64_000_000
 
 MIN_SIDE = 2
 """A picture of a single row or column has no structure to judge."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "AVIF", "JPEG2000")
+"""Whatever a file is called.  Pillow hands PostScript to another program, which runs it."""
 
 SizePolicy = Literal["keep", "crop", "resize"]
 
@@ -96,7 +100,7 @@ def open_rgb(path: Path, *, name: str, exif_orientation: bool = False) -> Pillow
         with warnings.catch_warnings():
             # Of size, where our own limit is checked right after, and of odd metadata.
             warnings.simplefilter("ignore")
-            with PillowImage.open(path) as picture:
+            with PillowImage.open(path, formats=_formats()) as picture:
                 _check_size(picture, name)
                 picture.load()
                 upright = ImageOps.exif_transpose(picture) if exif_orientation else picture
@@ -105,9 +109,16 @@ def open_rgb(path: Path, *, name: str, exif_orientation: bool = False) -> Pillow
         raise ImageError(name, "an image file", "something that is not an image") from error
     except PillowImage.DecompressionBombError as error:
         raise ImageError(name, f"at most {MAX_PIXELS:,} pixels", "far more") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
         found = str(error).rstrip(".") or type(error).__name__
         raise ImageError(name, "a whole image file", f"a damaged one ({found})") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that Pillow was built with."""
+    PillowImage.init()
+    return tuple(name for name in FORMATS if name in PillowImage.OPEN)
 
 
 def to_planes(picture: PillowImage.Image) -> NDArray[np.float32]:

@@ -71,6 +71,13 @@ def pristine(description: PristineDescription, base: Path) -> PristineDataset:
     if not paths:
         endings = ", ".join(SUFFIXES)
         raise BenchError(f"{folder}: expected photographs ({endings}), found none.")
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        if (other := by_stem.setdefault(path.stem.casefold(), path)) is not path:
+            raise BenchError(
+                f"{folder}: expected photographs of different names, found {other.name} and "
+                f"{path.name}, whose images would be called alike."
+            )
     return PristineDataset(description, tuple(paths))
 
 

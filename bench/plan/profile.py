@@ -55,9 +55,9 @@ class SpectralSection(Section):
     method: Literal["lanczos", "exact"] = "lanczos"
     steps: Count = 20
     """20 steps bound the norm within 3.7 % whatever the spectrum (Lanczos, started in 512-d)."""
-    delta: Positive = 1e-3
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     """Failure probability of the bound; entered in the alpha ledger."""
-    tolerance: float | None = 0.01
+    tolerance: Positive | None = 0.01
     """Stop early once every a-posteriori bound is this close to its estimate."""
     batch: Count = 8
     """Images linearised together."""
@@ -68,7 +68,7 @@ class NativeSection(Section):
 
     tolerance: Positive = 0.1
     """eps_y: accepted output deviation, as a share of the score range."""
-    probability: Positive = 0.8
+    probability: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """P: required probability of a valid output (the authors' script default)."""
     discount: Positive = 1.0
     """beta: relaxes RS-Reg's tolerance to (1 + beta) eps_y."""
@@ -292,7 +292,7 @@ class Profile(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Beginning of the names of a run's folder and of its report's."""
     edition: Literal["compact", "published"]
-    seed: int = 2025
+    seed: Annotated[int, Field(ge=0)] = 2025
     models: tuple[str, ...] = ("dbcnn", "hyperiqa", "koncept", "lpips", "dists", "dreamsim")
     defenses: tuple[str, ...] = ("rs-reg", "cert-reg", "ms", "dms", "dms-iqa", "fs-iqa")
     sigmas: tuple[Sigma, ...] = (0.1, 0.25, 0.5)

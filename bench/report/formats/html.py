@@ -56,7 +56,7 @@ _SAFE = " =:/,;!*+$@-._~'<>"
 def _photograph(png: bytes) -> str:
     """A picture as JPEG: the file beside the report has every bit, the page need not."""
     out = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as opened:
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as opened:
         opened.convert("RGB").save(out, format="JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
 

@@ -123,7 +123,7 @@ def _moved(attacks: pd.DataFrame, row: dict[str, Any]) -> list[str]:
 
 def _pixels(png: str) -> Array:
     """A base64 PNG as ``(H, W, 3)`` in [0, 1]."""
-    with Image.open(io.BytesIO(base64.b64decode(png))) as opened:
+    with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as opened:
         return np.asarray(opened.convert("RGB"), dtype=np.float64) / 255.0
 
 

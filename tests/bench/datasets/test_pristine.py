@@ -113,3 +113,8 @@ def test_mistakes_get_one_sentence(folder: Path) -> None:
         opened(folder, TOML.replace('photographs"\nsize', 'elsewhere"\nsize'))
     with pytest.raises(BenchError, match="found 'rain'"):
         opened(folder, TOML + 'distortions = ["jpeg", "rain"]\n')
+    first = min((folder / "photographs").glob("*.png"))
+    twin = first.with_name(f"{first.stem.upper()}.bmp")
+    twin.write_bytes(first.read_bytes())
+    with pytest.raises(BenchError, match=rf"different names, found .*{first.name}.*called alike"):
+        opened(folder, TOML)
