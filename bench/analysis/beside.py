@@ -6,6 +6,7 @@ This module knows records and a CSV file; it must not know where a row is shown.
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,8 +56,13 @@ def with_runs(run: FrameRun, others: Mapping[str, FrameRun]) -> FrameRun:
 
 
 def _same_images(run: FrameRun, other: FrameRun, label: str) -> None:
-    """Paired differences need the same images of every model that both have."""
+    """Paired differences need the same images of every model that both have, and one confidence."""
     ours, theirs = (one.table("evaluate") for one in (run, other))
+    sure = [distinct(part["confidence"].dropna()) for part in (ours, theirs)]
+    if sure[0] != sure[1]:
+        raise BenchError(
+            f"{label}: expected intervals of confidence {sure[0]}, as the run's, found {sure[1]}."
+        )
     shared = set(ours["model"]) & set(theirs["model"])
     if not shared:
         raise BenchError(
@@ -130,7 +136,7 @@ def read_reported(path: Path) -> tuple[Reported, ...]:
             reader = csv.DictReader(file)
             lines = list(reader)
             missing = [c for c in REPORTED_COLUMNS if c not in (reader.fieldnames or ())]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BenchError(f"{path}: expected a CSV file, found {type(error).__name__}.") from error
     if missing or not lines:
         found = ", ".join(missing) if missing else "no line below it"
@@ -148,11 +154,16 @@ def _reported(path: Path, name: str, lines: Sequence[Mapping[str, str]]) -> Repo
     def value(line: Mapping[str, str], column: str) -> float | None:
         text = (line[column] or "").strip()
         try:
-            return float(text) if text else None
+            found = float(text) if text else None
         except ValueError as error:
             raise BenchError(f"{path}: expected a number in {column}, found {text!r}.") from error
+        low, high = (-1.0, 1.0) if column.startswith("srcc") else (0.0, sys.float_info.max)
+        if found is not None and not low <= found <= high:
+            ends = f"from {low:g} to {high:g}" if high <= 1 else "of zero or more"
+            raise BenchError(f"{path}: expected a number {ends} in {column}, found {text!r}.")
+        return found
 
-    at = {}
+    at: dict[tuple[str, float], Place] = {}
     for line in lines:
         radius, mode = value(line, "radius"), line["mode"]
         if mode not in ("NR", "FR") or radius is None:
@@ -161,6 +172,14 @@ def _reported(path: Path, name: str, lines: Sequence[Mapping[str, str]]) -> Repo
                 f"{line['radius']!r}."
             )
         low, high = value(line, "srcc_low"), value(line, "srcc_high")
+        if (mode, radius) in at:
+            raise BenchError(
+                f"{path}: expected one line of {name} for {mode} at {radius:g}, found two."
+            )
+        if low is not None and high is not None and low > high:
+            raise BenchError(
+                f"{path}: expected srcc_low up to srcc_high, found {low:g} and {high:g}."
+            )
         limits = None if low is None or high is None else (low, high)
         at[mode, radius] = Place(value(line, "srcc"), limits, value(line, "width"))
     first = lines[0]

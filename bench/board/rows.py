@@ -21,7 +21,7 @@ from bench.analysis.names import model_order
 from bench.analysis.source import FrameRun
 
 RADII = (0.01, 0.03, 0.1, 0.3)
-"""Radii that can be chosen; a run's nearest ones stand for them."""
+"""Radii that can be chosen, where a run has bounds at them."""
 ALL = "all"
 """In place of a model or of a noise level: the mean over models, the best level for the radius."""
 REPS = 200
@@ -103,10 +103,10 @@ def rows(run: FrameRun, ours: Mapping[str, str]) -> Iterator[Row]:
                     defense=name,
                     title=titles.get(name, name),
                     sigma=float(values["sigma"]),
-                    srcc=_known(values["srcc"]),
-                    low=_known(values["low"]),
-                    high=_known(values["high"]),
-                    width=_known(values["own"]),
+                    srcc=_compared(values, "srcc"),
+                    low=_compared(values, "low"),
+                    high=_compared(values, "high"),
+                    width=_compared(values, "own"),
                     certified=float(values["certified"]),
                     images=int(values["images"]),
                     rigor=str(values["rigor"]),
@@ -117,15 +117,14 @@ def rows(run: FrameRun, ours: Mapping[str, str]) -> Iterator[Row]:
 
 
 def _choices(data: Matched) -> Iterator[tuple[str, float, Mapping[str, Any]]]:
-    """Level asked for, radius asked for, and the numbers there."""
-    grid = data.radii
-    for wanted in RADII:
-        radius = min(grid, key=lambda r: abs(np.log(r / wanted)))
-        for values in records(data.best[data.best["radius"] == radius]):
-            yield ALL, wanted, values
-        for values in records(data.levels[data.levels["radius"] == radius]):
-            yield f"{values['sigma']:g}", wanted, values
+    """Level asked for, radius asked for, and the numbers there; nothing where a run has none."""
+    for radius in RADII:
+        for level, table in ((ALL, data.best), ("", data.levels)):
+            for values in records(table[table["radius"] == radius]):
+                yield level or f"{values['sigma']:g}", radius, values
 
 
-def _known(value: Any) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
+def _compared(values: Mapping[str, Any], name: str) -> float | None:
+    """A number of a level; None without all images, of which the others may be the easy ones."""
+    value = values[name]
+    return float(value) if values["complete"] and value is not None and np.isfinite(value) else None

@@ -108,6 +108,8 @@ def face_of(folder: Path) -> Submission:
         BenchError: It says nothing, or something else.
     """
     try:
+        if not (folder / FACE).is_file():  # opening a pipe would wait for whoever writes to it
+            raise FileNotFoundError
         return Submission.model_validate_json((folder / FACE).read_bytes())
     except OSError as error:
         raise BenchError(

@@ -18,6 +18,7 @@ from bench.cli import options as opt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bench.analysis.source import FrameRun
     from bench.records.folder import RunFolder
     from bench.report.document import Document
 
@@ -128,6 +129,11 @@ def _document(run: RunFolder, others: Others) -> Document:
     from bench.report.build import REPS
     from bench.report.compose import compose
 
-    further = {path.name: from_folder(chosen_run(path, path.parent)) for path in others.runs}
+    further: dict[str, FrameRun] = {}
+    for path in others.runs:
+        name = path.resolve().name
+        if name in further:
+            raise BenchError(f"{path}: expected runs of different names, found two called {name}.")
+        further[name] = from_folder(chosen_run(path, path.parent))
     rows = [row for path in others.rows for row in read_reported(path)]
     return compose(with_runs(from_folder(run), further), reps=REPS, reported=rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,13 +16,14 @@ import pytest
 from bench.base.errors import BenchError
 from bench.base.files import file_sha256
 from bench.board.entries import judge
-from bench.board.rows import ALL
+from bench.board.rows import ALL, RADII, rows
 from bench.board.site import html, write_board
 from bench.board.submission import FACE, check_files, face_of, write_submission
 from bench.cli.app import main
 from bench.records.folder import RunFolder
 from defenses.ms import DEFENSE as MS
 from tests.bench import fake_run as fake
+from tests.bench.report.synthetic import synthetic_run
 from tests.bench.selections import edit
 
 TRAP = "raise SystemExit('executed')\n"
@@ -152,6 +154,9 @@ def test_three_submissions(
     assert best == replace(levels[f"{best.sigma:g}"], level=ALL)
     known = [r.srcc for r in levels.values() if r.certified >= 0.9 and r.srcc is not None]
     assert best.srcc == max(known)
+    # An image abstained without a score there: nobody knows whether it was a hard one.
+    assert levels["0.5"].srcc is None and levels["0.5"].width is None
+    assert levels["0.5"].images < levels["0.1"].images
     assert best.rigor == "proved"
     assert found["fs-iqa", "0.1", 0.1, "dbcnn", "NR"].sigma == 0.1
     assert (best.attacked, best.broken) == (1, 0)
@@ -177,6 +182,7 @@ INTRUDERS: dict[str, Callable[[Path], object]] = {
     "a link": lambda f: [(f / "LICENCE").unlink(), (f / "LICENCE").symlink_to(f / "plan.json")],
     "a lost table": lambda f: (f / "draws.parquet").unlink(),
     "no face": lambda f: (f / FACE).unlink(),
+    "a pipe for a face": lambda f: [(f / FACE).unlink(), os.mkfifo(f / FACE)],
     "half a table": lambda f: redone(
         f, lambda g: (g / "draws.parquet").write_bytes((g / "draws.parquet").read_bytes()[:900])
     ),
@@ -217,3 +223,16 @@ def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_empty_board_is_a_page() -> None:
     assert re.search(r"<h1>.*</h1>", html({"submissions": [], "refused": []}))
+
+
+def test_a_radius_without_bounds_has_no_row() -> None:
+    """The nearest one's widths would stand under another one's name."""
+    run = synthetic_run(broken=False)
+    frame = run.table("evaluate")
+    grid = sorted({radius for radii in frame["curve_radius"] for radius in radii})
+    assert {row.radius for row in rows(run, {})} == {r for r in RADII if r in grid} != set()
+    fewer = frame.copy()
+    for name in ("curve_radius", "curve_lower", "curve_upper", "curve_at_ceiling"):
+        fewer[name] = [list(values)[:1] for values in frame[name]]
+    cut = replace(run, tables={**run.tables, "evaluate": fewer})
+    assert {row.radius for row in rows(cut, {})} == {r for r in RADII if r == grid[0]}
