@@ -202,6 +202,38 @@ def draws_by_defense(frame: pd.DataFrame) -> dict[int, list[str]]:
     return {draws: defense_order(found[draws]) for draws in sorted(found)}
 
 
+def rounded_to_bfloat16(frame: pd.DataFrame) -> list[str]:
+    """Defences whose draws are bfloat16, whatever the plan says; bounds of a median are draws.
+
+    Defences with one smoother share their draws.
+    """
+    issued = frame[frame["status"] == "ok"]
+    coarse = {
+        smoother
+        for (smoother, _), part in grouped(issued, ["smoother", "defense"])
+        if _all_bfloat16(_inside(part))
+    }
+    return defense_order(issued.loc[issued["smoother"].isin(coarse), "defense"].unique())
+
+
+def _inside(part: pd.DataFrame) -> Array:
+    """Bounds that are no end of the range."""
+    low, high = numbers(part, "range_low"), numbers(part, "range_high")
+    bounds = np.stack([numbers(part, name) for name in ("lower", "upper")])
+    return np.asarray(bounds[(bounds > low) & (bounds < high)])
+
+
+def _all_bfloat16(values: Array) -> bool:
+    """Whether all of some numbers have the few binary digits of bfloat16.
+
+    >>> _all_bfloat16(np.array([0.5, 0.515625])), _all_bfloat16(np.array([0.5, 0.51]))
+    (True, False)
+    """
+    single = values[np.isfinite(values)].astype(np.float32)
+    tail = single.view(np.uint32) & 0xFFFF
+    return bool(len(tail)) and not tail.any()
+
+
 @dataclass(frozen=True, slots=True)
 class Broken:
     """Attacked certificates of one defence, and what broke, in the units that are independent.

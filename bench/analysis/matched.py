@@ -12,7 +12,7 @@ the one with the highest SRCC is taken.  The choice is made on the same images t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Matched:
         frontier: The same of those whose median width is narrow.
         levels: A row for each radius, defence and noise level: what was chosen from.
         single: Widths and shares of the same for each model by itself.
+        left_out: SRCC of each defence and noise level without one photograph.
         records: Evaluation records, those of other modes and models too: no copy is kept.
     """
 
@@ -59,6 +60,7 @@ class Matched:
     frontier: pd.DataFrame
     levels: pd.DataFrame
     single: pd.DataFrame
+    left_out: Mapping[tuple[str, float], Array]
     records: pd.DataFrame
 
     @property
@@ -108,13 +110,44 @@ def matched(frame: pd.DataFrame, mode: str, *, reps: int, seed: int) -> Matched 
     rigor = rigors(chosen)
     levels["rigor"] = levels["defense"].map(rigor)
     left_out = _left_out(chosen, agreement)
-    fits = {
-        "best": levels["certified"] >= ENOUGH_CERTIFIED,
-        "frontier": levels["own"] <= NARROW,
-    }
-    tables = {name: _chosen(levels, mask, agreement, left_out) for name, mask in fits.items()}
     absent = tuple(defense_order(set(whole["defense"]) - set(chosen["defense"])))
-    return Matched(agreement, absent, rigor, **tables, levels=levels, single=single, records=frame)
+    best, frontier = _tables(levels, agreement, left_out)
+    return Matched(
+        agreement,
+        absent,
+        rigor,
+        best,
+        frontier,
+        levels=levels,
+        single=single,
+        left_out=left_out,
+        records=frame,
+    )
+
+
+def at_common_levels(data: Matched) -> Matched | None:
+    """The same, chosen from the noise levels that every defence with a proved radius was run with.
+
+    Who was run with more of them has more to choose from.  None where all were run with the same,
+    or no level is common.
+    """
+    proved = data.levels[data.levels["rigor"] == PROVED]
+    grids = [frozenset(part["sigma"]) for _, part in grouped(proved, ["defense"])]
+    common = frozenset.intersection(*grids) if grids else frozenset()
+    if not common or len(set(grids)) == 1:
+        return None
+    levels = data.levels[data.levels["sigma"].isin(common)]
+    best, frontier = _tables(levels, data.agreement, data.left_out)
+    return replace(data, levels=levels, best=best, frontier=frontier)
+
+
+def _tables(
+    levels: pd.DataFrame, agreement: Agreement, left_out: Mapping[tuple[str, float], Array]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The noise levels chosen for each radius: of those that certify enough, of narrow ones."""
+    enough, narrow = levels["certified"] >= ENOUGH_CERTIFIED, levels["own"] <= NARROW
+    best, frontier = (_chosen(levels, fits, agreement, left_out) for fits in (enough, narrow))
+    return best, frontier
 
 
 def _common_models(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Interval widths at equal radius: every defence on the same axis.
 
-This module knows evaluation records; it must not know how anything is printed.  An image without a
-certificate (abstained) counts with the whole score range: that is all that is known about it.
-Failed images are left out and lower n.
+This module knows evaluation records; it must not know how anything is printed.  An image without
+bounds at a radius counts with the whole score range: that is all that is known about it.  One that
+abstains at its own radius, for want of draws, may have bounds at smaller ones.  Failed images are
+left out and lower n.
 """
 
 from __future__ import annotations
@@ -136,10 +137,8 @@ def _bounds(cell: pd.DataFrame, grid: tuple[float, ...]) -> tuple[Array, Array, 
     low = np.repeat(numbers(cell, "range_low")[:, None], shape[1], axis=1)
     high = np.repeat(numbers(cell, "range_high")[:, None], shape[1], axis=1)
     ceiling = np.ones(shape)
-    certified = np.asarray(cell["status"] == "ok")
-    for radii, alike in _alike(cell):
-        rows = alike[certified[alike]]
-        if not radii or not len(rows):
+    for radii, rows in _alike(cell):
+        if not radii:
             continue
         chosen = np.array([radii.index(radius) for radius in grid])
         targets = {"curve_lower": low, "curve_upper": high, "curve_at_ceiling": ceiling}

@@ -112,8 +112,17 @@ def conclusions(table: pd.DataFrame, norms: pd.DataFrame) -> tuple[str, ...]:
     """What the ratios say, as ranges over models."""
     found = [model_ratios(table, norms, model) for model in timed_models(table, norms)]
     lines, draws = [], f"{int(table['samples'].max()):,}"
+    few = table[table["samples_measured"] < table["samples"]]
+    scaled = (
+        f" (MS scaled up from {distinct(map(int, few['samples_measured']))} draws)"
+        if len(few)
+        else ""
+    )
     for name, words in (
-        ("certified", f"At N = {draws}, certified MS takes {{}} the time of certified FS-IQA"),
+        (
+            "certified",
+            f"At N = {draws}, certified MS takes {{}} the time of certified FS-IQA{scaled}",
+        ),
         ("plain", "FS-IQA without certificate takes {} one plain forward pass"),
         ("norm", "The exact norm takes {} the time of the Lanczos bound"),
     ):

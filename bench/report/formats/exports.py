@@ -1,8 +1,8 @@
 # ruff: noqa: RUF001 - these characters are meant
 """Each table and figure as files of its own: CSV and LaTeX, PNG and PDF.
 
-A table's CSV is tidy: a line for each number, in full precision.  This module knows CSV and LaTeX;
-it must not compute any number.
+A table's CSV is tidy: a line for each number, in full precision, or for each row of words.  This
+module knows CSV and LaTeX; it must not compute any number.
 """
 
 from __future__ import annotations
@@ -71,9 +71,12 @@ def csv_text(table: Table) -> str:
     """A line for each place of a table: what names its row, the quantity, its value in full.
 
     Columns of words name the row; words in a column of numbers (``none fits``) are under ``words``.
-    A ditto mark is the value above it that it stands for.
+    A ditto mark is the value above it that it stands for.  A table of words alone has a line for
+    each row.
     """
     names = [i for i, column in enumerate(table.columns) if column.kind != "number"]
+    if len(names) == len(table.columns):
+        return wide_csv_text(table)
     lines = [["row", *(table.columns[i].label for i in names), *_HEADING]]
     for number, row in enumerate(table.rows, start=1):
         named = [_word(row[i]) for i in names]

@@ -30,11 +30,15 @@ class Choice:
     Attributes:
         accuracy, width: Of defences with a proved radius, by either measure.
         vacuous: Widths of those left out because their intervals say nothing.
+        sigmas: The noise levels it was made from, where it is ``common``.
+        common: The same from the noise levels that all were run with, where some had more.
     """
 
     accuracy: Leading
     width: Leading
     vacuous: Mapping[str, float]
+    sigmas: tuple[float, ...] = ()
+    common: Choice | None = None
 
 
 def choices(
@@ -105,7 +109,27 @@ def _guaranteed(found: Mapping[tuple[str, float], Choice]) -> Iterator[str]:
 
 
 def choice_words(choice: Choice) -> str:
-    """Who is chosen at one radius, who is as good, and whose intervals say nothing."""
+    """Who is chosen at one radius, who is as good, and whose intervals say nothing.
+
+    Where some were run with more noise levels than others: who would be without these, too.
+    """
+    told = _choice_words(choice) + (_left_out(choice.vacuous) if choice.accuracy.values else "")
+    if choice.common is None or choice.common.width.first[:1] == choice.width.first[:1]:
+        return told
+    levels = listed(f"{sigma:g}" for sigma in choice.common.sigmas)
+    other = _best(choice.common) or "nobody"
+    return f"{told}; if only σ = {levels} count, which all were run with: {other}"
+
+
+def _best(choice: Choice) -> str:
+    """Who is chosen, with both numbers; nothing where nobody can be."""
+    for best in choice.width.first[:1]:
+        srcc, width = choice.accuracy.values[best], number(choice.width.values[best], WIDTH)
+        return f"{defense_title(best)} (SRCC {number(srcc)}, width {width})"
+    return ""
+
+
+def _choice_words(choice: Choice) -> str:
     accuracy, width = choice.accuracy, choice.width
     if not accuracy.values and not choice.vacuous:
         return "nobody certifies enough images"
@@ -115,17 +139,13 @@ def choice_words(choice: Choice) -> str:
             f"nobody, even the narrowest ({defense_title(best)}) is wider than the spread of its "
             f"own scores (width {number(choice.vacuous[best], WIDTH)})"
         )
-    left_out = _left_out(choice.vacuous)
     if not accuracy.first or not width.first:
-        return _leader(accuracy) + left_out
-    best, *tied = width.first
+        return _leader(accuracy)
+    tied = width.first[1:]
     beside = f", tied with {listed(map(defense_title, tied))}" if tied else ""
     others = [d for d in accuracy.first if d not in width.first]
-    over = f"; as accurate but wider: {listed(map(defense_title, others))}" if others else ""
-    return (
-        f"choose {defense_title(best)} (SRCC {number(accuracy.values[best])}, width "
-        f"{number(width.values[best], WIDTH)}{beside}{over}){left_out}"
-    )
+    over = f"; wider, SRCC not told apart: {listed(map(defense_title, others))}" if others else ""
+    return f"choose {_best(choice).removesuffix(')')}{beside}{over})"
 
 
 def _left_out(vacuous: Mapping[str, float]) -> str:

@@ -308,7 +308,7 @@ def _alike(evidence: Evidence) -> Verdict:
     words = "RS-Reg, Cert-Reg and MS have the same SRCC and PLCC (RS-Reg = Cert-Reg = MS)"
     rule = (
         f"it holds if no two of their means differ by more than {_SAME:g} in any column of "
-        "Tables 1 and 2, or where they do, the 95 % paired interval contains zero; no otherwise."
+        "Tables 1 and 2; no if two do whose 95 % paired interval leaves out zero; else undecided."
     )
     claim = Claim(words, rule, evidence.scope)
     worst, clear, columns = 0.0, [], 0
@@ -329,7 +329,7 @@ def _alike(evidence: Evidence) -> Verdict:
         return claim.unknown("This run has no records.")
     text = f"Largest difference {number(worst, Format(3))} in {columns} comparisons"
     text += f"; told apart: {'; '.join(clear)}." if clear else "; none is told apart."
-    return claim.judged(text, yes=not clear, no=bool(clear))
+    return claim.judged(text, yes=worst <= _SAME, no=bool(clear))
 
 
 def _differs(agreement: Agreement, metric: Metric, first: str, second: str, sigma: float) -> bool:

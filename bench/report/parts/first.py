@@ -21,10 +21,11 @@ from bench.analysis.decision import (
     costs,
     draws_by_defense,
     equal_draws,
+    rounded_to_bfloat16,
     vacuous,
 )
 from bench.analysis.frames import of_mode
-from bench.analysis.matched import Matched
+from bench.analysis.matched import Matched, at_common_levels
 from bench.analysis.names import defense_title
 from bench.analysis.source import FrameRun
 from bench.analysis.statistics import ENOUGH
@@ -106,7 +107,14 @@ def _smoothers(frame: pd.DataFrame) -> dict[str, str]:
 def _choice(data: Matched, frame: pd.DataFrame, radius: float, reps: int, seed: int) -> Choice:
     accuracy = by_accuracy(data, radius)
     width = by_width(data, frame, radius, accuracy.first, reps=reps, seed=seed)
-    return Choice(accuracy, width, vacuous(data, radius))
+    shared = at_common_levels(data)
+    return Choice(
+        accuracy,
+        width,
+        vacuous(data, radius),
+        sigmas=tuple(sorted(data.levels["sigma"].unique())),
+        common=None if shared is None else _choice(shared, frame, radius, reps, seed),
+    )
 
 
 def _refuse_other_radii(decision: Decision) -> None:
@@ -154,4 +162,9 @@ def trust_lines(run: FrameRun, found: Mapping[str, Agreement]) -> list[str]:
         )
     elif draws:
         lines.append(f"{next(iter(draws)):,} draws for every defence.")
+    if coarse := rounded_to_bfloat16(run.everything().table("evaluate")):
+        lines.append(
+            f"Scores of {listed(map(defense_title, coarse))} were drawn in bfloat16, which has "
+            "eight binary digits: an interval is never narrower than a step of it, if not zero."
+        )
     return lines

@@ -71,7 +71,7 @@ def ranking_table(data: Guarantees, *, id: str, title: str) -> Table | None:
             "certified by them, and images can swap.",
             "Certified order: the two intervals are disjoint, so no pair of perturbations within "
             "the radius can swap the images. Certified SRCC: no choice of scores inside all "
-            "intervals has a smaller SRCC with the human scores (a proved lower bound of that "
+            "intervals has a smaller SRCC with the labels (a proved lower bound of that "
             "minimum, not always attained). Means over models, rounded down; abstained images "
             "enter with the whole range. Both hold if all intervals of the cell hold.",
         ),

@@ -23,7 +23,7 @@ class Brought:
     """A trained part that came with the package.
 
     Attributes:
-        minutes: CPU minutes of all its trainings.
+        minutes: CPU minutes of its longest training; what networks share is trained once.
         alike: Models that got one and the same network, if more than one: no loss through a model
             has shaped it, whatever the recipe says.
     """
@@ -53,7 +53,7 @@ def _brought(trainings: Sequence[Mapping[str, Any]]) -> Brought:
             by_digest.setdefault(str(row["sha256"]), []).append(str(row["model"]))
     shared = [names for names in by_digest.values() if len(names) > 1]
     return Brought(
-        sum(float(row["seconds"]) for row in trainings) / 60,
+        max(float(row["seconds"]) for row in trainings) / 60,
         tuple(model_order(name for names in shared for name in names)),
     )
 
@@ -81,7 +81,7 @@ def note(names: Sequence[str], brought: Sequence[Brought]) -> str:
     """Whose denoisers were not trained in the run, and for how long they were before it.
 
     >>> note(["DMS"], [Brought(12.4)])
-    'Denoisers of DMS came with the package (trained for 12 minutes of one core; see --retrain).'
+    'Denoisers of DMS came with the package (up to 12 minutes of one core each; see --retrain).'
     """
     told = listed(f"{one.minutes:.0f}" for one in brought)
     alike = "".join(
@@ -90,6 +90,6 @@ def note(names: Sequence[str], brought: Sequence[Brought]) -> str:
         if one.alike
     )
     return (
-        f"Denoisers of {listed(names)} came with the package (trained for {told} minutes of one "
-        f"core; see --retrain){alike}."
+        f"Denoisers of {listed(names)} came with the package (up to {told} minutes of one core "
+        f"each; see --retrain){alike}."
     )

@@ -21,6 +21,8 @@ from bench.report.document import DITTO, Column, Field, Table
 from bench.report.numbers import CORRELATION, DIFFERENCE, SECONDS, Format
 from bench.report.parts.leaders import leader_sentence, listed
 
+NOT_RUN = "not run"
+"""A cell of a defence and noise level that the run does not have."""
 SCALED = "≈"
 """Marks seconds that were timed with fewer draws."""
 MODE_WORDS = {"NR": "no-reference models", "FR": "full-reference models"}
@@ -257,6 +259,8 @@ def lead_table(agreement: Agreement, leader: str, *, number: str) -> Table | Non
 
 def _lead(agreement: Agreement, leader: Key, other: Key) -> Field:
     scores = [agreement.scores.get(key) for key in (leader, other)]
+    if any(cell is None for cell in scores):
+        return Field(NOT_RUN)
     if any(cell is None or cell.n < cell.wanted for cell in scores):
         return Field("unequal")
     found = agreement.lead("srcc", leader, other)
@@ -273,13 +277,16 @@ def _lead_caption(agreement: Agreement, leader: str, rows: list[tuple[Field, ...
     }
     known = {key: cell for key, cell in cells.items() if not isinstance(cell.value, str)}
     behind = _named(key for key, cell in known.items() if float(cell.value or 0.0) <= 0.0)
-    unequal = _named(key for key in cells if key not in known)
+    absent = _named(key for key, cell in cells.items() if cell.value == NOT_RUN)
+    unequal = _named(key for key in cells if key not in known and cells[key].value != NOT_RUN)
     if not known:
         return "Cells without equal sets of images are not compared."
     apart = _apart(agreement, [*known.values()])
+    if absent:
+        apart += f"; not run: {'; '.join(absent)}"
     if unequal:
         apart += f"; not compared, for want of equal sets of images: {'; '.join(unequal)}"
-    if not behind and unequal:
+    if not behind and (absent or unequal):
         return f"{name} is ahead wherever it is compared; {apart}."
     if not behind:
         levels = ", ".join(f"{sigma:g}" for sigma in agreement.sigmas)

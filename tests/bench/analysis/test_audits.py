@@ -118,3 +118,20 @@ def test_three_failed_attacks_are_not_none_of_three_violated() -> None:
     failed = pd.DataFrame([row("a", violated=None)] * 3)
     assert verdict(failed) == "0 of 0 certificates violated under attack, 3 attacks failed"
     assert share(failed).upper == 1.0
+
+
+def test_a_certificate_that_needs_no_noise_is_one_at_every_level() -> None:
+    """Its bounds say so: certificates of drawn scores differ from level to level."""
+    bounds = {"model": "lipsim", "radius": 0.5, "lower": 0.1, "upper": 0.4}
+
+    def counted(**changed: float) -> tuple[int, int]:
+        rows = [
+            row("a", violated=found, sigma=sigma, planted=planted, **{**bounds, **shift})
+            for sigma, shift in ((0.1, {}), (0.5, changed))
+            for planted, found in (("", False), ("radius x2", True))
+        ]
+        whole = pd.DataFrame(rows)
+        return share(genuine(whole)).claims, power(whole)["radius x2"].found
+
+    assert counted() == (1, 1)
+    assert counted(lower=0.11) == counted(radius=0.6) == (2, 2)

@@ -209,6 +209,19 @@ def test_own_width_does_not_reward_alike_scores(whole: FrameRun) -> None:
     assert np.isinf(alike["own"]).all()
 
 
+def test_who_abstains_at_the_own_radius_may_have_bounds_at_a_smaller_one(whole: FrameRun) -> None:
+    """Too few draws for r = 1 may be enough for r = 0.1: the curve says where."""
+    frame = whole.table("evaluate")
+    cell = frame[(frame["model"] == "koncept") & (frame["defense"] == "ms")]
+    cell = cell[cell["sigma"] == 0.1]
+    nothing = dict.fromkeys(("lower", "upper", "radius"), np.nan)
+    abstained = cell.assign(status="abstained", **nothing)
+    pd.testing.assert_frame_equal(curves(abstained, (0.01,)), curves(cell, (0.01,)))
+    names = ("curve_radius", "curve_lower", "curve_upper", "curve_at_ceiling")
+    without = abstained.assign(**{name: [[] for _ in range(len(cell))] for name in names})
+    assert (curves(without, (0.01,))["share"] == 1.0).all()
+
+
 def test_only_proved_radii_are_crowned(whole: FrameRun) -> None:
     data = guarantees(whole.table("evaluate"), mode="NR", familywise=False)
     assert data.proved == ["ms", "dms-iqa"]
@@ -307,6 +320,18 @@ def test_verdicts_say_what_the_numbers_say(edition: str) -> None:
     wider = next(v for v in made if "grows with the noise level" in v.claim)
     assert wider.scope == "trend"
     assert "Largest difference 0.000" in alike.evidence
+
+
+def test_who_differs_is_not_alike_for_want_of_photographs() -> None:
+    """One photograph has no interval: it proves neither a difference nor that there is none."""
+    run = synthetic_run(broken=False, defenses=("rs-reg", "cert-reg", "ms", "fs-iqa"))
+    frame = run.table("evaluate").assign(group="photo0")
+    ms = frame["defense"] == "ms"
+    frame.loc[ms, "score"] = frame.loc[ms, "score"].sample(frac=1, random_state=1).to_numpy()
+    one = replace(run, tables={**run.tables, "evaluate": frame})
+    made = verdicts(one, agreements(one, reps=20), published(), reps=20)
+    (alike,) = (v for v in made if "RS-Reg = Cert-Reg = MS" in v.claim)
+    assert alike.word == "undecided" and "none is told apart" in alike.evidence
 
 
 def test_sizes_are_judged_in_the_papers_own_setting_only() -> None:
@@ -547,6 +572,24 @@ def test_leads_are_paired_and_by_model(found: dict[str, Agreement]) -> None:
     assert worst is not None
     assert "MS is not ahead in" in worst.caption and "LPIPS FS-IQA σ = 0.1" in worst.caption
     assert lead_table(agreement, "dms", number="x") is None
+
+
+def test_what_was_not_run_is_not_called_unequal(whole: FrameRun) -> None:
+    frame = whole.table("evaluate")
+    level = (frame["model"] == "lpips") & (frame["defense"] == "ms") & (frame["sigma"] == SIGMAS[0])
+    image = frame["image"].unique()[0]
+
+    def caption(kept: pd.DataFrame) -> str:
+        run = replace(whole, tables={**whole.tables, "evaluate": kept})
+        table = lead_table(agreements(run, reps=40)["FR"], "fs-iqa", number="S2")
+        assert table is not None
+        return table.caption
+
+    missing, fewer = caption(frame[~level]), caption(frame[~(level & (frame["image"] == image))])
+    cell = f"LPIPS MS σ = {SIGMAS[0]:g}"
+    assert f"; not run: {cell}." in missing and "unequal" not in missing
+    assert f"; not compared, for want of equal sets of images: {cell}." in fewer
+    assert "not run" not in fewer and "ahead wherever it is compared" in fewer
 
 
 def test_steps_of_an_order_are_means_over_models(found: dict[str, Agreement]) -> None:

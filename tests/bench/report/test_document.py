@@ -98,6 +98,14 @@ def test_ditto_marks_are_resolved_for_machines() -> None:
     ]
 
 
+def test_a_table_of_words_has_a_line_for_each_row() -> None:
+    """Planted errors found are counts, ``0/6``: such a table once had an empty file."""
+    columns = (Column("Defence", kind="text"), Column("found", kind="text"))
+    rows = ((Field("MS"), Field("0/6")), (Field("DMS"), Field("1/4")))
+    text = csv_text(Table("t", "T", "c", columns, rows))
+    assert text.splitlines() == ["Defence,found", "MS,0/6", "DMS,1/4"]
+
+
 def test_missing_values_have_no_difference() -> None:
     printed = _table(Field(None, published="0.86")).printed()[0][1]
     assert printed.line == "\N{EN DASH}"

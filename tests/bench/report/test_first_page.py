@@ -24,7 +24,7 @@ from bench.analysis.decision import (
     equal_draws,
     vacuous,
 )
-from bench.analysis.matched import Matched, matched
+from bench.analysis.matched import Matched, at_common_levels, matched
 from bench.analysis.names import defense_title
 from bench.analysis.source import FrameRun
 from bench.analysis.statistics import bootstrap_median, cluster_weights
@@ -119,6 +119,39 @@ def test_intervals_that_say_nothing_are_not_chosen(whole: FrameRun, nr: Matched)
     assert told(*usable.values).startswith("nobody, even the narrowest")
 
 
+def test_more_noise_levels_are_more_to_choose_from(whole: FrameRun, nr: Matched) -> None:
+    """MS alone is run with the level that serves it best: the others could not choose it."""
+    assert at_common_levels(nr) is None
+    frame, radius = whole.table("evaluate"), nr.radii[0]
+    own = float(nr.best.set_index(["radius", "defense"]).loc[(radius, "ms"), "sigma"])
+    kept = frame[(frame["sigma"] != own) | (frame["defense"] == "ms")]
+    data = matched(kept, "NR", reps=REPS, seed=1)
+    assert data is not None
+    shared = at_common_levels(data)
+    assert shared is not None and at_common_levels(shared) is None
+    assert set(shared.levels["sigma"]) == set(nr.levels["sigma"]) - {own}
+    of = [d.best.set_index(["radius", "defense"]).loc[(radius, "ms")] for d in (data, shared)]
+    assert of[0]["sigma"] == own != of[1]["sigma"] and of[0]["srcc"] > of[1]["srcc"]
+    assert {*map(len, (data.best, shared.best, nr.best))} == {len(nr.best)}
+
+
+def test_who_is_chosen_at_common_levels_is_told_where_it_is_another() -> None:
+    both = Leading({"ms": 0.5, "dms": 0.4}, ("ms", "dms"))
+    ms, dms = (Leading({"ms": 0.02, "dms": 0.04}, (one,)) for one in ("ms", "dms"))
+    other = Choice(both, dms, {}, sigmas=(0.1, 0.25))
+    first = "choose MS (SRCC 0.50, width 2.0 %; wider, SRCC not told apart: DMS)"
+    levels = "if only σ = 0.1 and 0.25 count, which all were run with:"
+    assert choice_words(Choice(both, ms, {})) == first
+    assert choice_words(Choice(both, ms, {}, common=replace(other, width=ms))) == first
+    told = f"{first}; {levels} DMS (SRCC 0.40, width 4.0 %)"
+    assert choice_words(Choice(both, ms, {}, common=other)) == told
+    none = replace(other, accuracy=Leading({}, ()), width=Leading({}, ()))
+    assert choice_words(Choice(both, ms, {}, common=none)) == f"{first}; {levels} nobody"
+    spread = "not DMS-IQA, which at its most accurate σ is wider than the spread of its own scores"
+    wide = Choice(both, ms, {"dms-iqa": 1.5}, common=other)
+    assert choice_words(wide) == told.replace(first, f"{first}, {spread}")
+
+
 def test_median_of_resamples_is_that_of_the_repeated_values() -> None:
     rng = np.random.default_rng(4)
     values = rng.normal(size=9)
@@ -141,6 +174,25 @@ def test_nobody_is_chosen_on_few_photographs(whole: FrameRun) -> None:
         "NR and FR: 18 images of 9 photographs: too few to rank, at least 10 are needed.",
         "2,000 draws for every defence.",
     ]
+
+
+def test_draws_in_few_digits_are_told_by_smoother(whole: FrameRun) -> None:
+    """Who shares its draws with MS is told, too, though its bounds may be no draws."""
+    frame = whole.table("evaluate")
+    told = ", which has eight binary digits: an interval is never narrower than a step of it"
+    assert not any("bfloat16" in line for line in trust_lines(whole, agreements(whole, reps=5)))
+    coarse = frame.copy()
+    bounds = ["lower", "upper"]
+    ms = coarse["defense"] == "ms"
+    coarse.loc[ms, bounds] = (coarse.loc[ms, bounds] * 64).round() / 64
+    coarse["smoother"] = coarse["defense"].map({"ms": "input", "dms": "input"}).fillna("other")
+    run = replace(whole, tables={**whole.tables, "evaluate": coarse})
+    (line,) = [one for one in trust_lines(run, agreements(run, reps=5)) if "bfloat16" in one]
+    assert line.startswith(f"Scores of MS and DMS were drawn in bfloat16{told}")
+    for side, end in zip(bounds, ("range_low", "range_high"), strict=True):
+        coarse.loc[ms, side] = coarse.loc[ms, end]
+    run = replace(whole, tables={**whole.tables, "evaluate": coarse})
+    assert not any("bfloat16" in line for line in trust_lines(run, agreements(run, reps=5)))
 
 
 def test_a_broken_interval_is_not_to_be_relied_on(whole: FrameRun) -> None:
@@ -278,6 +330,15 @@ def test_a_run_on_other_images_is_refused(whole: FrameRun) -> None:
         with_runs(whole, {"theirs": other})
 
 
+def test_a_run_of_another_confidence_is_refused(whole: FrameRun) -> None:
+    """Its intervals are narrower because they fail more often."""
+    frame = whole.table("evaluate")
+    loose = frame.assign(confidence=frame["confidence"].where(frame["confidence"].isna(), 0.6))
+    other = replace(whole, tables={**whole.tables, "evaluate": loose})
+    with pytest.raises(BenchError, match=r"theirs: expected intervals of confidence .* found 0\.6"):
+        with_runs(whole, {"theirs": other})
+
+
 def _reported(path: Path, radius: float = 0.01) -> Path:
     values = ("Their MS", "a paper, Table 3", "NR", radius, 0.71, 0.6, 0.8, 0.05, 4.5, "", "proved")
     path.write_text(f"{','.join(REPORTED_COLUMNS)}\n{','.join(map(_quoted, values))}\n")
@@ -306,6 +367,11 @@ def test_a_reported_row_is_marked_as_not_recomputed(whole: FrameRun, tmp_path: P
         (",".join(REPORTED_COLUMNS) + "\n", "found no line below it"),
         (",".join(REPORTED_COLUMNS) + "\nx,y,NR,a,,,,,,,\n", "expected a number in radius"),
         (",".join(REPORTED_COLUMNS) + "\nx,y,XR,1,,,,,,,\n", "expected mode NR or FR"),
+        (",".join(REPORTED_COLUMNS) + "\nx,y,NR,1,5,,,,,,\n", "from -1 to 1 in srcc, found '5'"),
+        (",".join(REPORTED_COLUMNS) + "\nx,y,NR,1,nan,,,,,,\n", "in srcc, found 'nan'"),
+        (",".join(REPORTED_COLUMNS) + "\nx,y,NR,1,,,,-1,,,\n", "of zero or more in width"),
+        (",".join(REPORTED_COLUMNS) + "\nx,y,NR,1,.5,.9,.1,,,,\n", "found 0.9 and 0.1"),
+        (",".join(REPORTED_COLUMNS) + "\nx,y,NR,1,,,,,,,\n" * 2, "of x for NR at 1, found two"),
     ],
 )
 def test_bad_rows_are_refused(text: str, words: str, tmp_path: Path) -> None:
