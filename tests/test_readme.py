@@ -7,6 +7,7 @@ UPDATE_GOLDEN=1 pytest tests/test_readme.py      # after a new reference run
 from __future__ import annotations
 
 import csv
+import math
 import re
 from pathlib import Path
 from statistics import NormalDist
@@ -94,7 +95,9 @@ def short(name: str) -> str:
 def trusted(report: str) -> str:
     """How many photographs and draws stand behind a report."""
     return " ".join(
-        line for line in box(report) if " images of " in line or "draws" in line.split(":")[0]
+        line
+        for line in box(report)
+        if " images of " in line or "draws" in line.split(":")[0] or "bfloat16" in line
     )
 
 
@@ -113,10 +116,15 @@ def guaranteed(report: str) -> list[str]:
 
 def proved(report: str) -> str:
     """The same in one sentence, without those who are behind."""
-    behind = r"; as accurate but wider: [^)]*|, not [^;.]*, which at [^;.]* scores"
+    behind = r"; wider, SRCC not told apart: [^)]*|, not [^;.]*, which at [^;.]* scores"
     return (
         "; ".join(re.sub(behind, "", line).removesuffix(".") for line in guaranteed(report)) + "."
     )
+
+
+def brief(told: str) -> str:
+    """The same in a line: of who is chosen from common noise levels the name alone."""
+    return re.sub(r"; if only σ = [^:]*: ([\w-]+) \([^)]*\)", r", of common σ \1", told)
 
 
 def leads(report: str) -> list[str]:
@@ -138,9 +146,16 @@ def order(report: str) -> tuple[str, str]:
     return wanted, "; ".join(found) + "."
 
 
+def down(value: float) -> str:
+    """Two digits, to the safe side."""
+    return f"{math.floor(100 * value) / 100:.2f}"
+
+
 def trained(report: str) -> str:
-    """Who was trained on what, of a report's first table."""
-    return re.findall(r"<sub>(Trained here: .*?)</sub>", report)[0]
+    """Who was trained on what, of a report's first table, and what no score has shaped."""
+    (told, *_) = re.findall(r"<sub>(Trained here: .*?)</sub>", report)
+    (alone, *_) = re.findall(r"(DMS-IQA's for [^;.]* is one network, of pixels alone)", report)
+    return f"{told} {alone}."
 
 
 def attacked(report: str) -> list[str]:
@@ -157,6 +172,12 @@ def attacked(report: str) -> list[str]:
     )
     lines = [line for line in choices(report) if line.startswith(FINDINGS[2:])]
     return [re.sub(aside, "", line) for line in lines]
+
+
+def unproved(report: str) -> str:
+    """What FS-IQA's interval, whose radius is not proved, is worth at the smallest radius."""
+    (line,) = [line for line in choices(report) if line.startswith(FINDINGS[3])]
+    return line[line.index("SRCC at ρ") :].replace("SRCC at", "FS-IQA at", 1)
 
 
 def refitted(*rows: str) -> str:
@@ -193,8 +214,8 @@ def chosen() -> str:
     return (
         "Each defence stands at that of its noise levels which agrees best on these images while "
         f"it certifies 90 % of them at ρ ({choice}); attacked were σ = {sigmas}. {draws} draws "
-        f"bound a median up to ρ = {reach[draws]:.2f} σ, {2000:,} up to {reach[2000]:.2f} σ: with "
-        "more draws smaller noise, hence a better SRCC at ρ = 0.1, is open to MS."
+        f"bound a median up to ρ = {down(reach[draws])} σ, {2000:,} up to {down(reach[2000])} σ: "
+        "with more draws smaller noise, hence a better SRCC at ρ = 0.1, is open to MS."
     )
 
 
@@ -206,12 +227,11 @@ def trunks() -> dict[str, str]:
 def block() -> str:
     """What the README shows of the committed reports."""
     recorded, full, real = read(RECORDED), read(FULL), trunks()
-    earlier = ". ".join(attacked(read(f"{REFERENCE}/real-nr")))
     wanted, steps = order(full)
     aside = {
-        "nr-dbcnn": f" {refitted('not seen before', 'all')}",
-        "nr-hyperiqa": f" Under [another head]({REFERENCE}/real-nr/report.md), trained alike, "
-        f"they were attacked: {earlier}. The photographs had been looked at under that head.",
+        "nr-dbcnn": f" {refitted('seen', 'not seen before', 'all')}",
+        "nr-hyperiqa": f" The photographs had been looked at under [another head]({REFERENCE}/"
+        "real-nr/report.md), trained alike.",
     }
     return "\n".join(
         [
@@ -226,24 +246,27 @@ def block() -> str:
             "share of the spread of all scores, lower is better. † radius not proved. Broken: "
             "images, by attacks inside the certified ball. Planted errors: certificates made too "
             "strong on purpose, to see what attacks would notice. Seconds: of one certificate on "
-            f"two CPU cores. {chosen()} {trained(recorded)}\n",
+            f"two CPU cores beside other work, so too large. {chosen()} {trained(recorded)}\n",
             *(f"- {line}" for line in choices(recorded) if line.startswith(FINDINGS)),
             *(
-                f"- {line} Its order, {wanted} (mean over models at equal noise, so at unequal "
-                f"radius; paired 95 % intervals over photographs): {steps} From [six times the "
-                f"images]({FULL}/report.md), neither timed nor attacked: {trusted(full)}"
+                f"- {line} Its order, {wanted} (mean over models at equal σ, FS-IQA's on features, "
+                f"the others' on pixels; paired 95 % intervals over photographs): {steps} From "
+                f"[six times the images]({FULL}/report.md), neither timed nor attacked: "
+                f"{trusted(full)}"
                 for line in box(recorded)
                 if line.startswith("Claims of the paper")
             ),
-            "\n**Published trunks**, SRCC at σ = 0.25, 0.5: at equal noise, so at unequal radius; "
-            "a dash is not measured ([why](results/reference/README.md)).\n",
+            "\n**Published trunks**, SRCC at σ = 0.25, 0.5, FS-IQA's on features, the others' on "
+            "pixels, so at unequal radius; "
+            "broken: certificates that attacks broke, in brackets those made too strong on purpose "
+            "(radius x2) that the same attacks found; a dash is not measured "
+            "([why](results/reference/README.md)).\n",
             *side_by_side(),
             *(
                 f"- [{TRUNKS[name]}]({REFERENCE}/real-{name}/report.md): {trusted(one)} At equal "
-                f"radius, of proved ones measured: {' '.join(guaranteed(one))} At equal noise, "
+                f"radius, of proved ones measured: {proved(one)} At equal σ, "
                 f"paired 95 % intervals over photographs: {' '.join(leads(one))} "
-                f"Attacks: {'. '.join(attacked(one))}.{weak(one)}"
-                f"{aside.get(name, '')}"
+                f"{unproved(one)}{weak(one)}{aside.get(name, '')}"
                 for name, one in real.items()
             ),
             "",
@@ -252,13 +275,37 @@ def block() -> str:
 
 
 def side_by_side() -> list[str]:
-    """The table of published trunks: a row each, SRCC at the two larger noise levels."""
+    """The table of published trunks: SRCC at the two larger noise levels, and what was broken."""
     rows = []
     for name, title in TRUNKS.items():
-        found = srccs(f"{REFERENCE}/real-{name}", sigmas=("0.25", "0.5"))
-        shown = (", ".join(dict.fromkeys(found.get(one, ["–"]))) for one in SHOWN)
-        rows.append(f"| {title.split(' ')[0]}, {name[:2].upper()} | {' | '.join(shown)} |")
-    return [f"| trunk | {' | '.join(SHOWN)} |", "|---|" + "---:|" * len(SHOWN), *rows, ""]
+        folder = f"{REFERENCE}/real-{name}"
+        found = srccs(folder, sigmas=("0.25", "0.5"))
+        shown = [", ".join(dict.fromkeys(found.get(one, ["–"]))) for one in SHOWN]
+        hit = [broken(folder, rigor=one) for one in ("proved", "first-order")]
+        start = f"{title.split(' ')[0]}, {name[:2].upper()}"
+        rows.append(f"| {' | '.join([start, *shown, *hit])} |")
+    heads = ("trunk", *SHOWN, "proved broken", "FS-IQA broken")
+    return [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1), *rows, ""]
+
+
+def broken(folder: str, *, rigor: str) -> str:
+    """Certificates of one rigor that attacks broke, and of planted errors those they found."""
+    told = {
+        name: _counted(ROOT / folder / "tables" / f"table-{name}.csv", column, rigor=rigor)
+        for name, column in (("audit", "violated"), ("planted", "radius x2 certificates"))
+    }
+    return f"{told['audit']} ({told['planted']})" if all(told.values()) else "–"
+
+
+def _counted(table: Path, column: str, *, rigor: str) -> str:
+    """Sum of a column of ``k/n`` over the defences of one rigor; empty where none was attacked."""
+    if not table.exists():
+        return ""
+    with table.open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["rigor"] == rigor]
+    by_row = {(row["Mode"], row["Defence"]): row for row in rows}
+    pairs = [tuple(map(int, row[column].split("/"))) for row in by_row.values()]
+    return f"{sum(k for k, _ in pairs)}/{sum(n for _, n in pairs)}" if pairs else ""
 
 
 def srccs(folder: str, *, sigmas: tuple[str, ...]) -> dict[str, list[str]]:
@@ -286,7 +333,7 @@ def index() -> str:
         line.split("; as")[0] + ")" for line in choices(proof) if "proved interval" in line
     ]
     rows = [
-        ("recorded", "Which proved defence? Compact networks.", [proved(recorded)]),
+        ("recorded", "Which proved defence? Compact networks.", [brief(proved(recorded))]),
         ("recorded", "Is the paper right?", claims),
         ("embedded-full", "Is its order right, on six times the images?", [order(full)[1]]),
         ("recorded", "What did attacks break?", broke),
@@ -294,7 +341,7 @@ def index() -> str:
             (
                 f"real-{name}",
                 f"Which proved defence, on {TRUNKS[name].split(',')[0]}?",
-                [proved(report)],
+                [brief(proved(report))],
             )
             for name, report in real.items()
         ),
