@@ -70,13 +70,17 @@ def _make_folder(folder: Path) -> None:
     """The folder of a new file, e.g. of a cache that an environment variable names.
 
     Raises:
-        BenchError: A file is in its place or above it.
+        BenchError: A file is in its place or above it, or nothing may be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise BenchError(
             f"{error.filename}: expected a folder, or nothing yet, found a file."
+        ) from error
+    except OSError as error:
+        raise BenchError(
+            f"{folder}: expected a folder that can be written, found: {error.strerror}."
         ) from error
 
 

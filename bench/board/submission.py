@@ -89,11 +89,11 @@ def write_submission(
         raise BenchError(
             f"{folder}: expected no such folder yet, found one; remove it, or take another --name."
         )
+    write_json(folder / "run.json", _told(run))
     for relative in sorted(_ALLOWED - {LICENCE, "run.json"}):
         if (run.path / relative).is_file():
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.path / relative, folder / relative)
-    write_json(folder / "run.json", _told(run))
     write_text(folder / LICENCE, f"{_licence(face)}\n")
     files = {str(f.relative_to(folder).as_posix()): file_sha256(f) for f in _files(folder)}
     whole = face.model_copy(update={"files": files})

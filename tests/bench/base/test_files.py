@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.base.errors import BenchError
-from bench.base.files import file_sha256, write_atomically
+from bench.base.files import file_sha256, write_atomically, write_text
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
@@ -64,3 +64,16 @@ def test_digest(tmp_path: Path) -> None:
     assert file_sha256(tmp_path / "abc").startswith("ba7816bf")
     with pytest.raises(BenchError, match="expected a readable file, found No such file"):
         file_sha256(tmp_path / "none")
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file system that takes nothing, whoever asks."""
+
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(BenchError, match=r"no: expected a folder that can be written, found: Perm"):
+        write_text(tmp_path / "no" / "file", "x")

@@ -236,3 +236,10 @@ def test_a_radius_without_bounds_has_no_row() -> None:
         fewer[name] = [list(values)[:1] for values in frame[name]]
     cut = replace(run, tables={**run.tables, "evaluate": fewer})
     assert {row.radius for row in rows(cut, {})} == {r for r in RADII if r == grid[0]}
+
+
+def test_a_submission_is_not_written_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "sent").write_text("mine")
+    with pytest.raises(BenchError, match="expected a folder, or nothing yet, found a file"):
+        submitted(tmp_path, "Ours", ours(tmp_path))
+    assert (tmp_path / "sent").read_text() == "mine"
