@@ -107,7 +107,8 @@ def test_conclusions_are_ranges_over_models() -> None:
     found = frame()
     lines = conclusions(found[found["axis"] == "table"], found[found["axis"] == "norm"])
     assert lines == (
-        "At N = 2,000, certified MS takes 4.17× to 12.5× the time of certified FS-IQA (by model).",
+        "At N = 2,000, certified MS takes 4.17× to 12.5× the time of certified FS-IQA (MS scaled "
+        "up from 8 draws) (by model).",
         "FS-IQA without certificate takes 1.10× one plain forward pass (by model).",
         "The exact norm takes 15.0× to 45.0× the time of the Lanczos bound (by model).",
         "On random weights FS-IQA's radius took 14 Jacobian products an image; on trained ones it "
