@@ -7,13 +7,13 @@ UPDATE_GOLDEN=1 pytest tests/test_readme.py      # after a new reference run
 from __future__ import annotations
 
 import csv
-import math
 import re
 from pathlib import Path
 from statistics import NormalDist
 
 from bench.analysis.names import defense_order, defense_title
 from bench.records.folder import RunFolder
+from bench.report.numbers import Format, number
 from tests.generated import is_made_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,8 @@ TRUNKS = {
 
 SHOWN = ("undefended", "RS-Reg", "Cert-Reg", "MS", "DMS", "DMS-IQA", "FS-IQA")
 """Columns of the README's table of published trunks."""
+
+DOWN = Format(2, rounding="down")
 
 FINDINGS = ("**If only accuracy", "**If a proved interval", "**Proved radii", "**FS-IQA**")
 """How the README's sentences of page 1 begin; the others are one click away."""
@@ -146,11 +148,6 @@ def order(report: str) -> tuple[str, str]:
     return wanted, "; ".join(found) + "."
 
 
-def down(value: float) -> str:
-    """Two digits, to the safe side."""
-    return f"{math.floor(100 * value) / 100:.2f}"
-
-
 def trained(report: str) -> str:
     """Who was trained on what, of a report's first table, and what no score has shaped."""
     (told, *_) = re.findall(r"<sub>(Trained here: .*?)</sub>", report)
@@ -210,11 +207,11 @@ def chosen() -> str:
     (draws,) = {profile.certificate.samples, profile.certificate.feature_samples}
     # All of N draws stay below the quantile p with probability p^N.
     risk = 1 - profile.certificate.confidence
-    reach = {n: NormalDist().inv_cdf(risk ** (1 / n)) for n in (draws, 2000)}
+    few, many = (number(NormalDist().inv_cdf(risk ** (1 / n)), DOWN) for n in (draws, 2000))
     return (
         "Each defence stands at that of its noise levels which agrees best on these images while "
         f"it certifies 90 % of them at ρ ({choice}); attacked were σ = {sigmas}. {draws} draws "
-        f"bound a median up to ρ = {down(reach[draws])} σ, {2000:,} up to {down(reach[2000])} σ: "
+        f"bound a median up to ρ = {few} σ, {2000:,} up to {many} σ: "
         "with more draws smaller noise, hence a better SRCC at ρ = 0.1, is open to MS."
     )
 
@@ -266,7 +263,8 @@ def block() -> str:
                 f"- [{TRUNKS[name]}]({REFERENCE}/real-{name}/report.md): {trusted(one)} At equal "
                 f"radius, of proved ones measured: {proved(one)} At equal σ, "
                 f"paired 95 % intervals over photographs: {' '.join(leads(one))} "
-                f"{unproved(one)}{weak(one)}{aside.get(name, '')}"
+                f"{unproved(one)}{audited(f'{REFERENCE}/real-{name}')}{weak(one)}"
+                f"{aside.get(name, '')}"
                 for name, one in real.items()
             ),
             "",
@@ -295,6 +293,17 @@ def broken(folder: str, *, rigor: str) -> str:
         for name, column in (("audit", "violated"), ("planted", "radius x2 certificates"))
     }
     return f"{told['audit']} ({told['planted']})" if all(told.values()) else "–"
+
+
+def audited(folder: str) -> str:
+    """On how many photographs each defence of a run was attacked."""
+    table = ROOT / folder / "tables" / "table-audit.csv"
+    if not table.exists():
+        return " No certificate was attacked."
+    with table.open(encoding="utf-8") as file:
+        counts = {row["Defence"]: row["photographs"] for row in csv.DictReader(file)}
+    told = ", ".join(f"{defense} {count}" for defense, count in counts.items())
+    return f" Photographs attacked: {told}."
 
 
 def _counted(table: Path, column: str, *, rigor: str) -> str:

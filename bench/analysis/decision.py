@@ -229,8 +229,7 @@ def _all_bfloat16(values: Array) -> bool:
     >>> _all_bfloat16(np.array([0.5, 0.515625])), _all_bfloat16(np.array([0.5, 0.51]))
     (True, False)
     """
-    single = values[np.isfinite(values)].astype(np.float32)
-    tail = single.view(np.uint32) & 0xFFFF
+    tail = values.astype(np.float32).view(np.uint32) & 0xFFFF
     return bool(len(tail)) and not tail.any()
 
 

@@ -17,7 +17,7 @@ from bench.analysis.frames import plain, rows
 from bench.measure.certificates import Terms
 from bench.measure.planted import CLAIMS, GENUINE
 from bench.measure.tuning import tuned
-from bench.plan.units import STAGES, Plan
+from bench.plan.units import STAGES, Plan, Unit
 from bench.records.schema import BY_TABLE, CONSTANT
 from bench.review.recomputing import (
     Row,
@@ -120,6 +120,8 @@ def verify(
     plan = run.plan()
     known = load_defenses(plan, plugins) if defenses is None else defenses
     names = plan.profile.all_defenses
+    # None before the first attack was made.
+    attacked = certificate_keys(plan.of_stage("audit") if run.outcomes("audit") else ())
     wanted = {name: tuned(known[name], plan.profile) for name in names if name in known}
     unknown = [name for name in names if name not in known]
     evaluations, draws, audits = (rows(run.table(t)) for t in ("evaluate", "draws", "audit"))
@@ -131,12 +133,7 @@ def verify(
         *check_failures(run, plan, "audit", audits),
         *check_constants(evaluations),
         *recompute(plan, evaluations, draws, wanted),
-        *check_rows(
-            plan,
-            "audit",
-            audits,
-            audit_keys(attacked_keys(run, plan), audits, evaluations),
-        ),
+        *check_rows(plan, "audit", audits, audit_keys(attacked, audits, evaluations)),
         *check_audit(audits, evaluations),
     ]
     cells, wrong = check_aggregates(run, evaluations)
@@ -170,11 +167,14 @@ def load_defenses(plan: Plan, plugins: Sequence[str]) -> dict[str, Defense]:
 
 def evaluation_keys(plan: Plan) -> set[tuple[Any, ...]]:
     """Keys of all evaluation records that the plan asks for."""
-    return {
-        (unit.dataset, unit.model, defense, unit.sigma, unit.image)
-        for unit in plan.of_stage("evaluate")
-        for defense in unit.defense.split(",")
-    }
+    return set(certificate_keys(plan.of_stage("evaluate")))
+
+
+def certificate_keys(units: Iterable[Unit]) -> Iterator[tuple[Any, ...]]:
+    """Keys of the certificates that units make or attack: one of each defence."""
+    for unit in units:
+        for defense in unit.defense.split(","):
+            yield (unit.dataset, unit.model, defense, unit.sigma, unit.image)
 
 
 def draw_keys(plan: Plan) -> set[tuple[Any, ...]]:
@@ -221,13 +221,8 @@ def check_failures(
     run: RunFolder, plan: Plan, stage: str, rows: Iterable[Row]
 ) -> Iterator[Difference]:
     """A record failed if its unit did: one that was struck out would flatter what is left."""
-    outcomes = run.outcomes(stage)
-    failed = {
-        (unit.dataset, unit.model, defense, unit.sigma, unit.image)
-        for unit in plan.of_stage(stage)
-        for defense in unit.defense.split(",")
-        if unit.key in outcomes and outcomes[unit.key].status == "failed"
-    }
+    ends = {key for key, outcome in run.outcomes(stage).items() if outcome.status == "failed"}
+    failed = {*certificate_keys(unit for unit in plan.of_stage(stage) if unit.key in ends)}
     for row in rows:
         if row["status"] == "failed" and key_of("evaluate", row) not in failed:
             yield Difference(
@@ -308,7 +303,7 @@ _VERDICT = ("lower", "upper", "radius", "worst_low_limit", "worst_high_limit", "
 
 
 def audit_keys(
-    attacked: Iterable[tuple[Any, ...]], audits: Iterable[Row], evaluations: Iterable[Row]
+    attacked: Iterable[tuple[Any, ...]], audits: Sequence[Row], evaluations: Iterable[Row]
 ) -> set[tuple[Any, ...]]:
     """Keys of all audit records: a claim and its planted errors, or why there are none.
 
@@ -317,19 +312,11 @@ def audit_keys(
         audits: What was recorded; an attack that failed has one record.
         evaluations: What they were made from; where that has no certificate there is one record.
     """
-    audits = list(audits)
     whole = {key_of("evaluate", row) for row in evaluations if row["status"] == "ok"}
     whole -= {key_of("evaluate", row) for row in audits if row["status"] == "failed"}
     # The first audits planted nothing.
     claims = CLAIMS if any(row["planted"] != GENUINE for row in audits) else (GENUINE,)
     return {(*key, name) for key in attacked for name in (claims if key in whole else (GENUINE,))}
-
-
-def attacked_keys(run: RunFolder, plan: Plan) -> Iterator[tuple[Any, ...]]:
-    """Certificates that the plan attacks; none before the first attack was made."""
-    for unit in plan.of_stage("audit") if run.outcomes("audit") else ():
-        for defense in unit.defense.split(","):
-            yield (unit.dataset, unit.model, defense, unit.sigma, unit.image)
 
 
 def check_audit(audits: Iterable[Row], evaluations: Iterable[Row]) -> Iterator[Difference]:

@@ -30,7 +30,7 @@ class Choice:
     Attributes:
         accuracy, width: Of defences with a proved radius, by either measure.
         vacuous: Widths of those left out because their intervals say nothing.
-        sigmas: The noise levels it was made from, where it is ``common``.
+        sigmas: The noise levels it was made from.
         common: The same from the noise levels that all were run with, where some had more.
     """
 
@@ -121,11 +121,11 @@ def choice_words(choice: Choice) -> str:
     return f"{told}; if only σ = {levels} count, which all were run with: {other}"
 
 
-def _best(choice: Choice) -> str:
+def _best(choice: Choice, aside: str = "") -> str:
     """Who is chosen, with both numbers; nothing where nobody can be."""
     for best in choice.width.first[:1]:
         srcc, width = choice.accuracy.values[best], number(choice.width.values[best], WIDTH)
-        return f"{defense_title(best)} (SRCC {number(srcc)}, width {width})"
+        return f"{defense_title(best)} (SRCC {number(srcc)}, width {width}{aside})"
     return ""
 
 
@@ -145,7 +145,7 @@ def _choice_words(choice: Choice) -> str:
     beside = f", tied with {listed(map(defense_title, tied))}" if tied else ""
     others = [d for d in accuracy.first if d not in width.first]
     over = f"; wider, SRCC not told apart: {listed(map(defense_title, others))}" if others else ""
-    return f"choose {_best(choice).removesuffix(')')}{beside}{over})"
+    return f"choose {_best(choice, beside + over)}"
 
 
 def _left_out(vacuous: Mapping[str, float]) -> str:

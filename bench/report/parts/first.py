@@ -6,6 +6,7 @@ This module knows a run's tables and puts page 1 together; it must not know how 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -73,11 +74,15 @@ def decide(
         return None
     _refuse_other_radii(decision)
     plain = {mode: by_score(data) for mode, data in equal.items()}
-    guaranteed = {
-        (mode, radius): _choice(data, of_mode(frame, mode), radius, reps, run.profile.seed)
-        for mode, data in equal.items()
-        for radius in decision.radii
-    }
+    guaranteed: dict[tuple[str, float], Choice] = {}
+    for mode, data in equal.items():
+        records, shared = of_mode(frame, mode), at_common_levels(data)
+        for radius in decision.radii:
+            choice = _choice(data, records, radius, reps, run.profile.seed)
+            if shared is not None:
+                common = _choice(shared, records, radius, reps, run.profile.seed)
+                choice = replace(choice, common=common)
+            guaranteed[mode, radius] = choice
     return decision, choices(decision, plain, guaranteed)
 
 
@@ -107,14 +112,8 @@ def _smoothers(frame: pd.DataFrame) -> dict[str, str]:
 def _choice(data: Matched, frame: pd.DataFrame, radius: float, reps: int, seed: int) -> Choice:
     accuracy = by_accuracy(data, radius)
     width = by_width(data, frame, radius, accuracy.first, reps=reps, seed=seed)
-    shared = at_common_levels(data)
-    return Choice(
-        accuracy,
-        width,
-        vacuous(data, radius),
-        sigmas=tuple(sorted(data.levels["sigma"].unique())),
-        common=None if shared is None else _choice(shared, frame, radius, reps, seed),
-    )
+    sigmas = tuple(sorted(data.levels["sigma"].unique()))
+    return Choice(accuracy, width, vacuous(data, radius), sigmas)
 
 
 def _refuse_other_radii(decision: Decision) -> None:
